@@ -1,0 +1,55 @@
+# Every target works from a fresh checkout: the environment is made when it is missing.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+TESTS  ?= tests
+# Two spinning numeric thread pools beside each other are many times slower than one thread each.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-slow lint check format serve bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       store, recall and generate on the sample memory; results in out/"
+	@echo "make test       run the tests"
+	@echo "make test-slow  run the slow tests"
+	@echo "make check      format, lint, types, tests"
+	@echo "make serve      start the service on http://127.0.0.1:8000"
+	@echo "make bench      print the ratios of benchmarks/"
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed (set PYTHON=...)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/memory-service demo --out out
+
+test: $(READY)
+	$(BIN)/python -m pytest $(TESTS) -n 2
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest $(TESTS) -m slow
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+serve: $(READY)
+	$(BIN)/memory-service serve
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,1 @@
+"""Encoders: media in, unit vectors of a space out. Knows nothing about the service."""

@@ -1,0 +1,1 @@
+"""Multimodal memory: store, recall and generate pictures, texts and sounds."""

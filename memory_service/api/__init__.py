@@ -1,0 +1,1 @@
+"""HTTP over `memory_service.app`. Never touches storage, encoders or generators."""

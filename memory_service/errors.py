@@ -1,0 +1,92 @@
+"""What can go wrong, in the service's own words. Knows no HTTP status; imports nothing of ours.
+
+`code` is stable and documented (docs/api.md): clients match on it, never on the message.
+`details` holds what was found and what is accepted, as JSON values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class MemoryServiceError(Exception):
+    """Base of every error that a caller can cause or must know about."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidInput(MemoryServiceError):
+    """A parameter is missing, malformed or out of range."""
+
+    code = "invalid_input"
+
+
+class InvalidVector(InvalidInput):
+    """A vector has the wrong dimension, a NaN, or no length."""
+
+    code = "invalid_vector"
+
+
+class InvalidMedia(MemoryServiceError):
+    """The bytes are of an accepted type but broken, truncated or empty."""
+
+    code = "invalid_media"
+
+
+class UnsupportedMedia(MemoryServiceError):
+    """The bytes are of a type that is not accepted."""
+
+    code = "unsupported_media"
+
+
+class TooLarge(MemoryServiceError):
+    """A body, picture, sound or text is above its limit."""
+
+    code = "too_large"
+
+
+class NotFound(MemoryServiceError):
+    """No memory, episode, generation, blob or namespace has this name."""
+
+    code = "not_found"
+
+
+class SpaceMismatch(MemoryServiceError):
+    """The store was written with another encoder; its vectors must be re-embedded first."""
+
+    code = "space_mismatch"
+
+
+class ModalityUnavailable(MemoryServiceError):
+    """The active profile has no encoder or generator for this modality."""
+
+    code = "modality_unavailable"
+
+
+class NothingRemembered(MemoryServiceError):
+    """Nothing in memory matches, so there is nothing to generate from."""
+
+    code = "nothing_remembered"
+
+
+class StorageFull(MemoryServiceError):
+    """The disk is full; nothing was stored."""
+
+    code = "storage_full"
+
+
+class StorageFailure(MemoryServiceError):
+    """The store could not be read or written."""
+
+    code = "storage_failure"
+
+
+class NotReady(MemoryServiceError):
+    """The service is still loading, or is shutting down."""
+
+    code = "not_ready"

@@ -1,0 +1,154 @@
+"""The records that services exchange. Frozen, and ignorant of storage, HTTP and models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float32]  # (D,), unit length
+
+RetrievalMode = Literal["direct", "associative", "auto"]
+FusionMethod = Literal["sum", "weighted", "attention"]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Bytes that a caller hands in. `media_type` is what was declared; the content decides."""
+
+    modality: str
+    content: bytes
+    media_type: str | None = None
+    filename: str | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One stored item of one modality."""
+
+    id: str  # sorts by time of storing
+    sequence: int  # 1, 2, 3 ... over the whole store; never reused
+    namespace: str
+    episode_id: str
+    modality: str
+    media_type: str
+    blob: str  # SHA-256 of the original bytes, hex
+    size_bytes: int
+    metadata: Mapping[str, Any]
+    created_at: float  # Unix seconds
+    text: str | None = None  # the text itself when modality is "text"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Memories that were stored together, in the order given."""
+
+    id: str
+    namespace: str
+    created_at: float
+    memories: tuple[Memory, ...]
+
+
+@dataclass(frozen=True)
+class QueryPart:
+    """One part of a query: media to be encoded, or a vector of the active space. Not both."""
+
+    modality: str | None = None
+    content: bytes | None = None
+    media_type: str | None = None
+    vector: Vector | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """One way by which a hit was reached."""
+
+    path: Literal["direct", "associative"]
+    rank: int  # 1 = best, within this path
+    cosine: float  # raw cosine of the query to the memory that matched
+    via: str | None = None  # associative: id of the memory of the same episode that matched
+    via_modality: str | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    memory: Memory
+    score: float  # in [0, 1]: comparable within one modality (see encoders' calibration)
+    cosine: float | None  # raw cosine of query and this memory; None where spaces differ
+    reached_by: tuple[Reach, ...]
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    hits: Mapping[str, tuple[Hit, ...]]  # by modality asked for, best first
+    familiarity: Mapping[str, float]  # by modality: cos(query, trace)
+    query_vector: Vector
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MemoryShare:
+    """What one memory gave to a generation."""
+
+    memory_id: str
+    episode_id: str
+    modality: str
+    weight: float
+    cosine: float
+    deleted: bool = False  # the memory was forgotten after the generation was made
+
+
+@dataclass(frozen=True)
+class GenerationOutput:
+    id: str  # of this output
+    modality: str
+    media_type: str
+    blob: str
+    size_bytes: int
+    text: str | None
+    generator: str  # name of the generator
+    generator_fingerprint: str
+    # novelty: 1 - cosine to the nearest memory of the output's modality, in the shared space.
+    novelty: float | None
+    nearest_memory_id: str | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was generated and from what: enough to replay it bit for bit on the same machine."""
+
+    id: str
+    namespace: str
+    created_at: float
+    seed: int
+    creativity: float
+    fusion: FusionMethod
+    space_id: str
+    space_fingerprint: str
+    query_vector: Vector
+    memories: tuple[MemoryShare, ...]
+    outputs: tuple[GenerationOutput, ...]
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Receipt of a deletion."""
+
+    memory_ids: tuple[str, ...]
+    episode_ids: tuple[str, ...]  # episodes that have no memory left
+    blobs_removed: tuple[str, ...]  # content hashes whose file is gone
+
+
+@dataclass(frozen=True)
+class SubMemoryStats:
+    namespace: str
+    modality: str
+    space_id: str
+    count: int
+    trace_norm: float

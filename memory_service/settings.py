@@ -1,0 +1,34 @@
+"""Settings of the service: environment variables `MEMORY_SERVICE_*`, or arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every field can be set by the environment variable MEMORY_SERVICE_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="MEMORY_SERVICE_", frozen=True)
+
+    data_dir: Path = Field(Path("data"), description="Folder of catalog, vectors and blobs.")
+    profile: str = Field("bundled", description="Encoder profile: bundled, openclip or fake.")
+    openclip_model: str = Field("ViT-B-32", description="Profile openclip: OpenCLIP model name.")
+    openclip_pretrained: str = Field(
+        "laion2b_s34b_b79k", description="Profile openclip: pretrained tag or checkpoint file."
+    )
+    host: str = Field("127.0.0.1", description="Address that `serve` binds to.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of `serve`; 0 takes a free one.")
+    threads: int = Field(
+        1, ge=1, description="Numeric threads of torch and FAISS, per request being computed."
+    )
+    max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest request body.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest picture, width x height.")
+    max_audio_s: float = Field(600.0, gt=0, description="Longest sound, in seconds.")
+    max_text_chars: int = Field(100_000, ge=1, description="Longest text, in characters.")
+    max_metadata_bytes: int = Field(64 * 1024, ge=2, description="Largest metadata, as JSON.")
+    max_k: int = Field(1000, ge=1, description="Most hits per modality in one answer.")
+    max_query_parts: int = Field(16, ge=1, description="Most parts of one query.")
+    max_parts_per_store: int = Field(32, ge=1, description="Most items of one episode.")

@@ -1,0 +1,1 @@
+"""Where memories live: catalog (SQLite), vectors (FAISS), blobs (files). Knows no encoder."""
