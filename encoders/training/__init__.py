@@ -1,0 +1,1 @@
+"""Training and evaluation of the bundled encoders. Models never import this package."""

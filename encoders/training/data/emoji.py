@@ -1,0 +1,72 @@
+"""Emoji in five styles of four families, with names and tags from emojibase. No skin tones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from encoders.training.data.drafts import Draft
+from encoders.training.data.media import open_picture, save_picture
+from encoders.training.data.packages import npm_folder
+
+SOURCE = "emoji"
+SIDE_PX = 128
+LICENCES = {
+    "google": "Apache-2.0",
+    "twemoji": "CC-BY-4.0",
+    "openmoji": "CC-BY-SA-4.0",
+    "fluent": "MIT",
+}
+
+
+def drafts(out: Path, cache: Path) -> Iterator[Draft]:
+    names = json.loads((npm_folder("emojibase-data", cache) / "en/data.json").read_text("utf-8"))
+    named = [entry for entry in names if "group" in entry]
+    for style in LICENCES:
+        for entry in named:
+            source = _picture(style, entry, cache)
+            if source is None:
+                continue
+            path = f"{SOURCE}/{style}/{entry['hexcode'].lower()}.png"
+            if not (out / path).exists():
+                save_picture(open_picture(source, SIDE_PX), out / path, SIDE_PX)
+            yield Draft(
+                path=path,
+                source=SOURCE,
+                style=style,
+                modality="image",
+                caption=entry["label"],
+                tags=tuple(entry.get("tags", ())),
+                episode=f"{SOURCE}/{entry['hexcode'].lower()}",
+                licence=LICENCES[style],
+                # The man, woman and person of one activity are one concept.
+                concept_hint=_without_person(entry["label"]),
+            )
+
+
+def _without_person(label: str) -> str:
+    head, _, rest = label.partition(" ")
+    return rest if rest and head in {"man", "woman", "person", "men", "women", "people"} else label
+
+
+def _picture(style: str, entry: dict[str, Any], cache: Path) -> Path | None:
+    code = entry["hexcode"].lower()
+    short = code.replace("-fe0f", "")
+    match style:
+        case "google":
+            folder = npm_folder("emoji-datasource-google", cache) / "img/google/64"
+            candidates = [folder / f"{code}.png", folder / f"{short}.png"]
+            candidates.append(folder / f"{short}-fe0f.png")
+        case "twemoji":
+            folder = npm_folder("@twemoji/svg", cache)
+            candidates = [folder / f"{code}.svg", folder / f"{short}.svg"]
+        case "openmoji":
+            folder = npm_folder("openmoji", cache) / "color/svg"
+            candidates = [folder / f"{code.upper()}.svg", folder / f"{short.upper()}.svg"]
+        case _:
+            folder = npm_folder("fluentui-emoji", cache) / "icons/modern"
+            slug = entry["label"].lower().replace(":", "").replace(",", "").replace(" ", "-")
+            candidates = [folder / f"{slug}.svg"]
+    return next((path for path in candidates if path.exists()), None)
