@@ -1,0 +1,223 @@
+"""Sounds from memory: a variational autoencoder of log-mels, and a generator over its latents.
+
+What is remembered is a mixture: the retrieved sounds, added in power by their weights, and encoded.
+Creativity 0 decodes that mixture. Above, its latents are noised and then led back by a small
+rectified-flow network (Liu et al. 2022; SDEdit, Meng et al. 2021) conditioned on the fused vector,
+the query, the neighbours' vectors and the mixture's latents; creativity 1 starts from noise alone.
+Knows nothing about encoders (but their log-mel front end) and storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import encoders.torchvision_import  # noqa: F401
+
+# isort: split
+from diffusers import AutoencoderKL
+
+from encoders.base import Modality, Waveform
+from encoders.log_mel import FLOOR, HOP, N_MELS, SAMPLE_RATE, log_mel, resample
+from generator.base import Condition, Generated, Generator
+from generator.checkpoint import fingerprint, load_weights, read_settings
+from generator.latent_flow import FlowSettings, LatentFlow, sample, steps_for
+from generator.phase import griffin_lim, magnitude_from_log_mel
+
+Floats = npt.NDArray[np.float32]
+MIN_DURATION_S = 1.0  # shorter sounds are kept up to here, silence included
+
+
+@dataclass(frozen=True)
+class SoundSettings:
+    """Sizes of both networks, and the scale of what they see."""
+
+    frames: int = 128  # of 16 ms: 2.05 s
+    unshuffle: int = 4  # mel pixels per side that become channels
+    autoencoder_channels: tuple[int, ...] = (48, 96)
+    latent_channels: int = 8
+    flow_channels: tuple[int, ...] = (64, 96)
+    flow_steps: int = 8
+    guidance: float = 2.0
+    mel_mean: float = -5.0
+    mel_scale: float = 4.0
+    latent_mean: tuple[float, ...] = ()  # per channel, measured after training
+    latent_scale: tuple[float, ...] = ()
+    space_id: str = "bundled"
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the latents."""
+        side = self.unshuffle * 2 ** (len(self.autoencoder_channels) - 1)
+        return N_MELS // side, self.frames // side
+
+    @property
+    def flow(self) -> FlowSettings:
+        return FlowSettings(
+            grid=self.grid,
+            latent_channels=self.latent_channels,
+            channels=self.flow_channels,
+            steps=self.flow_steps,
+            guidance=self.guidance,
+        )
+
+
+class MelAutoencoder(nn.Module):
+    """diffusers' `AutoencoderKL` behind `pixel_unshuffle`; mels are (B, 1, N_MELS, frames)."""
+
+    def __init__(self, settings: SoundSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        channels = settings.autoencoder_channels
+        self.vae = AutoencoderKL(
+            in_channels=settings.unshuffle**2,
+            out_channels=settings.unshuffle**2,
+            down_block_types=("DownEncoderBlock2D",) * len(channels),
+            up_block_types=("UpDecoderBlock2D",) * len(channels),
+            block_out_channels=channels,
+            layers_per_block=1,
+            latent_channels=settings.latent_channels,
+            norm_num_groups=16,
+            mid_block_add_attention=False,
+        )
+
+    def posterior(self, mel: torch.Tensor) -> Any:
+        """diffusers' diagonal Gaussian over latents of normalised mels."""
+        return self.vae.encode(F.pixel_unshuffle(mel, self.settings.unshuffle)).latent_dist
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Normalised mels (B, 1, N_MELS, frames) of latents (B, C, H, W)."""
+        return F.pixel_shuffle(self.vae.decode(latents).sample, self.settings.unshuffle)
+
+
+def mel_window(sound: Waveform, settings: SoundSettings) -> Floats:
+    """Log-mel (N_MELS, frames) of the part of a sound that starts where it becomes audible.
+
+    Scaled to a peak of 1 first; shorter sounds are followed by silence.
+    """
+    samples = resample(sound)
+    peak = float(np.abs(samples).max(initial=0.0))
+    samples = samples / peak if peak > 1e-4 else samples
+    loud = np.flatnonzero(np.abs(samples) > 0.05)
+    start = max(0, int(loud[0]) - HOP) if len(loud) else 0
+    wanted = settings.frames * HOP
+    cut = samples[start : start + wanted]
+    return log_mel(np.pad(cut, (0, wanted - len(cut))))[:, : settings.frames]
+
+
+def mix(mels: Sequence[Floats], weights: Sequence[float]) -> Floats:
+    """One log-mel of several played together: magnitudes add in power, by squared weight."""
+    shares = np.asarray(weights, np.float64) ** 2
+    shares = shares / shares.max()
+    power = sum(s * np.exp(2.0 * m.astype(np.float64)) for s, m in zip(shares, mels, strict=True))
+    return np.asarray(0.5 * np.log(np.maximum(power, FLOOR**2)), np.float32)
+
+
+class SoundGenerator(Generator):
+    """Makes one to two seconds of sound from a condition."""
+
+    modality: ClassVar[Modality] = "audio"
+
+    def __init__(self, weights_dir: Path) -> None:
+        files = [weights_dir / name for name in ("audio.json", "audio_vae.safetensors")]
+        files.append(weights_dir / "audio_flow.safetensors")
+        self.settings = load_settings(files[0])
+        self.autoencoder = MelAutoencoder(self.settings).eval()
+        self.flow = LatentFlow(self.settings.flow).eval()
+        load_weights(self.autoencoder, files[1])
+        load_weights(self.flow, files[2])
+        self.name = "mel-vae-flow"
+        self.space_id = self.settings.space_id
+        self.fingerprint = fingerprint(*files)
+
+    def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
+        """A 16 kHz `Waveform` of 1 to 2.05 s with a peak of 0.9.
+
+        Without a remembered sound it is drawn from the learned prior at any creativity.
+        `details`: the ids of the sounds that were mixed, the noise that was added, the steps.
+        """
+        if not 0.0 <= creativity <= 1.0:
+            raise ValueError(f"creativity must be in [0, 1], not {creativity}")
+        sounds = [
+            (neighbour, float(weight))
+            for neighbour, weight in zip(condition.neighbours, condition.weights, strict=True)
+            if neighbour.modality == "audio"
+        ]
+        memory = self._remembered(sounds)
+        noise = creativity if memory is not None else 1.0
+        random = torch.Generator().manual_seed(seed % 2**63)
+        latents = sample(self.flow, condition, memory, noise, random)
+        mel = self.decode(latents)
+        samples = griffin_lim(magnitude_from_log_mel(mel), seed=seed)
+        return Generated(
+            media=Waveform(finish(samples), SAMPLE_RATE),
+            details={
+                "read_memories": [neighbour.id for neighbour, _ in sounds],
+                "noise": noise,
+                "flow_steps": steps_for(self.settings.flow, noise),
+                "phase": "griffin-lim, 32 iterations, momentum 0.99",
+            },
+        )
+
+    @torch.inference_mode()
+    def encode(self, mel: Floats) -> torch.Tensor:
+        """Standardised latents (1, C, H, W) of a log-mel (N_MELS, frames)."""
+        scaled = (torch.from_numpy(mel) - self.settings.mel_mean) / self.settings.mel_scale
+        mode: torch.Tensor = self.autoencoder.posterior(scaled[None, None]).mode()
+        return (mode - per_channel(self.settings.latent_mean)) / per_channel(
+            self.settings.latent_scale
+        )
+
+    @torch.inference_mode()
+    def decode(self, latents: torch.Tensor) -> Floats:
+        """Log-mel (N_MELS, frames) of standardised latents (1, C, H, W)."""
+        raw = latents * per_channel(self.settings.latent_scale) + per_channel(
+            self.settings.latent_mean
+        )
+        mel = self.autoencoder.decode(raw)[0, 0] * self.settings.mel_scale + self.settings.mel_mean
+        return np.asarray(mel.clamp(float(np.log(FLOOR)), 6.0).numpy(), np.float32)
+
+    def _remembered(self, sounds: Sequence[tuple[Any, float]]) -> torch.Tensor | None:
+        """Latents of the mixture of remembered sounds; weights that are all 0 count alike."""
+        if not sounds:
+            return None
+        weights = [max(weight, 0.0) for _, weight in sounds]
+        if max(weights) <= 0:
+            weights = [1.0] * len(sounds)
+        mels = [mel_window(neighbour.media, self.settings) for neighbour, _ in sounds]
+        return self.encode(mix(mels, weights))
+
+
+def per_channel(values: Sequence[float]) -> torch.Tensor:
+    """(1, C, 1, 1)."""
+    return torch.tensor(values, dtype=torch.float32)[None, :, None, None]
+
+
+def finish(samples: Floats) -> Floats:
+    """Cut the silent tail (not below a second), fade out over 20 ms, scale to a peak of 0.9."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak < 1e-6:
+        return samples
+    loud = np.flatnonzero(np.abs(samples) > 0.01 * peak)
+    end = max(int(loud[-1]) + SAMPLE_RATE // 20, int(MIN_DURATION_S * SAMPLE_RATE))
+    kept = samples[:end] * np.float32(0.9 / peak)
+    fade = min(SAMPLE_RATE // 50, len(kept))
+    kept[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    return kept
+
+
+def load_settings(path: Path) -> SoundSettings:
+    """Settings from JSON; lists become tuples."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in read_settings(path).items()
+    }
+    return SoundSettings(**values)

@@ -1,0 +1,212 @@
+"""Pictures from memory: a variational autoencoder of 64x64 pictures, and a flow over its latents.
+
+Creativity 0 decodes the latents of the heaviest remembered picture; above, they are noised and led
+back by a rectified flow that sees the fused vector, the query and all the neighbours; 1 starts
+from noise alone. Knows nothing about encoders and storage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+import encoders.torchvision_import  # noqa: F401
+
+# isort: split
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+from encoders.base import Modality
+from generator.base import Condition, Generated, Generator
+from generator.checkpoint import fingerprint, load_weights, read_settings
+from generator.latent_flow import FlowSettings, LatentFlow, sample, steps_for
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """Sizes of both networks, and the scale of the latents."""
+
+    side_px: int = 64
+    unshuffle: int = 2  # pixels per side that become channels
+    autoencoder_channels: tuple[int, ...] = (32, 64, 128)
+    latent_channels: int = 8
+    flow_channels: tuple[int, ...] = (96, 160)
+    token_width: int = 128
+    dimension: int = 384
+    neighbours: int = 4
+    flow_steps: int = 12
+    guidance: float = 2.5
+    latent_mean: tuple[float, ...] = ()  # per channel, measured after training
+    latent_scale: tuple[float, ...] = ()
+    space_id: str = "bundled"
+
+    @property
+    def flow(self) -> FlowSettings:
+        side = self.side_px // (self.unshuffle * 2 ** (len(self.autoencoder_channels) - 1))
+        return FlowSettings(
+            grid=(side, side),
+            latent_channels=self.latent_channels,
+            channels=self.flow_channels,
+            token_width=self.token_width,
+            dimension=self.dimension,
+            neighbours=self.neighbours,
+            steps=self.flow_steps,
+            guidance=self.guidance,
+        )
+
+
+class PictureAutoencoder(nn.Module):
+    """diffusers' `AutoencoderKL` behind `pixel_unshuffle`; pictures are (B, 3, S, S) in [-1, 1].
+
+    The first three latent channels also carry the picture's mean colours, and decoding starts from
+    them (a residual autoencoder, after Chen et al. 2024, DC-AE): the networks learn what the small
+    picture lacks, and colours are right from the first step.
+    """
+
+    def __init__(self, settings: PictureSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        channels = settings.autoencoder_channels
+        self.vae = AutoencoderKL(
+            in_channels=3 * settings.unshuffle**2,
+            out_channels=3 * settings.unshuffle**2,
+            down_block_types=("DownEncoderBlock2D",) * len(channels),
+            up_block_types=("UpDecoderBlock2D",) * len(channels),
+            block_out_channels=channels,
+            layers_per_block=1,
+            latent_channels=settings.latent_channels,
+            norm_num_groups=16,
+            mid_block_add_attention=False,
+        )
+
+    def posterior(self, pictures: torch.Tensor) -> Any:
+        """diffusers' diagonal Gaussian over latents (B, C, H, W)."""
+        moments = self.vae.encode(
+            F.pixel_unshuffle(pictures, self.settings.unshuffle)
+        ).latent_dist.parameters
+        colours = F.adaptive_avg_pool2d(pictures, self.settings.flow.grid)
+        # (B, 2C, H, W): means, then logarithms of variances
+        skipped = torch.zeros_like(moments)
+        skipped[:, :3] = colours
+        return DiagonalGaussianDistribution(moments + skipped)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, S, S), about [-1, 1], of latents (B, C, H, W)."""
+        detail = F.pixel_shuffle(self.vae.decode(latents).sample, self.settings.unshuffle)
+        side = self.settings.side_px
+        return detail + F.interpolate(latents[:, :3], (side, side), mode="bilinear")
+
+
+def square(image: Image.Image, side_px: int) -> Bytes:
+    """(S, S, 3) uint8: the whole picture on white, centred, proportions kept."""
+    picture = image.convert("RGBA")
+    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    if max(picture.size) < side_px:  # thumbnail only shrinks
+        scale = side_px / max(picture.size)
+        size = [max(1, round(length * scale)) for length in picture.size]
+        picture = picture.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    canvas = Image.new("RGBA", (side_px, side_px), "white")
+    corner = ((side_px - picture.width) // 2, (side_px - picture.height) // 2)
+    canvas.alpha_composite(picture, corner)
+    return np.asarray(canvas.convert("RGB"), np.uint8)
+
+
+def to_tensor(pictures: Bytes) -> torch.Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [-1, 1]."""
+    return torch.from_numpy(pictures.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_bytes(pictures: torch.Tensor) -> Bytes:
+    """(B, 3, S, S) -> (B, S, S, 3) uint8."""
+    scaled = (pictures.detach().float().clamp(-1, 1) + 1) * 127.5
+    return np.asarray(scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy(), np.uint8)
+
+
+class PictureGenerator(Generator):
+    """Makes a 64x64 RGB picture from a condition."""
+
+    modality: ClassVar[Modality] = "image"
+
+    def __init__(self, weights_dir: Path) -> None:
+        files = [weights_dir / name for name in ("image.json", "image_vae.safetensors")]
+        files.append(weights_dir / "image_flow.safetensors")
+        self.settings = load_settings(files[0])
+        self.autoencoder = PictureAutoencoder(self.settings).eval()
+        self.flow = LatentFlow(self.settings.flow).eval()
+        load_weights(self.autoencoder, files[1])
+        load_weights(self.flow, files[2])
+        self.name = "picture-vae-flow"
+        self.space_id = self.settings.space_id
+        self.fingerprint = fingerprint(*files)
+
+    def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
+        """A `PIL.Image.Image` RGB of 64x64 px.
+
+        Without a remembered picture it is drawn from the learned prior at any creativity.
+        `details`: the id of the picture that it starts from, the noise added, the steps.
+        """
+        if not 0.0 <= creativity <= 1.0:
+            raise ValueError(f"creativity must be in [0, 1], not {creativity}")
+        start = heaviest_picture(condition)
+        memory = None if start is None else self.encode(condition.neighbours[start].media)
+        noise = 1.0 if memory is None else creativity
+        random = torch.Generator().manual_seed(seed % 2**63)
+        picture = self.decode(sample(self.flow, condition, memory, noise, random))
+        return Generated(
+            media=Image.fromarray(picture),
+            details={
+                "starts_from": None if start is None else condition.neighbours[start].id,
+                "noise": noise,
+                "flow_steps": steps_for(self.settings.flow, noise),
+            },
+        )
+
+    @torch.inference_mode()
+    def encode(self, image: Image.Image) -> torch.Tensor:
+        """Standardised latents (1, C, H, W) of a picture."""
+        pixels = to_tensor(square(image, self.settings.side_px)[None])
+        mode: torch.Tensor = self.autoencoder.posterior(pixels).mode()
+        mean, scale = self.settings.latent_mean, self.settings.latent_scale
+        return (mode - per_channel(mean)) / per_channel(scale)
+
+    @torch.inference_mode()
+    def decode(self, latents: torch.Tensor) -> Bytes:
+        """(S, S, 3) uint8 of standardised latents (1, C, H, W)."""
+        mean, scale = self.settings.latent_mean, self.settings.latent_scale
+        raw = latents * per_channel(scale) + per_channel(mean)
+        picture: Bytes = to_bytes(self.autoencoder.decode(raw))[0]
+        return picture
+
+
+def heaviest_picture(condition: Condition) -> int | None:
+    """Index of the neighbour picture with the largest weight; None without a picture."""
+    pictures = [
+        index
+        for index, neighbour in enumerate(condition.neighbours)
+        if neighbour.modality == "image"
+    ]
+    return max(pictures, key=lambda index: float(condition.weights[index]), default=None)
+
+
+def per_channel(values: tuple[float, ...]) -> torch.Tensor:
+    """(1, C, 1, 1)."""
+    return torch.tensor(values, dtype=torch.float32)[None, :, None, None]
+
+
+def load_settings(path: Path) -> PictureSettings:
+    """Settings from JSON; lists become tuples."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in read_settings(path).items()
+    }
+    return PictureSettings(**values)

@@ -1,0 +1,154 @@
+"""Rectified flow over latents, conditioned on a memory: the network, its condition, its sampler.
+
+Velocity of z_t = (1 - t) z + t noise (Liu et al. 2022, "Flow Straight and Fast"). What is
+remembered enters twice: as latents on extra channels and as vectors that are attended to.
+Knows nothing about modalities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+import encoders.torchvision_import  # noqa: F401
+
+# isort: split
+import itertools
+
+from diffusers import UNet2DConditionModel
+
+from generator.base import Condition
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """Sizes of the network and how it is sampled."""
+
+    grid: tuple[int, int]  # height and width of the latents
+    latent_channels: int = 8
+    channels: tuple[int, ...] = (96, 160)
+    token_width: int = 128
+    dimension: int = 384  # of the vectors' space
+    neighbours: int = 4
+    steps: int = 12
+    guidance: float = 2.0
+
+
+class LatentFlow(nn.Module):
+    """Velocity of latents between data (t = 0) and noise (t = 1), given the memory."""
+
+    def __init__(self, settings: FlowSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        channels = settings.channels
+        self.unet = UNet2DConditionModel(
+            sample_size=settings.grid,
+            in_channels=2 * settings.latent_channels + 1,  # noised, remembered, is anything so
+            out_channels=settings.latent_channels,
+            down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+            mid_block_type="UNetMidBlock2DCrossAttn",
+            up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+            block_out_channels=channels,
+            layers_per_block=1,
+            cross_attention_dim=settings.token_width,
+            attention_head_dim=4,  # in diffusers' UNet this is the number of heads
+            norm_num_groups=16,
+        )
+        self.project = nn.Linear(settings.dimension, settings.token_width)
+        self.kind = nn.Embedding(3, settings.token_width)  # fused, query, neighbour
+        self.share = nn.Linear(1, settings.token_width, bias=False)
+
+    def tokens(self, vectors: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """(B, 2 + N, W) of vectors (B, 2 + N, D): fused, query, neighbours; shares (B, 2 + N)."""
+        kinds = torch.full((vectors.shape[1],), 2, device=vectors.device)
+        kinds[:2] = torch.arange(2, device=vectors.device)
+        scaled = self.project(vectors * self.settings.dimension**0.5)
+        tokens: torch.Tensor = scaled + self.kind(kinds) + self.share(shares[..., None])
+        # A neighbour that is not there is a row of zeros, and stays one.
+        return tokens * vectors.abs().sum(-1, keepdim=True).ne(0)
+
+    def forward(
+        self, noised: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor, memory: torch.Tensor
+    ) -> torch.Tensor:
+        """noised (B, C, H, W), time (B,), memory (B, C + 1, H, W) -> velocity (B, C, H, W)."""
+        velocity: torch.Tensor = self.unet(
+            torch.cat([noised, memory], 1), time * 1000, encoder_hidden_states=tokens
+        ).sample
+        return velocity
+
+
+def flow_loss(
+    flow: LatentFlow,
+    latents: torch.Tensor,
+    vectors: torch.Tensor,
+    shares: torch.Tensor,
+    memory: torch.Tensor,
+) -> torch.Tensor:
+    """Mean squared error of the velocity at logit-normal times (Esser et al. 2024)."""
+    noise = torch.randn_like(latents)
+    time = torch.sigmoid(torch.randn(len(latents), device=latents.device))
+    share = time[:, None, None, None]
+    noised = (1 - share) * latents + share * noise
+    velocity = flow(noised, time, flow.tokens(vectors, shares), memory)
+    loss: torch.Tensor = (velocity.float() - (noise - latents)).square().mean()
+    return loss
+
+
+@torch.inference_mode()
+def sample(
+    flow: LatentFlow,
+    condition: Condition,
+    memory: torch.Tensor | None,
+    noise: float,
+    random: torch.Generator,
+) -> torch.Tensor:
+    """Latents (1, C, H, W): the memory noised to time `noise`, led back by Euler steps.
+
+    Noise 0 returns the memory itself; 1, or no memory, starts from noise alone
+    (SDEdit, Meng et al. 2021). Classifier-free guidance (Ho & Salimans 2022).
+    """
+    settings = flow.settings
+    shape = (1, settings.latent_channels, *settings.grid)
+    drawn = torch.randn(shape, generator=random)
+    noise = 1.0 if memory is None else noise
+    latents = drawn if memory is None else (1 - noise) * memory + noise * drawn
+    tokens = flow.tokens(*condition_rows(condition, settings))
+    both = torch.cat([tokens, torch.zeros_like(tokens)])
+    hidden = torch.cat([memory_channels(memory, shape), memory_channels(None, shape)])
+    times = np.linspace(noise, 0.0, steps_for(settings, noise) + 1)
+    for now, then in itertools.pairwise(times):
+        time = torch.full((2,), float(now))
+        given, free = flow(latents.expand(2, -1, -1, -1), time, both, hidden).chunk(2)
+        velocity = free + settings.guidance * (given - free)
+        latents = latents + float(then - now) * velocity
+    return latents
+
+
+def steps_for(settings: FlowSettings, noise: float) -> int:
+    """Less noise needs fewer steps back."""
+    return int(np.ceil(settings.steps * noise))
+
+
+def condition_rows(
+    condition: Condition, settings: FlowSettings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors (1, 2 + N, D) and shares (1, 2 + N): fused, query, the N heaviest neighbours."""
+    order = np.argsort(-condition.weights, kind="stable")[: settings.neighbours]
+    vectors = np.zeros((2 + settings.neighbours, settings.dimension), np.float32)
+    shares = np.zeros(2 + settings.neighbours, np.float32)
+    vectors[0], vectors[1] = condition.fused, condition.query
+    for slot, index in enumerate(order, start=2):
+        vectors[slot], shares[slot] = condition.neighbours[index].vector, condition.weights[index]
+    return torch.from_numpy(vectors)[None], torch.from_numpy(shares)[None]
+
+
+def memory_channels(memory: torch.Tensor | None, shape: Sequence[int]) -> torch.Tensor:
+    """(B, C + 1, H, W): latents and ones, or zeros where nothing is remembered."""
+    batch, channels, height, width = shape
+    if memory is None:
+        return torch.zeros(batch, channels + 1, height, width)
+    return torch.cat([memory, torch.ones(batch, 1, height, width)], 1)

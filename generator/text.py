@@ -1,0 +1,299 @@
+"""Texts from memory: a small GPT-2 that writes a caption from vectors and remembered captions.
+
+The decoder reads, as one sequence of embeddings: the fused vector, the query, the vectors of up to
+four neighbours, the captions of the neighbours that are texts, and then writes. Trained on text
+alone with noise on the vectors (CapDec, Nukrai et al. 2022), so that vectors of pictures and
+sounds serve too; those are first drawn towards the remembered texts (DeCap, Li et al. 2023). The
+remembered captions in the prompt (SmallCap, Ramos et al. 2023), and a pointer into them mixed with
+the vocabulary's distribution (See et al. 2017), let it name what only the memory knows.
+Knows nothing about encoders and storage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+import encoders.torchvision_import  # noqa: F401
+
+# isort: split
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from encoders.base import Modality, Vectors, normalize
+from generator.base import Condition, Generated, Generator
+from generator.checkpoint import fingerprint, load_weights, read_settings
+
+FUSED, QUERY, NEIGHBOUR, CAPTION, TARGET = range(5)  # kinds of position, each with its embedding
+STRAY = 1.2  # length of the random vector added to query and fused vector at creativity 1
+IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """Sizes of the decoder, and how much of the memory it reads."""
+
+    dimension: int = 384  # of the vectors' space
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    vocabulary: int = 4096
+    positions: int = 112
+    copy_width: int = 64  # of the pointer's queries and keys
+    neighbours: int = 4  # vectors and captions read, the heaviest first
+    caption_tokens: int = 12  # per remembered caption; the rest is cut
+    max_tokens: int = 24  # written
+    space_id: str = "bundled"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one text is written from; the first rows of `vectors` are fused vector and query."""
+
+    vectors: Vectors  # (2 + N, D)
+    shares: tuple[float, ...]  # (N,) of the neighbours
+    captions: tuple[tuple[int, ...], ...]  # token ids of remembered texts
+    caption_shares: tuple[float, ...]
+
+
+class CaptionDecoder(nn.Module):
+    """GPT-2 over a prefix of projected vectors and remembered captions."""
+
+    def __init__(self, settings: TextSettings, bos: int, eos: int, separator: int) -> None:
+        super().__init__()
+        self.settings, self.bos, self.eos, self.separator = settings, bos, eos, separator
+        config = GPT2Config(
+            vocab_size=settings.vocabulary,
+            n_positions=settings.positions,
+            n_embd=settings.width,
+            n_layer=settings.layers,
+            n_head=settings.heads,
+            resid_pdrop=0.05,
+            embd_pdrop=0.05,
+            attn_pdrop=0.0,
+            bos_token_id=bos,
+            eos_token_id=eos,
+        )
+        self.gpt = GPT2LMHeadModel(config)
+        self.project = nn.Linear(settings.dimension, settings.width)
+        self.kind = nn.Embedding(5, settings.width)
+        self.share = nn.Linear(1, settings.width, bias=False)
+        self.copy_query = nn.Linear(settings.width, settings.copy_width)
+        self.copy_key = nn.Linear(settings.width, settings.copy_width)
+        self.gate = nn.Linear(settings.width, 1)
+        nn.init.constant_(self.gate.bias, -2.0)  # the vocabulary first
+
+    def prefix(self, prompt: Prompt) -> torch.Tensor:
+        """(P, width): the vectors, then the captions, each shifted by its kind and share."""
+        device = self.kind.weight.device
+        count = len(prompt.shares)
+        kinds = torch.tensor([FUSED, QUERY] + [NEIGHBOUR] * count, device=device)
+        shares = torch.tensor([0.0, 0.0, *prompt.shares], device=device)[:, None]
+        # Unit vectors of 384 dimensions have entries near 0.05: scaled to unit variance.
+        vectors = torch.from_numpy(prompt.vectors).to(device) * self.settings.dimension**0.5
+        rows = [self.project(vectors) + self.kind(kinds) + self.share(shares)]
+        for caption, share in zip(prompt.captions, prompt.caption_shares, strict=True):
+            ids = torch.tensor([self.separator, *caption], device=device)
+            tokens = self.gpt.transformer.wte(ids)
+            rows.append(tokens + self.kind.weight[CAPTION] + self.share.weight[:, 0] * share)
+        return torch.cat(rows)
+
+    def written(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings (..., width) of tokens of the text that is being written."""
+        embedded: torch.Tensor = self.gpt.transformer.wte(ids) + self.kind.weight[TARGET]
+        return embedded
+
+    def pointing(self, hidden: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Scores (..., T, S) of T positions (..., T, width) for S keys (..., S, copy_width)."""
+        scores: torch.Tensor = self.copy_query(hidden) @ keys.transpose(-1, -2)
+        return scores / self.settings.copy_width**0.5
+
+    def mixed(
+        self, hidden: torch.Tensor, scores: torch.Tensor, valid: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Distributions of the next token after T positions: over the vocabulary, over a pointer.
+
+        hidden (T, width); scores (T, S) for positions whose next tokens can be pointed at where
+        `valid` (T, S). Returns log-probabilities (T, V) and the pointer's probabilities (T, S);
+        together they sum to 1.
+        """
+        # A row without captions must not become NaN: its pointer is switched off by the gate.
+        pointer = scores.float().masked_fill(~valid, -1e4).softmax(-1)
+        gate = torch.sigmoid(self.gate(hidden).float()) * valid.any(-1, keepdim=True)
+        vocabulary = self.gpt.lm_head(hidden).float().log_softmax(-1)
+        return vocabulary + torch.log1p(-gate.clamp(max=1 - 1e-6)), pointer * gate
+
+
+class _Writer:
+    """One text in the making: the cache of the prompt, and the pointer's keys into it."""
+
+    def __init__(self, decoder: CaptionDecoder, prompt: Prompt) -> None:
+        self.decoder = decoder
+        prefix = decoder.prefix(prompt)[None]
+        output = decoder.gpt.transformer(inputs_embeds=prefix, use_cache=True)
+        self.past = output.past_key_values
+        tokens = [t for c in prompt.captions for t in (decoder.separator, *c)]
+        # After a caption comes its end, where the sequence has the next separator.
+        following = [t if t != decoder.separator else decoder.eos for t in tokens[1:]]
+        self.values = torch.tensor([*following, decoder.eos][: len(tokens)], dtype=torch.long)
+        hidden = output.last_hidden_state[0, len(prompt.vectors) :]
+        self.keys = decoder.copy_key(hidden)
+
+    def probabilities(self, token: int) -> torch.Tensor:
+        """(V,) of the token after `token`."""
+        output = self.decoder.gpt.transformer(
+            inputs_embeds=self.decoder.written(torch.tensor([[token]])),
+            past_key_values=self.past,
+            use_cache=True,
+        )
+        self.past = output.past_key_values
+        hidden = output.last_hidden_state[0]  # (1, width)
+        scores = self.decoder.pointing(hidden, self.keys)
+        valid = torch.ones_like(scores, dtype=torch.bool)
+        vocabulary, pointer = self.decoder.mixed(hidden, scores, valid)
+        return vocabulary[0].exp().index_add(0, self.values, pointer[0])
+
+
+@torch.inference_mode()
+def decode(
+    decoder: CaptionDecoder, prompt: Prompt, *, temperature: float, random: torch.Generator
+) -> list[int]:
+    """Token ids, without the end mark; greedy at temperature 0, else nucleus sampling (0.9)."""
+    writer = _Writer(decoder, prompt)
+    ids: list[int] = []
+    token = decoder.bos
+    while len(ids) < decoder.settings.max_tokens:
+        probabilities = writer.probabilities(token)
+        probabilities[[decoder.bos, decoder.separator]] = 0
+        if not ids:
+            probabilities[decoder.eos] = 0  # an empty text says nothing
+        probabilities[_repeats(ids)] = 0
+        token = _draw(probabilities, temperature, random)
+        if token == decoder.eos:
+            break
+        ids.append(token)
+    return ids
+
+
+def _repeats(ids: list[int]) -> list[int]:
+    """Tokens that would repeat the last one, or a pair: a small decoder gets caught in loops."""
+    if not ids:
+        return []
+    return [ids[-1], *(second for first, second in pairwise(ids) if first == ids[-1])]
+
+
+def _draw(probabilities: torch.Tensor, temperature: float, random: torch.Generator) -> int:
+    """One token of (V,); when sampled, out of the likeliest that hold 90 % together."""
+    if temperature <= 0:
+        return int(probabilities.argmax())
+    sharpened = (probabilities.clamp(min=1e-30).log() / temperature).softmax(-1)
+    probabilities, order = sharpened.sort(descending=True)
+    kept = probabilities * ((probabilities.cumsum(-1) - probabilities) < 0.9)
+    return int(order[torch.multinomial(kept, 1, generator=random)])
+
+
+def strayed(prompt: Prompt, size: float, random: torch.Generator) -> Prompt:
+    """Fused vector and query moved by one random vector of length `size`, to unit length again.
+
+    The decoder has learnt from vectors with such noise: what it then writes is something near.
+    """
+    if size <= 0:
+        return prompt
+    drawn = torch.randn(prompt.vectors.shape[1], generator=random).numpy()
+    moved = normalize(prompt.vectors[:2] + size * normalize(drawn))
+    return replace(prompt, vectors=np.concatenate([moved, prompt.vectors[2:]]))
+
+
+def towards_texts(vector: Vectors, texts: Vectors, *, strength: float) -> Vectors:
+    """Draw `vector` (D,) towards the text vectors (N, D) it is nearest to; unit length.
+
+    DeCap's projection, sum_i softmax(v.t_i / 0.05) t_i, mixed in by `strength`: pictures and sounds
+    lie beside the texts in the space, and the decoder has only ever seen texts.
+    """
+    if not len(texts):
+        return vector
+    similarity = texts @ vector / 0.05
+    weights = np.exp(similarity - similarity.max())
+    projected = normalize(weights @ texts / weights.sum())
+    return normalize((1 - strength) * vector + strength * projected)
+
+
+class TextGenerator(Generator):
+    """Writes one sentence or phrase from a condition."""
+
+    modality: ClassVar[Modality] = "text"
+
+    def __init__(self, weights_dir: Path) -> None:
+        files = [weights_dir / f"text{end}" for end in (".json", ".tokenizer.json", ".safetensors")]
+        self.settings = TextSettings(**read_settings(files[0]))
+        self.tokenizer = Tokenizer.from_file(str(files[1]))
+        self.decoder = CaptionDecoder(self.settings, *special_tokens(self.tokenizer)).eval()
+        load_weights(self.decoder, files[2])
+        self.name = "caption-gpt2"
+        self.space_id = self.settings.space_id
+        self.fingerprint = fingerprint(*files)
+
+    def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
+        """A `str`; greedy at creativity 0. Above, the meaning strays and the sampling warms.
+
+        `details`: the remembered texts that were read, and the temperature.
+        """
+        if not 0.0 <= creativity <= 1.0:
+            raise ValueError(f"creativity must be in [0, 1], not {creativity}")
+        prompt, used = self._prompt(condition)
+        temperature = 0.0 if creativity == 0 else 0.2 + 0.8 * creativity
+        random = torch.Generator().manual_seed(seed % 2**63)
+        prompt = strayed(prompt, STRAY * creativity, random)
+        ids = decode(self.decoder, prompt, temperature=temperature, random=random)
+        text = tidy(self.tokenizer.decode(ids))
+        return Generated(
+            media=text,
+            details={
+                "temperature": round(temperature, 3),
+                "read_memories": used,
+                "tokens": len(ids),
+            },
+        )
+
+    def _prompt(self, condition: Condition) -> tuple[Prompt, list[str]]:
+        """The heaviest neighbours as a prompt, and the ids of those whose caption is read."""
+        order = np.argsort(-condition.weights, kind="stable")[: self.settings.neighbours]
+        chosen = [(condition.neighbours[i], float(condition.weights[i])) for i in order]
+        texts = [(n, w) for n, w in chosen if n.modality == "text" and str(n.media).strip()]
+        # All texts of the condition count for the projection, also those too light to be read.
+        rows = [n.vector for n in condition.neighbours if n.modality == "text"]
+        anchors = np.stack(rows) if rows else np.zeros((0, self.settings.dimension), np.float32)
+        fused = towards_texts(condition.fused, anchors, strength=0.3)
+        prompt = Prompt(
+            vectors=np.stack([fused, condition.query, *(n.vector for n, _ in chosen)]).astype(
+                np.float32
+            ),
+            shares=tuple(weight for _, weight in chosen),
+            captions=tuple(self._caption(str(n.media)) for n, _ in texts),
+            caption_shares=tuple(weight for _, weight in texts),
+        )
+        return prompt, [n.id for n, _ in texts]
+
+    def _caption(self, text: str) -> tuple[int, ...]:
+        # Longer texts are cut before they are tokenised: a book costs no more than its first line.
+        ids = self.tokenizer.encode(text[:400], add_special_tokens=False).ids
+        return tuple(ids[: self.settings.caption_tokens])
+
+
+def special_tokens(tokenizer: Tokenizer) -> tuple[int, int, int]:
+    """Ids of the begin, end and separator marks."""
+    begin, end, separator = (tokenizer.token_to_id(name) for name in ("<bos>", "<eos>", "<mem>"))
+    if begin is None or end is None or separator is None:
+        raise ValueError("the tokenizer lacks <bos>, <eos> or <mem>")
+    return begin, end, separator
+
+
+def tidy(text: str) -> str:
+    """One line without doubled blanks."""
+    return " ".join(text.split()) or "…"

@@ -1,0 +1,169 @@
+"""What the picture flow is trained on: latents, vectors, and each item's remembered neighbours."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from encoders.base import Vectors, normalize
+from encoders.training.data import Item
+from generator.fusion import fuse
+from generator.image import Bytes, PictureAutoencoder, to_tensor
+
+# latents (B, C, H, W), vectors (B, 2 + N, D), shares (B, 2 + N), memory (B, C + 1, H, W)
+FlowBatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+CANDIDATES = 12
+# Same-concept neighbours (another style of the same emoji) as a declared share of the draws.
+SAME_CONCEPT_SHARE = 0.3
+DROP_MEMORY = 0.15  # no neighbour at all: the model must also know the query alone
+DROP_ALL = 0.1  # for classifier-free guidance
+
+
+@dataclass(frozen=True)
+class FlowData:
+    """Rows are pictures; `latents` are standardised."""
+
+    latents: torch.Tensor  # (N, C, H, W)
+    captions: Vectors  # (N, D) of the captions
+    pictures: Vectors  # (N, D) of the pictures
+    near: npt.NDArray[np.int64]  # (N, K) other concepts' rows of the same split, nearest first
+    same: list[npt.NDArray[np.int64]]  # per row, the rows of the same concept
+    splits: npt.NDArray[np.str_]
+    mean: torch.Tensor
+    scale: torch.Tensor
+    neighbours: int = 4
+
+    def batch(self, random: np.random.Generator, size: int, split: str) -> FlowBatch:
+        rows = random.choice(np.flatnonzero(self.splits == split), size)
+        dimension = self.captions.shape[1]
+        vectors = np.zeros((size, 2 + self.neighbours, dimension), np.float32)
+        shares = np.zeros((size, 2 + self.neighbours), np.float32)
+        memory = torch.zeros(size, self.latents.shape[1] + 1, *self.latents.shape[2:])
+        for place, row in enumerate(rows):
+            if random.random() < DROP_ALL:
+                continue
+            # A query is a text, a picture, or both.
+            share = random.choice([0.0, 1.0, random.random()], p=[0.4, 0.3, 0.3])
+            query = share * self.pictures[row] + (1 - share) * self.captions[row]
+            query /= np.linalg.norm(query)
+            found = np.empty(0, np.int64)
+            if random.random() >= DROP_MEMORY:
+                found = self._remembered(random, int(row), query)
+            fused, weights = fuse(query, self.pictures[found], "attention")
+            order = np.argsort(-weights, kind="stable")[: self.neighbours]
+            vectors[place, 0], vectors[place, 1] = fused, query
+            vectors[place, 2 : 2 + len(order)] = self.pictures[found[order]]
+            shares[place, 2 : 2 + len(order)] = weights[order]
+            if len(order):
+                memory[place, :-1] = self.latents[found[order[0]]]
+                memory[place, -1] = 1
+        return self.latents[rows], torch.from_numpy(vectors), torch.from_numpy(shares), memory
+
+    def _remembered(
+        self, random: np.random.Generator, row: int, query: Vectors
+    ) -> npt.NDArray[np.int64]:
+        """1 to N of the nearest other pictures; sometimes one of the same concept among them."""
+        count = int(random.integers(1, self.neighbours + 1))
+        found = random.choice(self.near[row], count, replace=False)
+        if len(self.same[row]) and random.random() < SAME_CONCEPT_SHARE:
+            found[0] = random.choice(self.same[row])
+        return found
+
+
+def flow_data(
+    autoencoder: PictureAutoencoder, items: list[Item], pictures: Bytes, args: argparse.Namespace
+) -> FlowData:
+    latents = encode_all(autoencoder, pictures, args.device)
+    mean, scale = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+    shape = (1, -1, 1, 1)
+    captions, vectors = embed_all(items, args.collection, args.runs)
+    splits = np.array([item.split for item in items])
+    concepts = [item.concept for item in items]
+    rows_of: dict[str, list[int]] = {}
+    for row, concept in enumerate(concepts):
+        rows_of.setdefault(concept, []).append(row)
+    same = [
+        np.array([other for other in rows_of[concept] if other != row], dtype=np.int64)
+        for row, concept in enumerate(concepts)
+    ]
+    return FlowData(
+        latents=(latents - mean.view(shape)) / scale.view(shape),
+        captions=captions,
+        pictures=vectors,
+        near=nearest_others(vectors, captions, concepts, splits),
+        same=same,
+        splits=splits,
+        mean=mean,
+        scale=scale,
+    )
+
+
+@torch.inference_mode()
+def encode_all(autoencoder: PictureAutoencoder, pictures: Bytes, device: str) -> torch.Tensor:
+    """Latents (N, C, H, W), not standardised."""
+    parts = [
+        autoencoder.posterior(to_tensor(pictures[start : start + 64]).to(device)).mode().cpu()
+        for start in range(0, len(pictures), 64)
+    ]
+    return torch.cat(parts)
+
+
+def embed_all(items: list[Item], collection: Path, cache: Path) -> tuple[Vectors, Vectors]:
+    """Vectors of captions and pictures in the bundled space, kept among the runs."""
+    from encoders.registry import load_profile
+
+    encoders = load_profile("bundled").encoders
+    captions = [item.caption for item in items]
+    pictures = [collection / item.path for item in items]
+    # A probe tells whether the encoders are those that the kept vectors were made with.
+    probe = np.concatenate(
+        [embed(encoders["text"], captions[:1]), embed(encoders["image"], pictures[:1])]
+    )
+    marks = [np.round(probe, 3).tobytes(), *(item.id.encode() for item in items)]
+    path = cache / f"vectors-{hashlib.sha256(b' '.join(marks)).hexdigest()[:12]}.npz"
+    if not path.exists():
+        np.savez(
+            path,
+            captions=embed(encoders["text"], captions),
+            pictures=embed(encoders["image"], pictures),
+        )
+    with np.load(path) as kept:
+        return kept["captions"], kept["pictures"]
+
+
+def embed(encoder: Any, inputs: list[Any]) -> Vectors:
+    from PIL import Image
+
+    parts = []
+    for start in range(0, len(inputs), 32):
+        part = inputs[start : start + 32]
+        if encoder.modality == "image":
+            part = [Image.open(path).convert("RGBA") for path in part]
+        parts.append(encoder.encode(part))
+    return np.concatenate(parts)
+
+
+def nearest_others(
+    vectors: Vectors, captions: Vectors, concepts: list[str], splits: npt.NDArray[np.str_]
+) -> npt.NDArray[np.int64]:
+    """(N, CANDIDATES): the training pictures of other concepts that are most like each."""
+    memory = np.flatnonzero(splits == "train")
+    numbers = np.unique(concepts, return_inverse=True)[1]
+    both = normalize(vectors + captions)
+    near = np.empty((len(vectors), CANDIDATES), np.int64)
+    for start in range(0, len(vectors), 512):
+        rows = np.arange(start, min(start + 512, len(vectors)))
+        cosines = both[rows] @ both[memory].T
+        cosines[numbers[rows][:, None] == numbers[memory]] = -np.inf
+        top = np.argpartition(-cosines, CANDIDATES, axis=1)[:, :CANDIDATES]
+        order = np.argsort(-np.take_along_axis(cosines, top, axis=1), axis=1)
+        near[rows] = memory[np.take_along_axis(top, order, axis=1)]
+    return near

@@ -1,0 +1,102 @@
+"""The bundled picture generator with its committed weights."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from encoders.base import normalize
+from generator.base import Condition, Neighbour
+from generator.image import PictureGenerator, square
+from generator.registry import WEIGHTS
+
+SAMPLES = Path(__file__).parents[2] / "samples/tuxpaint-stamps"
+PICTURES = {
+    name: SAMPLES / f"{name}.png"
+    for name in ("animals/mammals/bovines/cow", "food/fruit/apple_red", "vehicles/auto/beetle")
+}
+QUERY = normalize(np.random.default_rng(0).standard_normal(384))
+
+
+@pytest.fixture(scope="module")
+def generator() -> PictureGenerator:
+    return PictureGenerator(WEIGHTS)
+
+
+def picture(name: str) -> Image.Image:
+    return Image.open(PICTURES[name])
+
+
+def remembering(*names: str) -> Condition:
+    neighbours = tuple(Neighbour(name, "image", QUERY, picture(name)) for name in names)
+    weights = np.full(len(names), 1 / max(1, len(names)), np.float32)
+    return Condition(QUERY, QUERY, neighbours, weights)
+
+
+def pixels(
+    generator: PictureGenerator, condition: Condition, seed: int, creativity: float
+) -> npt.NDArray[np.uint8]:
+    media = generator.generate(condition, seed=seed, creativity=creativity).media
+    assert media.size == (64, 64)
+    assert media.mode == "RGB"
+    return np.asarray(media)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_without_creativity_the_remembered_picture_comes_back(
+    generator: PictureGenerator, name: str
+) -> None:
+    made = pixels(generator, remembering(name), 0, 0.0)
+    likeness = {
+        other: structural_similarity(made, square(picture(other), 64), channel_axis=2)
+        for other in PICTURES
+    }
+    assert max(likeness, key=lambda other: likeness[other]) == name
+    assert likeness[name] > 0.6
+
+
+def test_the_same_seed_gives_the_same_picture(generator: PictureGenerator) -> None:
+    condition = remembering("food/fruit/apple_red")
+    first, again, other = (pixels(generator, condition, seed, 0.7) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first.astype(int) - other).mean() > 1
+
+
+def test_another_memory_gives_another_picture(generator: PictureGenerator) -> None:
+    made = [pixels(generator, remembering(name), 1, 0.4).astype(int) for name in PICTURES]
+    assert min(np.abs(made[0] - made[1]).mean(), np.abs(made[0] - made[2]).mean()) > 5
+
+
+def test_creativity_leads_away_from_the_memory(generator: PictureGenerator) -> None:
+    name = "vehicles/auto/beetle"
+    original = square(picture(name), 64).astype(int)
+    distances = [
+        np.abs(pixels(generator, remembering(name), 3, creativity) - original).mean()
+        for creativity in (0.0, 0.5, 1.0)
+    ]
+    assert distances == sorted(distances)
+
+
+def test_without_a_remembered_picture_it_is_drawn_from_the_prior(
+    generator: PictureGenerator,
+) -> None:
+    made = generator.generate(remembering(), seed=1, creativity=0.0)
+    assert made.details["noise"] == 1.0
+    assert made.details["starts_from"] is None
+
+
+@pytest.mark.parametrize("creativity", [-0.1, 1.1, float("nan")])
+def test_creativity_out_of_range_is_refused(generator: PictureGenerator, creativity: float) -> None:
+    with pytest.raises(ValueError, match="creativity"):
+        generator.generate(remembering(), seed=1, creativity=creativity)
+
+
+def test_pictures_of_any_shape_keep_their_proportions() -> None:
+    wide = Image.new("RGBA", (200, 20), (255, 0, 0, 255))
+    made = square(wide, 64)
+    assert made.shape == (64, 64, 3)
+    assert (made[32] == (255, 0, 0)).all()
+    assert (made[:28] == 255).all()

@@ -1,0 +1,126 @@
+"""The committed sound generator, on made-up sounds and random vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from encoders.base import Vectors, Waveform, normalize
+from encoders.log_mel import SAMPLE_RATE, log_mel
+from generator.audio import SoundGenerator, finish, mel_window, mix
+from generator.base import Condition, Neighbour
+from generator.fusion import fuse
+from generator.registry import WEIGHTS
+
+SECONDS = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+LOW = (0.5 * np.sin(2 * np.pi * 200 * SECONDS)).astype(np.float32)
+HIGH = (0.5 * np.sin(2 * np.pi * 2000 * SECONDS)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def generator() -> SoundGenerator:
+    return SoundGenerator(WEIGHTS)
+
+
+def unit(seed: int) -> Vectors:
+    return normalize(np.random.default_rng(seed).standard_normal(384))
+
+
+def condition(*sounds: np.ndarray, rate: int = SAMPLE_RATE) -> Condition:
+    rows = np.stack([unit(i + 1) for i in range(len(sounds))] or [unit(0)])[: len(sounds)]
+    fused, weights = fuse(unit(0), rows, "attention")
+    neighbours = tuple(
+        Neighbour(str(i), "audio", rows[i], Waveform(s, rate)) for i, s in enumerate(sounds)
+    )
+    return Condition(unit(0), fused, neighbours, weights)
+
+
+def centroid(sound: Waveform) -> float:
+    """Mean frequency in Hz, weighted by magnitude."""
+    spectrum = np.abs(np.fft.rfft(sound.samples))
+    frequencies = np.fft.rfftfreq(len(sound.samples), 1 / sound.sample_rate)
+    return float((spectrum * frequencies).sum() / spectrum.sum())
+
+
+def test_a_remembered_sound_is_heard_again(generator: SoundGenerator) -> None:
+    low, high = (generator.generate(condition(s), seed=0, creativity=0).media for s in (LOW, HIGH))
+    assert centroid(high) > 2 * centroid(low)
+    assert 1.0 <= low.duration_s <= 3.0
+    assert low.sample_rate == SAMPLE_RATE
+    assert np.abs(low.samples).max() == pytest.approx(0.9, abs=1e-3)
+
+
+def test_the_memory_is_heard_while_creative(generator: SoundGenerator) -> None:
+    low, high = (
+        generator.generate(condition(s), seed=3, creativity=0.3).media for s in (LOW, HIGH)
+    )
+    assert centroid(high) > 1.5 * centroid(low)
+
+
+def test_a_seed_repeats_and_seeds_differ(generator: SoundGenerator) -> None:
+    first, again, other = (
+        generator.generate(condition(LOW), seed=seed, creativity=0.6).media.samples
+        for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_without_remembered_sounds_it_draws_one(generator: SoundGenerator) -> None:
+    picture = Neighbour("p", "image", unit(5), object())
+    for known in (condition(), Condition(unit(0), unit(0), (picture,), np.ones(1, np.float32))):
+        made = generator.generate(known, seed=0, creativity=0.2)
+        assert made.details["noise"] == 1.0
+        assert made.details["read_memories"] == []
+        assert np.isfinite(made.media.samples).all()
+
+
+@pytest.mark.parametrize("creativity", [-0.1, 1.1, float("nan")])
+def test_creativity_has_bounds(generator: SoundGenerator, creativity: float) -> None:
+    with pytest.raises(ValueError, match="creativity"):
+        generator.generate(condition(), seed=0, creativity=creativity)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate"),
+    [
+        (np.zeros(0, np.float32), 16_000),
+        (np.zeros(16_000, np.float32), 16_000),
+        (np.ones(1, np.float32), 8_000),
+        (np.full(500, np.nan, np.float32), 16_000),
+        (np.tile(HIGH, 60), 44_100),
+    ],
+    ids=["empty", "silent", "one sample", "not a number", "long"],
+)
+def test_odd_sounds_are_heard(generator: SoundGenerator, samples: np.ndarray, rate: int) -> None:
+    made = generator.generate(condition(samples, rate=rate), seed=0, creativity=0).media
+    assert np.isfinite(made.samples).all()
+    assert 1.0 <= made.duration_s <= 3.0
+
+
+def test_zero_weights_count_alike(generator: SoundGenerator) -> None:
+    known = condition(LOW, HIGH)
+    dead = Condition(known.query, known.fused, known.neighbours, np.zeros(2, np.float32))
+    assert len(generator.generate(dead, seed=0, creativity=0).media.samples) >= SAMPLE_RATE
+
+
+def test_a_mixture_holds_both_sounds() -> None:
+    low, high = log_mel(LOW), log_mel(HIGH)
+    both = mix([low, high], [0.5, 0.5])
+    assert np.allclose(both.max(1).max(), max(low.max(), high.max()), atol=0.1)
+    assert (both >= np.maximum(low, high) - 1e-3).all()
+
+
+def test_the_window_starts_where_the_sound_does(generator: SoundGenerator) -> None:
+    late = np.concatenate([np.zeros(3 * SAMPLE_RATE, np.float32), HIGH])
+    mel = mel_window(Waveform(late, SAMPLE_RATE), generator.settings)
+    assert mel.shape == (80, 128)
+    assert mel[:, 5].max() > mel[:, -1].max() + 3
+
+
+def test_finish_keeps_a_second_and_drops_the_silent_tail() -> None:
+    click = np.zeros(2 * SAMPLE_RATE, np.float32)
+    click[100] = 0.1
+    kept = finish(click)
+    assert len(kept) == SAMPLE_RATE
+    assert kept.max() == pytest.approx(0.9)

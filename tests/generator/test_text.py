@@ -1,0 +1,114 @@
+"""The committed caption decoder, on vectors of known texts kept beside this file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from encoders.base import Vectors
+from encoders.registry import load_profile
+from generator.base import Condition, Neighbour
+from generator.fusion import fuse
+from generator.registry import WEIGHTS
+from generator.text import TextGenerator, towards_texts
+
+
+@pytest.fixture(scope="module")
+def generator() -> TextGenerator:
+    return TextGenerator(WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> dict[str, Vectors]:
+    texts = [*MEMORIES, *OTHERS, "a cat", ""]
+    rows = load_profile("bundled").encoders["text"].encode(texts)
+    return dict(zip(texts, rows, strict=True))
+
+
+MEMORIES = ("A cat.", "A dog.", "A horse.")
+OTHERS = ("A red truck.", "A fire engine.", "An airplane.")
+
+
+def condition(vectors: dict[str, Vectors], query: str, texts: tuple[str, ...]) -> Condition:
+    rows = np.stack([vectors[t] for t in texts]) if texts else np.zeros((0, 384), np.float32)
+    fused, weights = fuse(vectors[query], rows, "attention")
+    neighbours = tuple(Neighbour(str(i), "text", rows[i], t) for i, t in enumerate(texts))
+    return Condition(vectors[query], fused, neighbours, weights)
+
+
+def test_what_is_remembered_is_said(generator: TextGenerator, vectors: dict[str, Vectors]) -> None:
+    made = generator.generate(condition(vectors, "a cat", MEMORIES), seed=0, creativity=0)
+    assert "cat" in made.media.lower()
+    assert made.details["read_memories"][0] == "0"
+
+
+def test_the_memory_changes_the_text(generator: TextGenerator, vectors: dict[str, Vectors]) -> None:
+    query = vectors["a cat"] * 0 + vectors[""]  # a query that says nothing
+    texts = []
+    for memory in (MEMORIES[:1], OTHERS[:1]):
+        known = condition(vectors, "a cat", memory)
+        neighbour = known.neighbours[0]
+        blank = Condition(query, neighbour.vector, known.neighbours, known.weights)
+        texts.append(generator.generate(blank, seed=0, creativity=0).media)
+    assert texts[0] != texts[1]
+
+
+@pytest.mark.parametrize("creativity", [0.0, 0.4, 1.0])
+def test_a_seed_repeats(
+    generator: TextGenerator, vectors: dict[str, Vectors], creativity: float
+) -> None:
+    known = condition(vectors, "a cat", MEMORIES)
+    first, again = (
+        generator.generate(known, seed=7, creativity=creativity).media for _ in range(2)
+    )
+    assert first == again
+
+
+def test_seeds_differ_when_creative(generator: TextGenerator, vectors: dict[str, Vectors]) -> None:
+    known = condition(vectors, "a cat", MEMORIES)
+    drawn = {generator.generate(known, seed=s, creativity=1.0).media for s in range(8)}
+    fixed = {generator.generate(known, seed=s, creativity=0.0).media for s in range(3)}
+    assert len(drawn) > 2
+    assert len(fixed) == 1
+
+
+@pytest.mark.parametrize("creativity", [-0.1, 1.1, float("nan")])
+def test_creativity_has_bounds(
+    generator: TextGenerator, vectors: dict[str, Vectors], creativity: float
+) -> None:
+    with pytest.raises(ValueError, match="creativity"):
+        generator.generate(condition(vectors, "a cat", ()), seed=0, creativity=creativity)
+
+
+def test_without_memories_it_still_writes(
+    generator: TextGenerator, vectors: dict[str, Vectors]
+) -> None:
+    made = generator.generate(condition(vectors, "a cat", ()), seed=0, creativity=0)
+    assert made.media
+    assert made.details["read_memories"] == []
+
+
+def test_odd_texts_are_read(generator: TextGenerator, vectors: dict[str, Vectors]) -> None:
+    known = condition(vectors, "a cat", MEMORIES)
+    odd = ("word " * 20_000, "", "\x00\n漢字 🐈")
+    neighbours = tuple(
+        Neighbour(str(i), "text", n.vector, text)
+        for i, (n, text) in enumerate(zip(known.neighbours, odd, strict=True))
+    )
+    strange = Condition(known.query, known.fused, neighbours, known.weights)
+    assert generator.generate(strange, seed=-1, creativity=0.5).media
+
+
+def test_more_memories_than_it_reads(generator: TextGenerator, vectors: dict[str, Vectors]) -> None:
+    known = condition(vectors, "a cat", (MEMORIES + OTHERS) * 5)
+    made = generator.generate(known, seed=0, creativity=0)
+    assert len(made.details["read_memories"]) <= 4
+
+
+def test_towards_texts_is_a_unit_vector_nearer_to_them(vectors: dict[str, Vectors]) -> None:
+    texts = np.stack([vectors[t] for t in MEMORIES])
+    drawn = towards_texts(vectors["A red truck."], texts, strength=0.5)
+    assert np.linalg.norm(drawn) == pytest.approx(1, abs=1e-5)
+    assert (texts @ drawn).max() > (texts @ vectors["A red truck."]).max()
+    none = np.zeros((0, 384), np.float32)
+    assert np.array_equal(towards_texts(texts[0], none, strength=0.5), texts[0])
