@@ -53,6 +53,15 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Answer to a store."""
+
+    episode: Episode
+    duplicate: bool = False  # the episode was there already, and nothing was stored
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class QueryPart:
     """One part of a query: media to be encoded, or a vector of the active space. Not both."""
 

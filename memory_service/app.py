@@ -1,0 +1,74 @@
+"""The running application: the services over one data folder, with one profile of models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoders.media import ACCEPTED
+from memory_service.services.generation import GenerationService
+from memory_service.services.memory import MemoryStore
+from memory_service.services.models import Models
+from memory_service.services.retrieval import Retriever
+from memory_service.settings import Settings
+from memory_service.storage.store import Store
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What is known of an encoder without calling it."""
+
+    modality: str
+    name: str
+    space_id: str
+    dimension: int
+    fingerprint: str
+    accepted: tuple[str, ...]  # media types
+
+
+@dataclass(frozen=True)
+class ProfileInfo:
+    """The active models. `generators`: the modalities that can be generated."""
+
+    name: str
+    encoders: tuple[EncoderInfo, ...]
+    generators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Application:
+    """Made by `memory_service.bootstrap.build`; holds the data folder until `close`."""
+
+    settings: Settings
+    memory: MemoryStore
+    retriever: Retriever
+    generation: GenerationService
+    profile: ProfileInfo
+    store: Store
+
+    def close(self) -> None:
+        """Give up the data folder; no other method may be called afterwards."""
+        self.store.close()
+
+    def __enter__(self) -> Application:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def profile_info(models: Models) -> ProfileInfo:
+    return ProfileInfo(
+        name=models.profile,
+        encoders=tuple(
+            EncoderInfo(
+                modality=modality,
+                name=type(encoder).__name__,
+                space_id=encoder.space.id,
+                dimension=encoder.space.dimension,
+                fingerprint=encoder.space.fingerprint,
+                accepted=ACCEPTED[modality],
+            )
+            for modality, encoder in models.encoders.items()
+        ),
+        generators=tuple(models.generators),
+    )

@@ -1,0 +1,147 @@
+"""What callers may hand in. Each check returns the value in its working form, or raises."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from encoders.base import MODALITIES, Modality
+from memory_service.errors import InvalidInput, ModalityUnavailable, TooLarge
+
+NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MAX_METADATA_DEPTH = 32
+MODES = ("direct", "associative", "auto")
+
+
+def namespace(name: Any) -> str:
+    if not isinstance(name, str) or not NAMESPACE.fullmatch(name):
+        raise InvalidInput(
+            f"{name!r} is not a name of a namespace: 1 to 64 of A-Z a-z 0-9 . _ -, "
+            "the first a letter or digit",
+            found=repr(name),
+            accepted=NAMESPACE.pattern,
+        )
+    return name
+
+
+def metadata(value: Mapping[str, Any] | None, max_bytes: int) -> dict[str, Any]:
+    """A JSON object of bounded size and depth; returns a copy."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(
+            "metadata must be a JSON object", found=type(value).__name__, accepted="object"
+        )
+    copy = dict(value)
+    if not _is_json(copy, MAX_METADATA_DEPTH):
+        raise InvalidInput(
+            "metadata must hold JSON values only: text as keys, finite numbers, "
+            f"at most {MAX_METADATA_DEPTH} levels",
+            accepted=["object", "array", "string", "number", "boolean", "null"],
+        )
+    try:
+        size = len(json.dumps(copy, ensure_ascii=False).encode())
+    except ValueError as error:  # a lone surrogate, or a number of thousands of digits
+        raise InvalidInput(f"metadata cannot be written as JSON: {error}") from error
+    if size > max_bytes:
+        raise TooLarge(
+            f"metadata has {size} bytes, at most {max_bytes} are accepted",
+            found=size,
+            accepted=max_bytes,
+        )
+    return copy
+
+
+def _is_json(value: Any, depth: int) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if value is None or isinstance(value, str | int):
+        return True
+    if depth == 0:
+        return False
+    if isinstance(value, Mapping):
+        return all(
+            isinstance(key, str) and _is_json(each, depth - 1) for key, each in value.items()
+        )
+    return isinstance(value, list | tuple) and all(_is_json(each, depth - 1) for each in value)
+
+
+def known_modality(name: Any) -> Modality:
+    """A modality that there is, whether the active profile has it or not."""
+    if name not in MODALITIES:
+        raise InvalidInput(
+            f"unknown modality {name!r}; there are: {', '.join(MODALITIES)}",
+            found=repr(name),
+            accepted=list(MODALITIES),
+        )
+    return cast(Modality, name)
+
+
+def modality(name: Any, available: Iterable[Modality], what: str = "encoder") -> Modality:
+    """A modality for which the active profile has an encoder (or generator)."""
+    known = known_modality(name)
+    if known not in (accepted := list(available)):
+        raise ModalityUnavailable(
+            f"the active profile has no {what} for {name}; "
+            f"it has: {', '.join(accepted) or 'none at all'}",
+            found=name,
+            accepted=accepted,
+        )
+    return known
+
+
+def modalities(
+    names: Sequence[str] | None, available: Iterable[Modality], what: str = "encoder"
+) -> tuple[Modality, ...]:
+    """Those asked for, each once; all available ones for None."""
+    accepted = tuple(available)
+    if names is None:
+        return tuple(name for name in MODALITIES if name in accepted)
+    if isinstance(names, str) or not names:
+        raise InvalidInput(
+            "name at least one modality, as a list", found=repr(names), accepted=list(accepted)
+        )
+    return tuple(dict.fromkeys(modality(name, accepted, what) for name in names))
+
+
+def count(name: str, value: Any, most: int) -> int:
+    """A whole number from 1 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidInput(
+            f"{name} must be a whole number from 1 to {most}",
+            found=repr(value)[:80],
+            accepted=[1, most],
+        )
+    return value
+
+
+def one_of(name: str, value: Any, accepted: Sequence[str]) -> None:
+    if value not in accepted:
+        raise InvalidInput(
+            f"{name} must be one of: {', '.join(accepted)}",
+            found=repr(value),
+            accepted=list(accepted),
+        )
+
+
+def cursor(after: str | None) -> int:
+    """The sequence that a listing goes on behind."""
+    if after is None:
+        return 0
+    if not (after.isascii() and after.isdigit() and len(after) < 19):
+        raise InvalidInput(f"{after!r} is not a cursor that a listing gave", found=repr(after))
+    return int(after)
+
+
+def not_empty(values: Sequence[Any], name: str, most: int) -> None:
+    if not values:
+        raise InvalidInput(f"{name}: at least one is needed, none was given", accepted=[1, most])
+    if len(values) > most:
+        raise TooLarge(
+            f"{name}: {len(values)} were given, at most {most} are accepted",
+            found=len(values),
+            accepted=most,
+        )

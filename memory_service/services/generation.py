@@ -1,0 +1,320 @@
+"""Generating media from what is remembered, with provenance and replay. Knows no HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from encoders.base import Modality, Space
+from generator.base import Condition
+from generator.fusion import METHODS
+from memory_service.errors import (
+    InvalidInput,
+    ModalityUnavailable,
+    NotFound,
+    NothingRemembered,
+    SpaceMismatch,
+    StorageFailure,
+)
+from memory_service.ids import new_id
+from memory_service.records import (
+    FusionMethod,
+    Generation,
+    GenerationOutput,
+    MemoryShare,
+    QueryPart,
+    RetrievalMode,
+)
+from memory_service.services import checks, neighbours
+from memory_service.services.models import Models, key_of
+from memory_service.services.queries import Query, encode_parts
+from memory_service.services.rendering import render
+from memory_service.services.retrieval import Retriever
+from memory_service.services.timing import Stopwatch
+from memory_service.settings import Settings
+from memory_service.storage.store import Store
+from memory_service.storage.vectors import SubMemory
+
+MAX_EPISODES = 64  # that one generation may draw on: the media of each are read and decoded
+MAX_SEED = 2**63 - 1  # what the catalog can record
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked for, checked."""
+
+    outputs: tuple[Modality, ...]
+    namespace: str
+    k: int
+    fusion: FusionMethod
+    creativity: float
+    seed: int
+    space: Space
+
+
+class GenerationService:
+    """Safe for use from several threads."""
+
+    def __init__(
+        self, store: Store, models: Models, retriever: Retriever, settings: Settings
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._retriever = retriever
+        self._settings = settings
+
+    def generate(
+        self,
+        parts: Sequence[QueryPart],
+        *,
+        outputs: Sequence[str] = ("image",),
+        namespace: str = "default",
+        k: int = 4,
+        fusion: FusionMethod = "attention",
+        creativity: float = 0.3,
+        seed: int | None = None,
+        mode: RetrievalMode = "auto",
+        filter: Mapping[str, Any] | None = None,
+    ) -> Generation:
+        """Generate one item per output modality from the `k` best episodes, and record how.
+
+        Without a seed one is drawn; it is in the record. Raises what `Retriever.retrieve` raises,
+        ModalityUnavailable without a generator, NothingRemembered when nothing was found, and
+        StorageFull.
+        """
+        watch = Stopwatch()
+        plan = self._plan(outputs, namespace, k, fusion, creativity, seed)
+        with watch.stage("encode"):
+            queries = encode_parts(parts, self._models, self._settings)
+            query = self._query_in(plan.space, queries)
+        sources = self._recall(plan, queries, query, mode, filter, watch)
+        with watch.stage("fuse"):
+            condition = neighbours.condition(query.vector, sources, plan.fusion)
+        record = Generation(
+            id=new_id(),
+            namespace=plan.namespace,
+            created_at=time.time(),
+            seed=plan.seed,
+            creativity=plan.creativity,
+            fusion=plan.fusion,
+            space_id=plan.space.id,
+            space_fingerprint=plan.space.fingerprint,
+            query_vector=query.vector,
+            memories=_shares(condition, sources),
+            outputs=(),
+            timings_ms={},
+        )
+        made = []
+        for modality in plan.outputs:
+            with watch.stage("generate"):
+                made.append(self._make(modality, condition, plan))
+        record = replace(
+            record, outputs=tuple(output for output, _ in made), timings_ms=watch.timings_ms()
+        )
+        with watch.stage("write"):
+            stored = self._store.add_generation(record, [content for _, content in made])
+        return replace(stored, timings_ms=watch.timings_ms())
+
+    def _plan(
+        self,
+        outputs: Sequence[str],
+        namespace: str,
+        k: int,
+        fusion: FusionMethod,
+        creativity: float,
+        seed: int | None,
+    ) -> _Plan:
+        checks.namespace(namespace)
+        asked = checks.modalities(outputs, self._models.generators, "generator")
+        checks.one_of("fusion", fusion, METHODS)
+        if isinstance(creativity, bool) or not 0.0 <= creativity <= 1.0:
+            raise InvalidInput(
+                "creativity must be from 0 to 1", found=repr(creativity), accepted=[0, 1]
+            )
+        if seed is not None and (
+            isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED
+        ):
+            raise InvalidInput(
+                f"seed must be a whole number from 0 to {MAX_SEED}",
+                found=repr(seed)[:80],
+                accepted=[0, MAX_SEED],
+            )
+        space = self._models.generator_space
+        if space is None:
+            raise ModalityUnavailable("the active profile has no generators", accepted=[])
+        return _Plan(
+            outputs=asked,
+            namespace=namespace,
+            k=checks.count("k", k, min(self._settings.max_k, MAX_EPISODES)),
+            fusion=fusion,
+            creativity=float(creativity),
+            # 32 bits: every client can hold such a number exactly.
+            seed=secrets.randbits(32) if seed is None else seed,
+            space=space,
+        )
+
+    def _query_in(self, space: Space, queries: Sequence[Query]) -> Query:
+        for query in queries:
+            if query.space == space:
+                return query
+        fitting = [name for name, each in self._models.encoders.items() if each.space == space]
+        raise ModalityUnavailable(
+            f"the generators need a query in space {space.id}: give one part of {fitting}",
+            accepted=fitting,
+        )
+
+    def _recall(
+        self,
+        plan: _Plan,
+        queries: tuple[Query, ...],
+        query: Query,
+        mode: RetrievalMode,
+        filter: Mapping[str, Any] | None,
+        watch: Stopwatch,
+    ) -> list[neighbours.Source]:
+        retrieval = self._retriever.recall(
+            queries,
+            namespace=plan.namespace,
+            modalities=None,
+            mode=mode,
+            k=plan.k,
+            filter=filter,
+            watch=watch,
+        )
+        with watch.stage("read"):
+            chosen = neighbours.choose(
+                retrieval,
+                query,
+                plan.k,
+                plan.outputs,
+                store=self._store,
+                models=self._models,
+            )
+            sources = neighbours.load(chosen, plan.space, self._store, self._models)
+        if not sources:
+            raise NothingRemembered(
+                f"nothing in namespace {plan.namespace!r} matches, so there is nothing to "
+                "generate from: store something first, or widen the filter",
+                namespace=plan.namespace,
+            )
+        return sources
+
+    def _make(
+        self, modality: Modality, condition: Condition, plan: _Plan
+    ) -> tuple[GenerationOutput, bytes]:
+        generator = self._models.generator(modality)
+        generated = generator.generate(condition, seed=plan.seed, creativity=plan.creativity)
+        media_type, content = render(modality, generated.media)
+        novelty, nearest = self._novelty(modality, generated.media, plan.namespace)
+        output = GenerationOutput(
+            id=new_id(),
+            modality=modality,
+            media_type=media_type,
+            blob="",  # given by the store
+            size_bytes=len(content),
+            text=content.decode() if modality == "text" else None,
+            generator=generator.name,
+            generator_fingerprint=generator.fingerprint,
+            novelty=novelty,
+            nearest_memory_id=nearest,
+            details=generated.details,
+        )
+        return output, content
+
+    def _novelty(
+        self, modality: Modality, media: Any, namespace: str
+    ) -> tuple[float | None, str | None]:
+        """1 - cosine to the nearest memory of the modality, and its id; None without any."""
+        encoder = self._models.encoders.get(modality)
+        if encoder is None:
+            return None, None
+        index = self._store.index(SubMemory(namespace, modality, *key_of(encoder.space)))
+        if index is None:
+            return None, None
+        sequences, cosines = index.search(encoder.encode([media])[0], 1)
+        for memory in self._store.catalog.memories(sequences).values():
+            return max(0.0, 1.0 - float(cosines[0])), memory.id
+        return None, None
+
+    def get(self, generation_id: str) -> Generation:
+        """Raises NotFound."""
+        return self._store.generation(generation_id)
+
+    def content(
+        self, generation_id: str, output: str | None = None
+    ) -> tuple[GenerationOutput, bytes]:
+        """An output and its bytes, by modality or output id; the first one by default."""
+        record = self.get(generation_id)
+        for each in record.outputs:
+            if output in (None, each.modality, each.id):
+                try:
+                    return each, self._store.blobs.read(each.blob)
+                except NotFound as error:
+                    raise StorageFailure(
+                        f"the content of output {each.id} is missing from the data folder"
+                    ) from error
+        raise NotFound(
+            f"generation {generation_id} has no output {output!r}",
+            kind="output",
+            accepted=[each.modality for each in record.outputs],
+        )
+
+    def replay(self, generation_id: str) -> Mapping[str, bool]:
+        """Generate again from the record; says per output id whether the bytes are the same.
+
+        Raises NotFound when there is no such generation, or a memory that it was made from was
+        forgotten, and SpaceMismatch under another profile.
+        """
+        record = self.get(generation_id)
+        space = self._models.generator_space
+        if space is None or key_of(space) != (record.space_id, record.space_fingerprint):
+            raise SpaceMismatch(
+                f"the generation was made in space {record.space_id} "
+                f"({record.space_fingerprint}): start the service with that profile to replay it",
+                recorded={"id": record.space_id, "fingerprint": record.space_fingerprint},
+            )
+        condition = neighbours.condition(
+            record.query_vector, self._sources_of(record, space), record.fusion
+        )
+        identical = {}
+        for output in record.outputs:
+            modality = checks.modality(output.modality, self._models.generators, "generator")
+            generated = self._models.generator(modality).generate(
+                condition, seed=record.seed, creativity=record.creativity
+            )
+            _, content = render(modality, generated.media)
+            identical[output.id] = hashlib.sha256(content).hexdigest() == output.blob
+        return identical
+
+    def _sources_of(self, record: Generation, space: Space) -> list[neighbours.Source]:
+        gone = [share.memory_id for share in record.memories if share.deleted]
+        if not gone:
+            memories = [self._store.catalog.memory(share.memory_id) for share in record.memories]
+            sources = neighbours.load(memories, space, self._store, self._models)
+            if len(sources) == len(record.memories):
+                return sources
+        raise NotFound(
+            f"generation {record.id} was made from memories that were forgotten since: "
+            "it cannot be replayed",
+            kind="memory",
+            memory_ids=gone,
+        )
+
+
+def _shares(condition: Condition, sources: Sequence[neighbours.Source]) -> tuple[MemoryShare, ...]:
+    return tuple(
+        MemoryShare(
+            memory_id=source.memory.id,
+            episode_id=source.memory.episode_id,
+            modality=source.memory.modality,
+            weight=float(weight),
+            cosine=float(np.dot(condition.query, source.neighbour.vector)),
+        )
+        for source, weight in zip(sources, condition.weights, strict=True)
+    )

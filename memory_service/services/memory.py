@@ -1,0 +1,209 @@
+"""Storing, reading and forgetting memories. Knows no HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from encoders.media import Decoded
+from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
+from memory_service.ids import new_id
+from memory_service.records import (
+    Episode,
+    Forgotten,
+    Memory,
+    Stored,
+    SubMemoryStats,
+    Upload,
+    Vector,
+)
+from memory_service.services import checks
+from memory_service.services.models import Models, require_same_space
+from memory_service.services.timing import Stopwatch
+from memory_service.settings import Settings
+from memory_service.storage import filters, rows
+from memory_service.storage.store import NewMemory, Store
+
+MAX_LIST = 1000
+
+
+class MemoryStore:
+    """Safe for use from several threads."""
+
+    def __init__(self, store: Store, models: Models, settings: Settings) -> None:
+        self._store = store
+        self._models = models
+        self._settings = settings
+
+    def store(
+        self,
+        uploads: Sequence[Upload],
+        *,
+        namespace: str = "default",
+        metadata: Mapping[str, Any] | None = None,
+        created_at: float | None = None,
+        if_duplicate: Literal["keep", "skip"] = "keep",
+    ) -> Stored:
+        """Store what belongs together as one episode; durable when it returns.
+
+        `metadata` is given to each of the memories. With `if_duplicate="skip"`, an episode of
+        the same namespace that has exactly these contents is returned instead.
+
+        Raises InvalidInput, UnsupportedMedia, InvalidMedia, TooLarge, ModalityUnavailable,
+        SpaceMismatch, StorageFull or StorageFailure; the store is then as before.
+        """
+        watch = Stopwatch()
+        checks.namespace(namespace)
+        checks.not_empty(uploads, "items of an episode", self._settings.max_parts_per_store)
+        checks.one_of("if_duplicate", if_duplicate, ("keep", "skip"))
+        fields = checks.metadata(metadata, self._settings.max_metadata_bytes)
+        when = _moment(created_at)
+        for upload in uploads:
+            self._check(upload)
+        if if_duplicate == "skip" and (found := self._same_contents(namespace, uploads)):
+            return Stored(found, duplicate=True, timings_ms=watch.timings_ms())
+        with watch.stage("decode"):
+            decoded = [
+                self._models.decode(upload.modality, upload.content, item=number)
+                for number, upload in enumerate(uploads)
+            ]
+        with watch.stage("encode"):
+            vectors = self._encode(decoded)
+        episode, new = self._assemble(uploads, decoded, vectors, namespace, fields, when)
+        with watch.stage("write"):
+            stored, duplicate = self._store.add_episode(
+                episode, new, skip_duplicate=if_duplicate == "skip"
+            )
+        return Stored(stored, duplicate, watch.timings_ms())
+
+    def _check(self, upload: Upload) -> None:
+        space = self._models.space(upload.modality)
+        require_same_space(upload.modality, space, self._store.spaces(upload.modality))
+        if len(upload.content) > self._settings.max_upload_bytes:
+            raise TooLarge(
+                f"{len(upload.content)} bytes were given, "
+                f"at most {self._settings.max_upload_bytes} are accepted",
+                found=len(upload.content),
+                accepted=self._settings.max_upload_bytes,
+            )
+
+    def _same_contents(self, namespace: str, uploads: Sequence[Upload]) -> Episode | None:
+        digests = [hashlib.sha256(upload.content).hexdigest() for upload in uploads]
+        try:
+            return self._store.catalog.episode_with(namespace, rows.contents_hash(digests))
+        except NotFound:  # forgotten in this very moment
+            return None
+
+    def _encode(self, decoded: Sequence[Decoded]) -> list[Vector]:
+        """One batch per modality; vectors (D,) in the order of `decoded`."""
+        vectors: list[Vector] = [np.empty(0, np.float32)] * len(decoded)
+        for modality in dict.fromkeys(each.modality for each in decoded):
+            places = [n for n, each in enumerate(decoded) if each.modality == modality]
+            encoder = self._models.encoder(modality)
+            batch = encoder.encode([decoded[place].media for place in places])
+            for place, vector in zip(places, batch, strict=True):
+                vectors[place] = vector
+        return vectors
+
+    def _assemble(
+        self,
+        uploads: Sequence[Upload],
+        decoded: Sequence[Decoded],
+        vectors: Sequence[Vector],
+        namespace: str,
+        metadata: Mapping[str, Any],
+        created_at: float,
+    ) -> tuple[Episode, list[NewMemory]]:
+        episode = Episode(new_id(), namespace, created_at, ())
+        new = []
+        for upload, media, vector in zip(uploads, decoded, vectors, strict=True):
+            record = Memory(
+                id=new_id(),
+                sequence=0,  # given by the catalog
+                namespace=namespace,
+                episode_id=episode.id,
+                modality=media.modality,
+                media_type=media.media_type,
+                blob="",  # given by the store
+                size_bytes=len(upload.content),
+                metadata=metadata,
+                created_at=created_at,
+                text=media.media if isinstance(media.media, str) else None,
+            )
+            space = self._models.space(media.modality)
+            new.append(NewMemory(record, upload.content, space.id, space.fingerprint, vector))
+        return episode, new
+
+    def get(self, memory_id: str) -> Memory:
+        """Raises NotFound."""
+        return self._store.catalog.memory(memory_id)
+
+    def content(self, memory_id: str) -> tuple[Memory, bytes]:
+        """The memory and its original bytes; raises NotFound, or StorageFailure when damaged."""
+        memory = self.get(memory_id)
+        try:
+            return memory, self._store.blobs.read(memory.blob)
+        except NotFound as error:
+            self.get(memory_id)  # forgotten in between: not found
+            raise StorageFailure(
+                f"the content of memory {memory_id} is missing from the data folder",
+                id=memory_id,
+            ) from error
+
+    def list(
+        self,
+        *,
+        namespace: str | None = None,
+        modality: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[Memory], str | None]:
+        """Memories in the order of storing, and the cursor of the next page if there is one."""
+        if namespace is not None:
+            checks.namespace(namespace)
+        if modality is not None:
+            checks.known_modality(modality)
+        limit = checks.count("limit", limit, MAX_LIST)
+        found = self._store.catalog.list_memories(
+            namespace=namespace,
+            modality=modality,
+            filter=filters.parse(filter),
+            after=checks.cursor(after),
+            limit=limit + 1,
+        )
+        page = found[:limit]
+        return page, str(page[-1].sequence) if len(found) > limit else None
+
+    def episode(self, episode_id: str) -> Episode:
+        """Raises NotFound."""
+        return self._store.catalog.episode(episode_id)
+
+    def forget(self, memory_id: str) -> Forgotten:
+        """Delete a memory for good, its episode with it when nothing is left; raises NotFound."""
+        return self._store.delete_memory(memory_id)
+
+    def forget_episode(self, episode_id: str) -> Forgotten:
+        """Delete an episode and its memories for good; raises NotFound."""
+        return self._store.delete_episode(episode_id)
+
+    def stats(self) -> Sequence[SubMemoryStats]:
+        return self._store.catalog.stats()
+
+    def find_blob(self, namespace: str, sha256: str) -> Sequence[Memory]:
+        """The memories of a namespace that have exactly this content."""
+        checks.namespace(namespace)
+        return self._store.catalog.list_memories(namespace=namespace, blob=sha256)
+
+
+def _moment(created_at: float | None) -> float:
+    if created_at is None:
+        return time.time()
+    if not math.isfinite(created_at):
+        raise InvalidInput("created_at must be Unix seconds", found=repr(created_at))
+    return float(created_at)

@@ -1,0 +1,104 @@
+"""Which memories a generation is made from.
+
+The best episodes over all modalities are taken, by the score of their best hit, then by how many
+rankings they lead. Of each episode come the memory that matched, because its vector says why the
+episode is here, and the memories of the output's modalities, because a generator works from media
+of its own modality.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from encoders.base import Space
+from generator.base import Condition, Neighbour
+from generator.fusion import fuse
+from memory_service.errors import NotFound
+from memory_service.records import Memory, Reach, Retrieval, Vector
+from memory_service.services.models import Models, key_of
+from memory_service.services.queries import Query
+from memory_service.services.retrieval import RANK_CONSTANT
+from memory_service.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Source:
+    """A memory with what a generator needs of it."""
+
+    memory: Memory
+    neighbour: Neighbour
+
+
+def choose(
+    retrieval: Retrieval,
+    query: Query,
+    k: int,
+    modalities: Collection[str],
+    *,
+    store: Store,
+    models: Models,
+) -> list[Memory]:
+    """The memories of the best `k` episodes, best episode first, those in it as stored."""
+    best = _best_episodes(retrieval, query, models)[:k]
+    members = defaultdict(list)
+    for memory in store.catalog.members([episode for episode, _ in best]):
+        members[memory.episode_id].append(memory)
+    return [
+        memory
+        for episode, matched in best
+        for memory in members[episode]
+        if memory.id == matched or memory.modality in modalities
+    ]
+
+
+def _best_episodes(retrieval: Retrieval, query: Query, models: Models) -> list[tuple[str, str]]:
+    """(episode id, id of the memory in it that matched best), best first."""
+
+    def score_of(reach: Reach, modality: str) -> float:
+        matched_modality = reach.via_modality or modality
+        return float(models.calibration.score(reach.cosine, query.modality, matched_modality))
+
+    score: dict[str, float] = {}
+    matched: dict[str, str] = {}
+    reciprocal: dict[str, float] = defaultdict(float)
+    for hits in retrieval.hits.values():
+        for rank, hit in enumerate(hits, start=1):
+            episode, modality = hit.memory.episode_id, hit.memory.modality
+            reciprocal[episode] += 1 / (RANK_CONSTANT + rank)
+            if hit.score > score.get(episode, -1.0):
+                score[episode] = hit.score
+                ways = {score_of(each, modality): each.via for each in reversed(hit.reached_by)}
+                matched[episode] = ways[max(ways)] or hit.memory.id
+    ranked = sorted(score, key=lambda episode: (-score[episode], -reciprocal[episode], episode))
+    return [(episode, matched[episode]) for episode in ranked]
+
+
+def load(memories: Sequence[Memory], space: Space, store: Store, models: Models) -> list[Source]:
+    """Vectors and decoded media; memories without a vector of the space, or gone, are left out."""
+    sources = []
+    for memory in memories:
+        vector = store.catalog.vector(memory.sequence, key_of(space))
+        if vector is None:
+            continue
+        try:
+            content = store.blobs.read(memory.blob)
+        except NotFound:  # forgotten since it was found
+            continue
+        decoded = models.decode(memory.modality, content, memory_id=memory.id)
+        sources.append(
+            Source(memory, Neighbour(memory.id, decoded.modality, vector, decoded.media))
+        )
+    return sources
+
+
+def condition(query: Vector, sources: Sequence[Source], fusion: str) -> Condition:
+    """A function of its arguments alone: replay depends on it."""
+    vectors = np.zeros((len(sources), len(query)), np.float32)
+    for row, source in enumerate(sources):
+        vectors[row] = source.neighbour.vector
+    fused, weights = fuse(query, vectors, fusion)
+    return Condition(query, fused, tuple(source.neighbour for source in sources), weights)

@@ -1,0 +1,319 @@
+"""Recall by any modality into any modality. Knows no HTTP.
+
+Two ways lead to a memory. *Direct*: its vector is near the query's, in a space that both share.
+*Associative*: another memory of its episode is. `auto` takes both and joins the two rankings by
+reciprocal ranks (Cormack et al. 2009), which needs no common scale of scores.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from encoders.base import Modality
+from memory_service.records import Hit, QueryPart, Reach, Retrieval, RetrievalMode
+from memory_service.services import checks
+from memory_service.services.models import Models, key_of, require_same_space
+from memory_service.services.queries import Query, encode_parts
+from memory_service.services.timing import Stopwatch
+from memory_service.settings import Settings
+from memory_service.storage import filters
+from memory_service.storage.filters import Filter
+from memory_service.storage.store import Store
+from memory_service.storage.vectors import NO_COSINES, NO_SEQUENCES, Sequences, SubMemory, Vectors
+
+RANK_CONSTANT = 60  # of reciprocal-rank fusion, as in the source above
+SAME_ITEM = 0.999  # cosine, within the query's modality, from which a memory is the query itself
+SAME_ITEM_WAYS = 4  # more than the two ways of any other memory together
+MIN_DEPTH = 64  # how far each ranking goes at least before they are joined
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A memory that may become a hit: only these are read whole from the catalog."""
+
+    sequence: int
+    id: str
+    episode_id: str
+    score: float
+    reached_by: tuple[Reach, ...]
+    same_item: bool = False  # the match is what the query shows
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What holds for all modalities of one retrieval."""
+
+    namespace: str
+    queries: tuple[Query, ...]
+    filter: Filter
+    depth: int
+    # Searches without a restriction: each modality asked for follows the same ones.
+    searched: dict[Modality, list[_Found]] = field(default_factory=dict)
+    # By modality, what the filter allows.
+    allowed: dict[Modality, Sequences] = field(default_factory=dict)
+
+    def query_for(self, models: Models, modality: str) -> Query | None:
+        """The query vector in the modality's own space, if there is one."""
+        space = models.space(modality)
+        return next((query for query in self.queries if query.space == space), None)
+
+
+class Retriever:
+    """Safe for use from several threads."""
+
+    def __init__(self, store: Store, models: Models, settings: Settings) -> None:
+        self._store = store
+        self._models = models
+        self._settings = settings
+
+    def retrieve(
+        self,
+        parts: Sequence[QueryPart],
+        *,
+        namespace: str = "default",
+        modalities: Sequence[str] | None = None,
+        mode: RetrievalMode = "auto",
+        k: int = 10,
+        filter: Mapping[str, Any] | None = None,
+    ) -> Retrieval:
+        """The best `k` memories of each modality asked for (all by default).
+
+        `filter` maps metadata fields to a value, or to a list of which one must hold.
+        Raises InvalidInput, InvalidVector, UnsupportedMedia, InvalidMedia, TooLarge,
+        ModalityUnavailable, SpaceMismatch or StorageFailure. An empty memory gives no hits.
+        """
+        watch = Stopwatch()
+        # Before the query is encoded: what is wrong with the request shows at once.
+        checks.namespace(namespace)
+        checks.modalities(modalities, self._models.encoders)
+        with watch.stage("encode"):
+            queries = encode_parts(parts, self._models, self._settings)
+        return self.recall(
+            queries,
+            namespace=namespace,
+            modalities=modalities,
+            mode=mode,
+            k=k,
+            filter=filter,
+            watch=watch,
+        )
+
+    def recall(
+        self,
+        queries: tuple[Query, ...],
+        *,
+        namespace: str,
+        modalities: Sequence[str] | None,
+        mode: RetrievalMode,
+        k: int,
+        filter: Mapping[str, Any] | None,
+        watch: Stopwatch,
+    ) -> Retrieval:
+        """`retrieve`, of a query that is encoded already."""
+        checks.namespace(namespace)
+        checks.one_of("mode", mode, checks.MODES)
+        asked = checks.modalities(modalities, self._models.encoders)
+        k = checks.count("k", k, self._settings.max_k)
+        for modality in asked if mode == "direct" else self._models.encoders:
+            space = self._models.space(modality)
+            require_same_space(modality, space, self._store.spaces(modality))
+        request = _Request(namespace, queries, filters.parse(filter), max(4 * k, MIN_DEPTH))
+        with watch.stage("search"):
+            hits: dict[str, tuple[Hit, ...]] = {
+                modality: self._hits(request, modality, mode, k) for modality in asked
+            }
+            familiarity = self._familiarity(request, asked)
+        return Retrieval(hits, familiarity, queries[0].vector, watch.timings_ms())
+
+    def _hits(
+        self, request: _Request, modality: Modality, mode: RetrievalMode, k: int
+    ) -> tuple[Hit, ...]:
+        direct = [] if mode == "associative" else self._direct(request, modality)
+        associative = [] if mode == "direct" else self._associative(request, modality, k)
+        if direct and associative:
+            found = self._join(direct, associative)[:k]
+        else:
+            found = (direct or associative)[:k]
+        memories = self._store.catalog.memories(each.sequence for each in found)
+        cosines = self._cosines(request, modality, found)
+        return tuple(
+            Hit(memories[each.sequence], each.score, cosines.get(each.sequence), each.reached_by)
+            for each in found
+            if each.sequence in memories  # not forgotten in the meantime
+        )
+
+    def _direct(self, request: _Request, modality: Modality) -> list[_Found]:
+        """Memories near the query, best first."""
+        return self._search(request, modality, self._allowed(request, modality))
+
+    def _allowed(self, request: _Request, modality: Modality) -> Sequences | None:
+        """What the filter leaves of a modality; None for all."""
+        if not request.filter:
+            return None
+        if modality not in request.allowed:
+            request.allowed[modality] = self._store.catalog.sequences(
+                request.namespace, modality, request.filter
+            )
+        return request.allowed[modality]
+
+    def _search(
+        self, request: _Request, modality: Modality, allowed: Sequences | None
+    ) -> list[_Found]:
+        """Memories of one modality near the query, best first, those just forgotten left out."""
+        query = request.query_for(self._models, modality)
+        if query is None:
+            return []
+        if allowed is None and modality in request.searched:
+            return request.searched[modality]
+        sequences, cosines = self._nearest(request, modality, request.depth, allowed)
+        scores = self._models.calibration.score(cosines, query.modality, modality)
+        places = self._store.catalog.places(sequences)
+        found: list[_Found] = []
+        for sequence, cosine, score in zip(
+            sequences.tolist(), cosines.tolist(), scores.tolist(), strict=True
+        ):
+            if sequence in places:
+                reach = Reach("direct", len(found) + 1, cosine)
+                same = query.modality == modality and cosine >= SAME_ITEM
+                score = 1.0 if same else score
+                found.append(_Found(sequence, *places[sequence], score, (reach,), same))
+        if allowed is None:
+            request.searched[modality] = found
+        return found
+
+    def _nearest(
+        self, request: _Request, modality: Modality, depth: int, allowed: Sequences | None
+    ) -> tuple[Sequences, Vectors]:
+        query = request.query_for(self._models, modality)
+        if query is None:
+            return NO_SEQUENCES, NO_COSINES
+        index = self._store.index(
+            SubMemory(request.namespace, modality, *key_of(query.space)),
+        )
+        if index is None:
+            return NO_SEQUENCES, NO_COSINES
+        return index.search(query.vector, depth, allowed)
+
+    def _associative(self, request: _Request, modality: Modality, k: int) -> list[_Found]:
+        """Memories whose episode holds another one near the query, best first.
+
+        Such a memory has the score of the one that matched. First the nearest memories of every
+        reachable modality are followed to their episodes; where that gives too few, only memories
+        that have a mate among the targets are searched, which is exact but reads more.
+        """
+        space = key_of(self._models.space(modality))
+        index = self._store.index(SubMemory(request.namespace, modality, *space))
+        if index is None or not len(index):
+            return []
+        targets = self._allowed(request, modality)
+        found = [] if targets is not None else self._follow(request, modality, None)
+        if len(found) < min(k, len(index if targets is None else targets)):
+            found = self._follow(
+                request, modality, index.sequences() if targets is None else targets
+            )
+        return [
+            replace(each, reached_by=(replace(each.reached_by[0], rank=rank),))
+            for rank, each in enumerate(found[: request.depth], start=1)
+        ]
+
+    def _follow(
+        self, request: _Request, modality: Modality, targets: Sequences | None
+    ) -> list[_Found]:
+        """From matches to other memories of their episodes; ranks are not yet set.
+
+        With `targets`, only to these, and only from memories that have one of them for a mate.
+        """
+        catalog = self._store.catalog
+        mates = None if targets is None else catalog.mates(targets)
+        fitting = None if targets is None else set(targets.tolist())
+        best: dict[int, _Found] = {}
+        for route in self._models.encoders:
+            allowed = None if mates is None else mates.get(route, NO_SEQUENCES)
+            matches = self._search(request, route, allowed)
+            members = catalog.members_of((match.episode_id for match in matches), modality)
+            for match in matches:
+                for sequence, memory_id in members.get(match.episode_id, ()):
+                    if fitting is None or sequence in fitting:
+                        _keep_better(best, sequence, memory_id, match, route)
+        return sorted(best.values(), key=_by_score)
+
+    def _join(self, direct: Sequence[_Found], associative: Sequence[_Found]) -> list[_Found]:
+        """Both rankings in one, by the sum of reciprocal ranks, each times its way's score.
+
+        The scores keep a way that believes in none of its matches from having as much say as one
+        that found what was asked for: plain ranks cannot tell these apart. A memory that is alone
+        in its episode cannot be reached by association; its rank counts twice, or any mediocre
+        memory that has mates would go before it. What the query itself was stored with goes first:
+        no likeness in other modalities outvotes having met the very same item.
+        """
+        sizes = self._store.catalog.episode_sizes(each.episode_id for each in direct)
+        joined: dict[int, _Found] = {}
+        worth: dict[int, float] = defaultdict(float)
+        for each in (*direct, *associative):
+            reach = each.reached_by[0]
+            alone = reach.path == "direct" and sizes.get(each.episode_id, 1) == 1
+            ways = SAME_ITEM_WAYS if each.same_item else 2 if alone else 1
+            worth[each.sequence] += ways * each.score / (RANK_CONSTANT + reach.rank)
+            known = joined.setdefault(each.sequence, each)
+            if known is not each:
+                joined[each.sequence] = replace(
+                    known,
+                    score=max(known.score, each.score),
+                    reached_by=(*known.reached_by, reach),
+                )
+        # Equal worth: the better score, then what was reached directly, goes first.
+        return sorted(joined.values(), key=lambda each: (-worth[each.sequence], _by_score(each)))
+
+    def _cosines(
+        self, request: _Request, modality: Modality, found: Sequence[_Found]
+    ) -> dict[int, float]:
+        """The memories' own cosines to the query, by sequence; empty where spaces differ."""
+        known = {
+            each.sequence: each.reached_by[0].cosine
+            for each in found
+            if each.reached_by[0].path == "direct"
+        }
+        lacking = [each.sequence for each in found if each.sequence not in known]
+        if lacking:
+            allowed = np.array(lacking, np.int64)
+            sequences, cosines = self._nearest(request, modality, len(lacking), allowed)
+            known.update(zip(sequences.tolist(), cosines.tolist(), strict=True))
+        return known
+
+    def _familiarity(self, request: _Request, asked: Sequence[Modality]) -> dict[str, float]:
+        """cos(query, trace) by modality; 0 for an empty sub-memory, left out without a query."""
+        found: dict[str, float] = {}
+        for modality in asked:
+            query = request.query_for(self._models, modality)
+            if query is None:
+                continue
+            trace = self._store.catalog.trace(request.namespace, modality, key_of(query.space))
+            if trace is None or not np.any(trace):
+                found[modality] = 0.0
+            else:
+                found[modality] = float(query.vector @ trace / np.linalg.norm(trace))
+        return found
+
+
+def _keep_better(
+    best: dict[int, _Found], sequence: int, memory_id: str, match: _Found, route: Modality
+) -> None:
+    """Note that `match` leads to the memory `sequence`, unless a better match is known."""
+    if sequence == match.sequence:
+        return
+    reach = Reach("associative", 0, match.reached_by[0].cosine, match.id, route)
+    found = _Found(sequence, memory_id, match.episode_id, match.score, (reach,), match.same_item)
+    known = best.get(sequence)
+    if known is None or _by_score(found) < _by_score(known):
+        best[sequence] = found
+
+
+def _by_score(found: _Found) -> tuple[float, bool, float, int]:
+    """Sorts the best first: score, direct before associative, cosine, order of storing."""
+    reach = found.reached_by[0]
+    return -found.score, reach.path != "direct", -reach.cosine, found.sequence

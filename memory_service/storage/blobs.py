@@ -1,0 +1,103 @@
+"""Original bytes as content-addressed files. Knows nothing about who refers to them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from memory_service.errors import NotFound, StorageFailure
+from memory_service.storage.failures import storage_errors
+
+
+class BlobStore:
+    """Files named by the SHA-256 of their content, in 256 folders.
+
+    A blob is complete and synced to disk before `put` returns, so that a row may name it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with storage_errors("opening the blob folder"):
+            # All folders at once, so that a new content has no more than its own to sync.
+            for number in range(256):
+                (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
+            sync_folder(folder)
+
+    def path(self, digest: str) -> Path:
+        return self._folder / digest[:2] / digest
+
+    def put(self, content: bytes) -> str:
+        """Store `content`; returns its digest. One caller at a time.
+
+        Raises StorageFull or StorageFailure, with nothing left behind.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.path(digest)
+        temporary = path.with_suffix(".part")
+        with storage_errors("writing the content"):
+            try:
+                # A file of another size was cut short behind our back, and is written anew.
+                if path.exists() and path.stat().st_size == len(content):
+                    return digest
+                _write_synced(temporary, content)
+                temporary.replace(path)
+                sync_folder(path.parent)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+                raise
+        return digest
+
+    def read(self, digest: str) -> bytes:
+        """Raises NotFound when there is no such blob, StorageFailure when it was altered."""
+        try:
+            content = self.path(digest).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"content {digest} is not in the store", kind="blob") from None
+        except OSError as error:
+            raise StorageFailure(f"content {digest} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise StorageFailure(f"content {digest} was altered on disk")
+        return content
+
+    def delete(self, digest: str) -> bool:
+        """Remove the file; False when there was none."""
+        path = self.path(digest)
+        with storage_errors("deleting the content"):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return False
+            sync_folder(path.parent)
+        return True
+
+    def sweep(self, referenced: Collection[str]) -> int:
+        """Remove what a crash left: unfinished files and blobs that no row names."""
+        removed = 0
+        for path in self._folder.glob("??/*"):
+            if path.suffix or path.name not in referenced:
+                path.unlink()
+                removed += 1
+        return removed
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """A new name survives a power cut only when its folder was synced, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,378 @@
+"""The source of truth: SQLite with episodes, memories and their vectors. Knows no encoder."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memory_service.errors import NotFound
+from memory_service.records import Episode, Memory, SubMemoryStats, Vector
+from memory_service.storage import rows
+from memory_service.storage.failures import storage_errors
+from memory_service.storage.filters import Filter, where
+from memory_service.storage.schema import migrate
+
+Double = npt.NDArray[np.float64]
+Sequences = npt.NDArray[np.int64]
+SpaceKey = tuple[str, str]  # space id, fingerprint
+
+CHUNK = 8192  # vectors handed out at a time
+SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that can be referred to weakly."""
+
+
+class Catalog:
+    """One writer connection behind a lock, one reader connection per thread.
+
+    WAL lets readers go on beside the writer; synchronous=FULL makes a commit survive a power cut;
+    secure_delete overwrites what is deleted. Every method raises StorageFailure when the database
+    cannot be read, and StorageFull or StorageFailure when it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        # Weak: the connection of a thread that ended is closed with the thread's locals.
+        self._readers: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
+        self._readers_lock = threading.Lock()
+        self.write_lock = threading.RLock()
+        with storage_errors("opening the catalog"):
+            self._writer = self._connect()
+            try:
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                migrate(self._writer)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        # close() closes the connections of other threads; each is used by its own thread only.
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, factory=_Connection
+        )
+        connection.row_factory = sqlite3.Row
+        for pragma in ("foreign_keys = ON", "secure_delete = ON", f"synchronous = {SYNCHRONOUS}"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA busy_timeout = 10000")
+        return connection
+
+    def close(self) -> None:
+        with self.write_lock, self._readers_lock:
+            for connection in (*self._readers, self._writer):
+                connection.close()
+
+    def _reader(self) -> sqlite3.Connection:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = self._connect()
+            with self._readers_lock:
+                self._readers.add(self._local.connection)
+        connection: sqlite3.Connection = self._local.connection
+        return connection
+
+    def select(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """All rows that a SELECT finds. Fetched at once: an open cursor would hold up the log."""
+        with storage_errors("reading"):
+            try:
+                return self._reader().execute(statement, values).fetchall()
+            except UnicodeEncodeError:  # a lone surrogate: no stored text has one
+                return []
+
+    @contextmanager
+    def transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """Commit at the end, or change nothing. Durable when it returns."""
+        with self.write_lock, storage_errors(doing):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    def forget_the_log(self) -> None:
+        """Fold the write-ahead log into the database, so that deleted rows leave it, too."""
+        with self.write_lock, storage_errors("truncating the log"):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    # Writing: each takes the connection of an open transaction.
+
+    def space_number(
+        self, connection: sqlite3.Connection, space_id: str, fingerprint: str, dimension: int
+    ) -> int:
+        connection.execute(
+            "INSERT OR IGNORE INTO spaces (id, fingerprint, dimension) VALUES (?, ?, ?)",
+            (space_id, fingerprint, dimension),
+        )
+        found = connection.execute(
+            "SELECT number FROM spaces WHERE id = ? AND fingerprint = ?", (space_id, fingerprint)
+        ).fetchone()
+        return int(found["number"])
+
+    def insert_episode(
+        self, connection: sqlite3.Connection, episode: Episode, contents: str
+    ) -> Episode:
+        """Insert the episode and its memories; returns it with the sequences given."""
+        connection.execute(
+            "INSERT INTO episodes VALUES (?, ?, ?, ?)",
+            (episode.id, episode.namespace, episode.created_at, contents),
+        )
+        stored = [rows.insert_memory(connection, memory) for memory in episode.memories]
+        return Episode(episode.id, episode.namespace, episode.created_at, tuple(stored))
+
+    def insert_vector(
+        self, connection: sqlite3.Connection, memory: Memory, space: int, vector: Vector
+    ) -> None:
+        """Insert the vector, and add it to its sub-memory's trace: Mem[t] = Mem[t-1] + e_t."""
+        connection.execute(
+            "INSERT INTO vectors VALUES (?, ?, ?)",
+            (memory.sequence, space, vector.astype("<f4").tobytes()),
+        )
+        self._shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
+
+    def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
+        """Delete the row and its vectors, and take the vectors' share out of the traces."""
+        for found in connection.execute(
+            "SELECT space, vector FROM vectors WHERE sequence = ?", (memory.sequence,)
+        ).fetchall():
+            key = (memory.namespace, memory.modality, found["space"])
+            self._shift_trace(connection, key, rows.vector(found["vector"]), -1)
+        connection.execute("DELETE FROM memories WHERE sequence = ?", (memory.sequence,))
+
+    def _shift_trace(
+        self,
+        connection: sqlite3.Connection,
+        key: tuple[str, str, int],
+        vector: Vector,
+        sign: int,
+    ) -> None:
+        found = connection.execute(
+            "SELECT vector, count FROM traces WHERE namespace = ? AND modality = ? AND space = ?",
+            key,
+        ).fetchone()
+        trace = np.frombuffer(found["vector"], "<f8") if found else np.zeros(len(vector))
+        count = (found["count"] if found else 0) + sign
+        if count == 0:  # exactly empty again, whatever the rounding
+            connection.execute(
+                "DELETE FROM traces WHERE namespace = ? AND modality = ? AND space = ?", key
+            )
+            return
+        connection.execute(
+            "INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?)",
+            (*key, (trace + sign * vector.astype(np.float64)).astype("<f8").tobytes(), count),
+        )
+
+    def delete_episode_if_empty(self, connection: sqlite3.Connection, episode_id: str) -> bool:
+        """Delete the episode without memories, or note what it still holds."""
+        blobs = [
+            row["blob"]
+            for row in connection.execute(
+                "SELECT blob FROM memories WHERE episode_id = ?", (episode_id,)
+            )
+        ]
+        if blobs:
+            connection.execute(
+                "UPDATE episodes SET contents = ? WHERE id = ?",
+                (rows.contents_hash(blobs), episode_id),
+            )
+            return False
+        return connection.execute("DELETE FROM episodes WHERE id = ?", (episode_id,)).rowcount > 0
+
+    # Reading.
+
+    def memory(self, memory_id: str) -> Memory:
+        found = self.select("SELECT * FROM memories WHERE id = ?", (memory_id,))
+        if not found:
+            raise NotFound(f"there is no memory {memory_id!r}", kind="memory", id=memory_id)
+        return rows.memory(found[0])
+
+    def memories(self, sequences: Iterable[int]) -> dict[int, Memory]:
+        """Those of `sequences` that exist."""
+        wanted = json.dumps([int(sequence) for sequence in sequences])
+        found = self.select(
+            "SELECT memories.* FROM json_each(?) JOIN memories ON sequence = value", (wanted,)
+        )
+        return {row["sequence"]: rows.memory(row) for row in found}
+
+    def episode(self, episode_id: str) -> Episode:
+        found = self.select("SELECT * FROM episodes WHERE id = ?", (episode_id,))
+        members = self.members([episode_id])
+        if not found or not members:  # without members: deleted between the two statements
+            raise NotFound(f"there is no episode {episode_id!r}", kind="episode", id=episode_id)
+        row = found[0]
+        return Episode(row["id"], row["namespace"], row["created_at"], tuple(members))
+
+    def members(self, episode_ids: Iterable[str]) -> list[Memory]:
+        """The memories of these episodes, in the order of storing."""
+        found = self.select(
+            "SELECT memories.* FROM json_each(?) JOIN memories ON episode_id = value"
+            " ORDER BY sequence",
+            (json.dumps(list(episode_ids)),),
+        )
+        return [rows.memory(row) for row in found]
+
+    def episode_sizes(self, episode_ids: Iterable[str]) -> dict[str, int]:
+        """How many memories each of these episodes has."""
+        found = self.select(
+            "SELECT episode_id, COUNT(*) AS size FROM json_each(?)"
+            " JOIN memories ON episode_id = value GROUP BY episode_id",
+            (json.dumps(list(dict.fromkeys(episode_ids))),),
+        )
+        return {row["episode_id"]: row["size"] for row in found}
+
+    def episode_with(self, namespace: str, contents: str) -> Episode | None:
+        """The first episode of exactly these contents."""
+        found = self.select(
+            "SELECT id FROM episodes WHERE namespace = ? AND contents = ? ORDER BY id LIMIT 1",
+            (namespace, contents),
+        )
+        return self.episode(found[0]["id"]) if found else None
+
+    def list_memories(
+        self,
+        *,
+        namespace: str | None = None,
+        modality: str | None = None,
+        filter: Filter = (),
+        blob: str | None = None,
+        after: int = 0,
+        limit: int = -1,
+    ) -> list[Memory]:
+        clause, values = where(namespace, modality, filter)
+        if blob is not None:
+            clause, values = f"{clause} AND blob = ?", [*values, blob]
+        statement = f"SELECT * FROM memories WHERE sequence > ? {clause} ORDER BY sequence LIMIT ?"
+        return [rows.memory(row) for row in self.select(statement, (after, *values, limit))]
+
+    def sequences(self, namespace: str, modality: str, filter: Filter) -> Sequences:
+        """The sequences of the memories that a filter allows."""
+        clause, values = where(namespace, modality, filter)
+        found = self.select(f"SELECT sequence FROM memories WHERE TRUE {clause}", values)
+        return np.array([row["sequence"] for row in found], dtype=np.int64)
+
+    def mates(self, targets: Sequences) -> dict[str, Sequences]:
+        """By modality, the memories that share an episode with another one of `targets`."""
+        found: dict[str, list[int]] = {}
+        for row in self.select(
+            "SELECT DISTINCT mate.sequence, mate.modality FROM json_each(?) wanted"
+            " JOIN memories target ON target.sequence = wanted.value"
+            " JOIN memories mate ON mate.episode_id = target.episode_id"
+            " AND mate.sequence != target.sequence",
+            (json.dumps(targets.tolist()),),
+        ):
+            found.setdefault(row["modality"], []).append(row["sequence"])
+        return {modality: np.array(each, np.int64) for modality, each in found.items()}
+
+    def places(self, sequences: Sequences) -> dict[int, tuple[str, str]]:
+        """(memory id, episode id) of those of `sequences` that exist."""
+        found = self.select(
+            "SELECT sequence, memories.id, episode_id FROM json_each(?)"
+            " JOIN memories ON sequence = value",
+            (json.dumps(sequences.tolist()),),
+        )
+        return {row["sequence"]: (row["id"], row["episode_id"]) for row in found}
+
+    def members_of(
+        self, episode_ids: Iterable[str], modality: str
+    ) -> dict[str, list[tuple[int, str]]]:
+        """By episode, (sequence, id) of its memories of one modality."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for row in self.select(
+            "SELECT sequence, memories.id, episode_id FROM json_each(?)"
+            " JOIN memories ON episode_id = value WHERE modality = ?",
+            (json.dumps(list(dict.fromkeys(episode_ids))), modality),
+        ):
+            found.setdefault(row["episode_id"], []).append((row["sequence"], row["id"]))
+        return found
+
+    def vector(self, sequence: int, space: SpaceKey) -> Vector | None:
+        found = self.select(
+            "SELECT vector FROM vectors JOIN spaces ON space = number"
+            " WHERE sequence = ? AND id = ? AND fingerprint = ?",
+            (sequence, *space),
+        )
+        return rows.vector(found[0]["vector"]) if found else None
+
+    def vector_chunks(
+        self,
+    ) -> Iterator[tuple[tuple[str, str, str, str], Sequences, npt.NDArray[np.float32]]]:
+        """All vectors: (namespace, modality, space id, fingerprint), sequences (N,), (N, D)."""
+        groups = self.select(
+            "SELECT t.namespace, t.modality, s.id, s.fingerprint, s.number"
+            " FROM traces t JOIN spaces s ON t.space = s.number"
+        )
+        for *key, number in map(tuple, groups):
+            after = 0
+            while found := self.select(
+                "SELECT m.sequence, v.vector FROM memories m JOIN vectors v USING (sequence)"
+                " WHERE m.namespace = ? AND m.modality = ? AND m.sequence > ? AND v.space = ?"
+                " ORDER BY m.sequence LIMIT ?",
+                (*key[:2], after, number, CHUNK),
+            ):
+                after = found[-1]["sequence"]
+                sequences = np.array([row["sequence"] for row in found], np.int64)
+                vectors = np.stack([rows.vector(row["vector"]) for row in found])
+                yield (key[0], key[1], key[2], key[3]), sequences, vectors
+
+    def spaces_by_modality(self) -> dict[str, set[SpaceKey]]:
+        """For each modality, the spaces that stored vectors bear."""
+        found: dict[str, set[SpaceKey]] = {}
+        for row in self.select(
+            "SELECT DISTINCT t.modality, s.id, s.fingerprint"
+            " FROM traces t JOIN spaces s ON t.space = s.number"
+        ):
+            found.setdefault(row["modality"], set()).add((row["id"], row["fingerprint"]))
+        return found
+
+    def trace(self, namespace: str, modality: str, space: SpaceKey) -> Double | None:
+        """The trace (D,) of a sub-memory; None when that is empty."""
+        found = self.select(
+            "SELECT t.vector FROM traces t JOIN spaces s ON t.space = s.number WHERE"
+            " t.namespace = ? AND t.modality = ? AND s.id = ? AND s.fingerprint = ?",
+            (namespace, modality, *space),
+        )
+        return np.frombuffer(found[0]["vector"], "<f8").copy() if found else None
+
+    def stats(self) -> list[SubMemoryStats]:
+        found = self.select(
+            "SELECT t.namespace, t.modality, s.id, t.count, t.vector"
+            " FROM traces t JOIN spaces s ON t.space = s.number ORDER BY 1, 2, 3"
+        )
+        return [
+            SubMemoryStats(
+                namespace=row["namespace"],
+                modality=row["modality"],
+                space_id=row["id"],
+                count=row["count"],
+                trace_norm=float(np.linalg.norm(np.frombuffer(row["vector"], "<f8"))),
+            )
+            for row in found
+        ]
+
+    def referenced_blobs(self) -> set[str]:
+        found = self.select("SELECT blob FROM memories UNION SELECT blob FROM generation_outputs")
+        return {row["blob"] for row in found}
+
+    def unreferenced(self, blobs: Iterable[str]) -> list[str]:
+        """Those of `blobs` that no committed row names."""
+        return [
+            blob
+            for blob in dict.fromkeys(blobs)
+            if not self.select(
+                "SELECT 1 FROM memories WHERE blob = ?1"
+                " UNION ALL SELECT 1 FROM generation_outputs WHERE blob = ?1 LIMIT 1",
+                (blob,),
+            )
+        ]

@@ -1,0 +1,117 @@
+"""Records of generations in the catalog: rows to records, and back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from memory_service.errors import NotFound
+from memory_service.records import Generation, GenerationOutput, MemoryShare
+from memory_service.storage import rows
+from memory_service.storage.catalog import Catalog
+
+
+def insert(connection: sqlite3.Connection, record: Generation) -> None:
+    """Insert within an open transaction."""
+    connection.execute(
+        "INSERT INTO generations (id, namespace, created_at, seed, creativity, fusion, space_id,"
+        " space_fingerprint, query_vector, timings) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            record.id,
+            record.namespace,
+            record.created_at,
+            record.seed,
+            record.creativity,
+            record.fusion,
+            record.space_id,
+            record.space_fingerprint,
+            record.query_vector.astype("<f4").tobytes(),
+            json.dumps(dict(record.timings_ms)),
+        ),
+    )
+    connection.executemany(
+        "INSERT INTO generation_memories (generation_id, position, memory_id, episode_id,"
+        " modality, weight, cosine) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (record.id, position, each.memory_id, each.episode_id, each.modality, each.weight,
+             each.cosine)
+            for position, each in enumerate(record.memories)
+        ],
+    )  # fmt: skip
+    connection.executemany(
+        "INSERT INTO generation_outputs (id, generation_id, position, modality, media_type, blob,"
+        " size_bytes, text, generator, generator_fingerprint, novelty, nearest_memory_id, details)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (each.id, record.id, position, each.modality, each.media_type, each.blob,
+             each.size_bytes, each.text, each.generator, each.generator_fingerprint, each.novelty,
+             each.nearest_memory_id, json.dumps(dict(each.details)))
+            for position, each in enumerate(record.outputs)
+        ],
+    )  # fmt: skip
+
+
+def get(catalog: Catalog, generation_id: str) -> Generation:
+    """Raises NotFound when there is none."""
+    found = catalog.select("SELECT * FROM generations WHERE id = ?", (generation_id,))
+    if not found:
+        raise NotFound(
+            f"there is no generation {generation_id!r}", kind="generation", id=generation_id
+        )
+    row = found[0]
+    return Generation(
+        id=row["id"],
+        namespace=row["namespace"],
+        created_at=row["created_at"],
+        seed=row["seed"],
+        creativity=row["creativity"],
+        fusion=row["fusion"],
+        space_id=row["space_id"],
+        space_fingerprint=row["space_fingerprint"],
+        query_vector=rows.vector(row["query_vector"]),
+        memories=_shares(catalog, generation_id),
+        outputs=_outputs(catalog, generation_id),
+        timings_ms=json.loads(row["timings"]),
+    )
+
+
+def _shares(catalog: Catalog, generation_id: str) -> tuple[MemoryShare, ...]:
+    found = catalog.select(
+        "SELECT g.*, m.id IS NULL AS deleted FROM generation_memories g"
+        " LEFT JOIN memories m ON m.id = g.memory_id WHERE generation_id = ? ORDER BY position",
+        (generation_id,),
+    )
+    return tuple(
+        MemoryShare(
+            memory_id=row["memory_id"],
+            episode_id=row["episode_id"],
+            modality=row["modality"],
+            weight=row["weight"],
+            cosine=row["cosine"],
+            deleted=bool(row["deleted"]),
+        )
+        for row in found
+    )
+
+
+def _outputs(catalog: Catalog, generation_id: str) -> tuple[GenerationOutput, ...]:
+    found = catalog.select(
+        "SELECT * FROM generation_outputs WHERE generation_id = ? ORDER BY position",
+        (generation_id,),
+    )
+    return tuple(
+        GenerationOutput(
+            id=row["id"],
+            modality=row["modality"],
+            media_type=row["media_type"],
+            blob=row["blob"],
+            size_bytes=row["size_bytes"],
+            text=row["text"],
+            generator=row["generator"],
+            generator_fingerprint=row["generator_fingerprint"],
+            novelty=row["novelty"],
+            nearest_memory_id=row["nearest_memory_id"],
+            details=json.loads(row["details"]),
+        )
+        for row in found
+    )

@@ -1,0 +1,114 @@
+"""The catalog's tables, as numbered migrations. `PRAGMA user_version` is the number reached."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from memory_service.errors import StorageFailure
+
+MIGRATIONS = [
+    # 1: the first version
+    """
+    CREATE TABLE episodes (
+        id TEXT PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        contents TEXT NOT NULL -- hash over the sorted content hashes: finds duplicates
+    ) WITHOUT ROWID;
+    CREATE INDEX episodes_by_contents ON episodes (namespace, contents);
+
+    CREATE TABLE memories (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        namespace TEXT NOT NULL,
+        episode_id TEXT NOT NULL REFERENCES episodes (id),
+        modality TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        metadata TEXT NOT NULL,
+        text TEXT,
+        created_at REAL NOT NULL
+    );
+    CREATE INDEX memories_by_kind ON memories (namespace, modality, sequence);
+    CREATE INDEX memories_by_episode ON memories (episode_id);
+    CREATE INDEX memories_by_blob ON memories (blob);
+
+    CREATE TABLE spaces (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        dimension INTEGER NOT NULL,
+        UNIQUE (id, fingerprint)
+    );
+    CREATE TABLE vectors (
+        sequence INTEGER NOT NULL REFERENCES memories (sequence) ON DELETE CASCADE,
+        space INTEGER NOT NULL REFERENCES spaces (number),
+        vector BLOB NOT NULL, -- float32, little endian, unit length
+        PRIMARY KEY (sequence, space)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE traces (
+        namespace TEXT NOT NULL,
+        modality TEXT NOT NULL,
+        space INTEGER NOT NULL REFERENCES spaces (number),
+        vector BLOB NOT NULL, -- float64: sums of float32 vectors can be taken back
+        count INTEGER NOT NULL,
+        PRIMARY KEY (namespace, modality, space)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE generations (
+        id TEXT PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        seed INTEGER NOT NULL,
+        creativity REAL NOT NULL,
+        fusion TEXT NOT NULL,
+        space_id TEXT NOT NULL,
+        space_fingerprint TEXT NOT NULL,
+        query_vector BLOB NOT NULL,
+        timings TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE generation_memories (
+        generation_id TEXT NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        memory_id TEXT NOT NULL, -- may be gone by now: no foreign key
+        episode_id TEXT NOT NULL,
+        modality TEXT NOT NULL,
+        weight REAL NOT NULL,
+        cosine REAL NOT NULL,
+        PRIMARY KEY (generation_id, position)
+    ) WITHOUT ROWID;
+    CREATE TABLE generation_outputs (
+        id TEXT PRIMARY KEY,
+        generation_id TEXT NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        modality TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        text TEXT,
+        generator TEXT NOT NULL,
+        generator_fingerprint TEXT NOT NULL,
+        novelty REAL,
+        nearest_memory_id TEXT,
+        details TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX outputs_by_generation ON generation_outputs (generation_id, position);
+    CREATE INDEX outputs_by_blob ON generation_outputs (blob);
+    """,
+]
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date, each migration in a transaction of its own."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise StorageFailure(
+            f"the store has format {version}, this version knows up to {len(MIGRATIONS)}: "
+            "open it with a newer version",
+        )
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {statements}; PRAGMA user_version = {number}; COMMIT;"
+        )

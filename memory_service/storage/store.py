@@ -1,0 +1,225 @@
+"""Catalog, blobs and vector indexes as one store, and the order in which they are written.
+
+Blob, then row, then index: a crash in between leaves at most a file that no row names, which is
+swept at the next start. Knows vectors and bytes, but neither encoders nor services.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from memory_service.errors import StorageFailure
+from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory, Vector
+from memory_service.storage import generations, rows
+from memory_service.storage.blobs import BlobStore, sync_folder
+from memory_service.storage.catalog import Catalog, SpaceKey
+from memory_service.storage.failures import storage_errors
+from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NewMemory:
+    """A memory to be stored: `record` without sequence and blob, its bytes and its vector."""
+
+    record: Memory
+    content: bytes
+    space_id: str
+    fingerprint: str
+    vector: Vector  # (D,), unit length
+
+
+class Store:
+    """A data folder, held exclusively until `close`.
+
+    Every change happens under the catalog's write lock, so that a delete cannot remove the file
+    that a store of the same content has just found.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        """Open or create; raises StorageFailure when it is in use, broken or of a newer format."""
+        self.folder = folder
+        with storage_errors(f"opening the data folder {folder}"):
+            if not folder.exists():
+                folder.mkdir(parents=True, mode=0o700)
+            self._lock = _lock_folder(folder)
+        try:
+            self.catalog = Catalog(folder / "catalog.sqlite3")
+            try:
+                self._load(threads)
+            except BaseException:
+                self.catalog.close()
+                raise
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _load(self, threads: int) -> None:
+        self.blobs = BlobStore(self.folder / "blobs")
+        with storage_errors("opening the data folder"):
+            sync_folder(self.folder)
+            if swept := self.blobs.sweep(self.catalog.referenced_blobs()):
+                log.info("removed %d files that no memory names, left by a crash", swept)
+        self._indexes = VectorIndexes(threads=threads)
+        for key, sequences, vectors in self.catalog.vector_chunks():
+            self._indexes.add(SubMemory(*key), sequences, vectors)
+        self._spaces = self.catalog.spaces_by_modality()
+
+    def close(self) -> None:
+        self.catalog.close()
+        if self._lock >= 0:
+            os.close(self._lock)  # gives up the lock
+            self._lock = -1
+
+    def index(self, sub_memory: SubMemory) -> VectorIndex | None:
+        """The index of a sub-memory; None when nothing was ever stored in it."""
+        return self._indexes.get(sub_memory)
+
+    def indexes(self) -> list[tuple[SubMemory, VectorIndex]]:
+        return self._indexes.items()
+
+    def spaces(self, modality: str) -> set[SpaceKey]:
+        """The (space id, fingerprint) that the modality's stored vectors bear."""
+        return self._spaces.get(modality, set())
+
+    def add_episode(
+        self, episode: Episode, new: Sequence[NewMemory], *, skip_duplicate: bool = False
+    ) -> tuple[Episode, bool]:
+        """Store durably; returns the episode as stored, and whether it was there already.
+
+        Raises StorageFull or StorageFailure, and the store is as before.
+        """
+        with self.catalog.write_lock:
+            with self._writing_blobs([each.content for each in new]) as digests:
+                contents = rows.contents_hash(digests)
+                if skip_duplicate and (
+                    found := self.catalog.episode_with(episode.namespace, contents)
+                ):
+                    return found, True
+                members = tuple(
+                    replace(each.record, blob=digest)
+                    for each, digest in zip(new, digests, strict=True)
+                )
+                stored = self._insert(replace(episode, memories=members), new, contents)
+            self._add_to_indexes(stored, new)
+        return stored, False
+
+    def _insert(self, episode: Episode, new: Sequence[NewMemory], contents: str) -> Episode:
+        with self.catalog.transaction("storing the episode") as connection:
+            stored = self.catalog.insert_episode(connection, episode, contents)
+            for memory, each in zip(stored.memories, new, strict=True):
+                space = self.catalog.space_number(
+                    connection, each.space_id, each.fingerprint, len(each.vector)
+                )
+                self.catalog.insert_vector(connection, memory, space, each.vector)
+        return stored
+
+    def _add_to_indexes(self, stored: Episode, new: Sequence[NewMemory]) -> None:
+        for memory, each in zip(stored.memories, new, strict=True):
+            space = (each.space_id, each.fingerprint)
+            self._indexes.add(
+                SubMemory(memory.namespace, memory.modality, *space),
+                np.array([memory.sequence], np.int64),
+                each.vector[None],
+            )
+            self._spaces[memory.modality] = self.spaces(memory.modality) | {space}
+
+    @contextmanager
+    def _writing_blobs(self, contents: Sequence[bytes]) -> Iterator[list[str]]:
+        """Write the blobs, and take those back that nothing names when the rest fails."""
+        digests: list[str] = []
+        try:
+            for content in contents:
+                digests.append(self.blobs.put(content))
+            yield digests
+        except BaseException:
+            # What fails now is swept at the next start: the first error tells more.
+            with suppress(StorageFailure):
+                for digest in self.catalog.unreferenced(digests):
+                    self.blobs.delete(digest)
+            raise
+
+    def delete_memory(self, memory_id: str) -> Forgotten:
+        """Delete a memory for good; raises NotFound."""
+        with self.catalog.write_lock:
+            return self._delete([self.catalog.memory(memory_id)])
+
+    def delete_episode(self, episode_id: str) -> Forgotten:
+        """Delete all memories of an episode for good; raises NotFound."""
+        with self.catalog.write_lock:
+            return self._delete(self.catalog.episode(episode_id).memories)
+
+    def _delete(self, memories: Sequence[Memory]) -> Forgotten:
+        with self.catalog.transaction("deleting") as connection:
+            for memory in memories:
+                self.catalog.delete_memory(connection, memory)
+            emptied = [
+                episode_id
+                for episode_id in dict.fromkeys(memory.episode_id for memory in memories)
+                if self.catalog.delete_episode_if_empty(connection, episode_id)
+            ]
+        for memory in memories:
+            self._indexes.remove(memory.namespace, memory.modality, memory.sequence)
+        self._spaces = self.catalog.spaces_by_modality()
+        return Forgotten(
+            memory_ids=tuple(memory.id for memory in memories),
+            episode_ids=tuple(emptied),
+            blobs_removed=tuple(self._erase(memory.blob for memory in memories)),
+        )
+
+    def _erase(self, blobs: Iterator[str]) -> Iterator[str]:
+        """Remove files that are no longer named, and what the log still says.
+
+        The delete is committed by now: a failure here is not the caller's, and the next start
+        sweeps what is left.
+        """
+        for digest in self.catalog.unreferenced(blobs):
+            try:
+                self.blobs.delete(digest)
+                yield digest
+            except StorageFailure:
+                log.exception("the file of a deleted memory could not be removed: %s", digest)
+        try:
+            self.catalog.forget_the_log()
+        except StorageFailure:
+            log.exception("the write-ahead log could not be truncated after a delete")
+
+    def add_generation(self, record: Generation, contents: Sequence[bytes]) -> Generation:
+        """Store a generation and its outputs' bytes durably; returns it with the blobs named."""
+        with self.catalog.write_lock, self._writing_blobs(contents) as digests:
+            outputs: tuple[GenerationOutput, ...] = tuple(
+                replace(output, blob=digest)
+                for output, digest in zip(record.outputs, digests, strict=True)
+            )
+            stored = replace(record, outputs=outputs)
+            with self.catalog.transaction("storing the generation") as connection:
+                generations.insert(connection, stored)
+        return stored
+
+    def generation(self, generation_id: str) -> Generation:
+        """Raises NotFound."""
+        return generations.get(self.catalog, generation_id)
+
+
+def _lock_folder(folder: Path) -> int:
+    """Two processes with an index each would not see each other's memories: allow only one."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StorageFailure(
+            f"the data folder {folder} is in use by another process of this service: "
+            "stop that one, or choose another data_dir",
+            data_dir=str(folder),
+        ) from None
+    return descriptor

@@ -1,0 +1,82 @@
+"""An application over a temporary folder, with the fake profile."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from service_media import audio, image, text
+
+from memory_service.app import Application
+from memory_service.bootstrap import build
+from memory_service.records import Episode
+from memory_service.settings import Settings
+from memory_service.storage import blobs, catalog
+
+Open = Callable[..., Application]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unsynced(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No waiting for the disk, except where that is what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "test_durability":
+            patch.setattr(catalog, "SYNCHRONOUS", "OFF")
+            patch.setattr(blobs.os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def open_app(folder: Path) -> Iterator[Open]:
+    """Opens the application over `folder`; closes at the end what is still open."""
+    opened: list[Application] = []
+
+    def open_it(**settings: object) -> Application:
+        values = {"data_dir": folder, "profile": "fake", **settings}
+        opened.append(build(Settings(**values)))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield open_it
+    for app in opened:
+        app.close()
+
+
+@pytest.fixture
+def app(open_app: Open) -> Application:
+    return open_app()
+
+
+@pytest.fixture(scope="module")
+def empty_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """For tests that leave it empty."""
+    with build(Settings(data_dir=tmp_path_factory.mktemp("empty"), profile="fake")) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """Three animals, for tests that only read."""
+    with build(Settings(data_dir=tmp_path_factory.mktemp("zoo"), profile="fake")) as app:
+        store_animals(app)
+        yield app
+
+
+@pytest.fixture
+def animals(app: Application) -> dict[str, Episode]:
+    return store_animals(app)
+
+
+def store_animals(app: Application) -> dict[str, Episode]:
+    """Three episodes of picture, text and sound."""
+    names = ("a red fox", "a blue whale", "a green frog")
+    return {
+        name.split()[-1]: app.memory.store(
+            [image(number), text(name), audio(300 + 400 * number)],
+            metadata={"name": name.split()[-1], "number": number, "wet": number > 0},
+        ).episode
+        for number, name in enumerate(names)
+    }

@@ -1,0 +1,40 @@
+"""Small real media for the tests of the services."""
+
+import io
+import wave
+
+import numpy as np
+from PIL import Image
+
+from memory_service.records import Upload
+
+
+def png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (8, 16, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def wav(frequency_hz: float) -> bytes:
+    time = np.arange(4000) / 16_000
+    samples = np.sin(2 * np.pi * frequency_hz * time) * 20_000
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def text(words: str) -> Upload:
+    return Upload("text", words.encode())
+
+
+def image(seed: int) -> Upload:
+    return Upload("image", png(seed))
+
+
+def audio(frequency_hz: float) -> Upload:
+    return Upload("audio", wav(frequency_hz))

@@ -1,0 +1,207 @@
+import io
+import wave
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Open
+from PIL import Image
+from service_media import audio, image, png, text
+from store_consistency import assert_consistent
+
+from encoders.base import Waveform
+from generator.fake import FakeGenerator
+from memory_service.app import Application
+from memory_service.errors import (
+    InvalidInput,
+    InvalidVector,
+    MemoryServiceError,
+    ModalityUnavailable,
+    NotFound,
+    NothingRemembered,
+    SpaceMismatch,
+)
+from memory_service.records import Episode, Generation, QueryPart
+from memory_service.services.rendering import render
+
+WHALE = QueryPart("text", b"a blue whale")
+ALL = ("image", "text", "audio")
+
+
+def contents(app: Application, record: Generation) -> list[bytes]:
+    return [app.generation.content(record.id, output.id)[1] for output in record.outputs]
+
+
+def test_makes_one_item_per_output(zoo: Application) -> None:
+    record = zoo.generation.generate([WHALE], outputs=ALL, seed=7)
+    picture, words, sound = contents(zoo, record)
+    assert [output.modality for output in record.outputs] == list(ALL)
+    kinds = [output.media_type for output in record.outputs]
+    assert kinds == ["image/png", "text/plain", "audio/wav"]
+    assert Image.open(io.BytesIO(picture)).format == "PNG"
+    assert words.decode() == record.outputs[1].text
+    with wave.open(io.BytesIO(sound)) as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
+    assert [output.size_bytes for output in record.outputs] == list(
+        map(len, (picture, words, sound))
+    )
+    assert record.seed == 7
+    assert {"encode", "search", "fuse", "generate", "write", "total"} <= record.timings_ms.keys()
+
+
+def test_tells_what_it_was_made_from(app: Application, animals: dict[str, Episode]) -> None:
+    app.memory.store([text("an unrelated note")])
+    record = app.generation.generate([WHALE], outputs=["image"], k=2)
+    best, *_ = record.memories
+    assert best.episode_id == animals["whale"].id
+    by_modality = {m.modality: m for m in record.memories if m.episode_id == animals["whale"].id}
+    # The memory that matched, and the picture that the generator works from.
+    assert by_modality.keys() == {"text", "image"}
+    assert by_modality["text"].cosine == pytest.approx(1.0, abs=1e-5)
+    assert len({memory.episode_id for memory in record.memories}) == 2
+    assert sum(memory.weight for memory in record.memories) == pytest.approx(1.0, abs=1e-5)
+    assert not any(memory.deleted for memory in record.memories)
+
+
+@pytest.mark.parametrize("fusion", ["sum", "weighted", "attention"])
+def test_replays_bit_for_bit(zoo: Application, fusion: Any) -> None:
+    record = zoo.generation.generate([WHALE], outputs=ALL, fusion=fusion, creativity=0.9)
+    assert zoo.generation.replay(record.id) == {output.id: True for output in record.outputs}
+
+
+def test_the_seed_decides(zoo: Application) -> None:
+    def made(seed: int | None) -> list[bytes]:
+        return contents(zoo, zoo.generation.generate([WHALE], outputs=ALL, seed=seed))
+
+    assert made(1) == made(1)
+    assert made(1) != made(2)
+    assert made(None) != made(None)
+
+
+def test_survives_a_restart(app: Application, animals: dict[str, Episode], open_app: Open) -> None:
+    record = app.generation.generate([WHALE, QueryPart("image", png(1))], outputs=ALL, k=3)
+    made = contents(app, record)
+    app.close()
+    app = open_app()
+    again = app.generation.get(record.id)
+    np.testing.assert_array_equal(again.query_vector, record.query_vector)
+    timeless = {"query_vector": None, "timings_ms": None}
+    assert replace(again, **timeless) == replace(record, **timeless)
+    assert contents(app, again) == made
+    assert all(app.generation.replay(record.id).values())
+
+
+def test_a_forgotten_memory_is_marked(app: Application, animals: dict[str, Episode]) -> None:
+    record = app.generation.generate([WHALE], outputs=["image"], k=1)
+    app.memory.forget_episode(animals["whale"].id)
+    shares = app.generation.get(record.id).memories
+    assert shares
+    assert all(share.deleted for share in shares)
+    with pytest.raises(NotFound, match="forgotten"):
+        app.generation.replay(record.id)
+    assert_consistent(app)
+
+
+def test_a_blob_that_a_generation_shares_stays(app: Application) -> None:
+    """A text memory of just the bytes that were generated: one file, two owners."""
+    app.memory.store([text("seed")])
+    record = app.generation.generate([WHALE], outputs=["text"])
+    made = app.generation.content(record.id)[1]
+    episode = app.memory.store([text(made.decode())]).episode
+    assert app.memory.forget_episode(episode.id).blobs_removed == ()
+    assert app.generation.content(record.id)[1] == made
+
+
+def test_novelty_is_the_distance_to_the_nearest_memory(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episode = app.memory.store([text("an old song"), image(3)]).episode
+    app.memory.store([audio(500)])
+    copy = app.generation.generate([WHALE], outputs=["text"]).outputs[0]
+    assert copy.nearest_memory_id == episode.memories[0].id
+    assert 0 < (copy.novelty or 0) < 1
+    monkeypatch.setattr(FakeGenerator, "_media", lambda *_: "an old song")
+    copied = app.generation.generate([WHALE], outputs=["text"]).outputs[0]
+    assert copied.novelty == pytest.approx(0.0, abs=2e-3)
+
+
+def test_novelty_is_unknown_without_memories_of_the_modality(app: Application) -> None:
+    app.memory.store([text("only words")])
+    output = app.generation.generate([WHALE], outputs=["audio"]).outputs[0]
+    assert (output.novelty, output.nearest_memory_id) == (None, None)
+
+
+def test_filter_and_namespace_bound_what_is_used(
+    app: Application, animals: dict[str, Episode]
+) -> None:
+    record = app.generation.generate([WHALE], filter={"name": "frog"})
+    assert {share.episode_id for share in record.memories} == {animals["frog"].id}
+    for options in ({"namespace": "empty"}, {"filter": {"name": "unicorn"}}):
+        with pytest.raises(NothingRemembered):
+            app.generation.generate([WHALE], **options)  # type: ignore[arg-type]
+    assert_consistent(app)
+
+
+def test_content_by_modality_or_id(zoo: Application) -> None:
+    record = zoo.generation.generate([WHALE], outputs=["text", "image"])
+    first, second = record.outputs
+    assert zoo.generation.content(record.id)[0] == first
+    assert zoo.generation.content(record.id, "image")[0] == second
+    assert zoo.generation.content(record.id, second.id)[0] == second
+    for call in (
+        lambda: zoo.generation.content(record.id, "audio"),
+        lambda: zoo.generation.get("nobody"),
+        lambda: zoo.generation.replay("nobody"),
+    ):
+        with pytest.raises(NotFound):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("parts", "options", "error"),
+    [
+        ([], {}, InvalidInput),
+        ([WHALE], {"outputs": []}, InvalidInput),
+        ([WHALE], {"outputs": ["smell"]}, InvalidInput),
+        ([WHALE], {"k": 0}, InvalidInput),
+        ([WHALE], {"k": 65}, InvalidInput),
+        ([WHALE], {"creativity": 1.5}, InvalidInput),
+        ([WHALE], {"creativity": float("nan")}, InvalidInput),
+        ([WHALE], {"seed": -1}, InvalidInput),
+        ([WHALE], {"seed": 2**63}, InvalidInput),
+        ([WHALE], {"fusion": "nuclear"}, InvalidInput),
+        ([WHALE], {"mode": "psychic"}, InvalidInput),
+        ([WHALE], {"namespace": ".."}, InvalidInput),
+        ([QueryPart(vector=np.zeros(384, np.float32))], {}, InvalidVector),
+    ],
+)
+def test_refuses(
+    zoo: Application,
+    parts: list[QueryPart],
+    options: Mapping[str, Any],
+    error: type[MemoryServiceError],
+) -> None:
+    with pytest.raises(error):
+        zoo.generation.generate(parts, **options)
+
+
+def test_a_profile_without_generators(
+    app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = app.generation.generate([WHALE])
+    models = replace(app.generation._models, generators={}, generator_space=None)
+    monkeypatch.setattr(app.generation, "_models", models)
+    with pytest.raises(ModalityUnavailable):
+        app.generation.generate([WHALE])
+    with pytest.raises(SpaceMismatch):
+        app.generation.replay(record.id)
+
+
+def test_rendering_clips_and_survives_what_is_not_a_number() -> None:
+    samples = np.array([0.0, 2.0, -2.0, np.nan, 0.5], np.float32)
+    kind, content = render("audio", Waveform(samples, 16_000))
+    with wave.open(io.BytesIO(content)) as file:
+        values = np.frombuffer(file.readframes(5), "<i2").tolist()
+    assert (kind, values) == ("audio/wav", [0, 32767, -32767, 0, 16384])

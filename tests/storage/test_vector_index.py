@@ -1,0 +1,97 @@
+import threading
+
+import numpy as np
+import pytest
+
+from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
+
+DIMENSION = 32
+
+
+def unit(count: int, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def index() -> VectorIndex:
+    index = VectorIndex(DIMENSION)
+    index.add(np.arange(10, 210), unit(200))
+    return index
+
+
+def test_finds_the_nearest_with_their_cosines(index: VectorIndex) -> None:
+    vectors, query = unit(200), unit(1, seed=5)[0]
+    cosines = vectors @ query
+    sequences, found = index.search(query, 7)
+    assert sequences.tolist() == (np.argsort(-cosines)[:7] + 10).tolist()
+    np.testing.assert_allclose(found, np.sort(cosines)[::-1][:7], atol=2e-3)  # fp16
+
+
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_a_filter_is_exact_however_few_rows_it_leaves(index: VectorIndex, count: int) -> None:
+    query = unit(1, seed=6)[0]
+    allowed = np.random.default_rng(count).choice(200, count, replace=False).astype(np.int64)
+    best = allowed[np.argsort(-(unit(200)[allowed] @ query))][:10] + 10
+    assert index.search(query, 10, allowed + 10)[0].tolist() == best.tolist()
+
+
+def test_allowing_nothing_or_what_is_not_there_finds_nothing(index: VectorIndex) -> None:
+    query = unit(1)[0]
+    assert not len(index.search(query, 5, np.empty(0, np.int64))[0])
+    assert not len(index.search(query, 5, np.array([9999]))[0])
+
+
+def test_gives_all_there_is_when_asked_for_more(index: VectorIndex) -> None:
+    assert len(index.search(unit(1)[0], 1000)[0]) == 200
+    assert not len(VectorIndex(DIMENSION).search(unit(1)[0], 3)[0])
+
+
+def test_removed_rows_are_not_found_and_the_others_keep_their_numbers(index: VectorIndex) -> None:
+    vectors = unit(200)
+    assert index.remove(np.array([10, 50, 9999])) == 2
+    assert len(index) == 198
+    for place in (0, 40, 41, 199):
+        sequences, cosines = index.search(vectors[place], 1)
+        gone = place in (0, 40)
+        assert (sequences[0] == place + 10) is not gone
+        assert (cosines[0] > 0.99) is not gone
+
+
+def test_searches_beside_additions_and_removals() -> None:
+    index, vectors = VectorIndex(DIMENSION), unit(400)
+    index.add(np.arange(100), vectors[:100])
+    done, wrong = threading.Event(), []
+
+    def search() -> None:
+        while not done.is_set():
+            sequences, cosines = index.search(vectors[3], 5)
+            if sequences[0] != 3 or cosines[0] < 0.99:
+                wrong.append(sequences)
+
+    readers = [threading.Thread(target=search) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for place in range(100, 400):
+        index.add(np.array([place]), vectors[place][None])
+        if place % 2:
+            index.remove(np.array([place]))
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+    assert index.sequences().tolist() == [*range(100), *range(100, 400, 2)]
+
+
+def test_sub_memories_do_not_mix() -> None:
+    indexes = VectorIndexes()
+    one, other = (SubMemory("n", "text", "s", fingerprint) for fingerprint in ("a", "b"))
+    indexes.add(one, np.array([1]), unit(1))
+    indexes.add(other, np.array([2]), unit(1))
+    found = indexes.get(one)
+    assert found is not None
+    assert found.search(unit(1)[0], 5)[0].tolist() == [1]
+    indexes.remove("n", "text", 1)
+    assert not len(found)
+    assert len(indexes.get(other) or ()) == 1
+    assert indexes.get(SubMemory("m", "text", "s", "a")) is None
