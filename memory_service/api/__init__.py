@@ -1,1 +1,5 @@
 """HTTP over `memory_service.app`. Never touches storage, encoders or generators."""
+
+from memory_service.api.factory import create_app
+
+__all__ = ["create_app"]

@@ -1,0 +1,92 @@
+"""The OpenAPI document's bodies and examples, and the page that shows it without the internet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
+from starlette.staticfiles import StaticFiles
+from swagger_ui_bundle import swagger_ui_path
+
+from memory_service.api.problems import Problem
+from memory_service.api.schemas import GenerateRequest, RetrieveRequest, StoreRequest
+
+_REFERENCE = "#/components/schemas/{model}"
+_MODELS: tuple[type[BaseModel], ...] = (StoreRequest, RetrieveRequest, GenerateRequest, Problem)
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "What was wrong and what is accepted (RFC 9457).",
+        "content": {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+        },
+    }
+}
+
+_FILES = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "description": "One file or several.",
+}
+
+
+def body(
+    model: type[BaseModel], examples: dict[str, Any], fields: dict[str, Any]
+) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is JSON or a form of media and `fields`."""
+    form = {"image": _FILES, "text": _FILES, "audio": _FILES, **fields}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": _REFERENCE.format(model=model.__name__)},
+                    "examples": {
+                        name: {"summary": name, "value": value} for name, value in examples.items()
+                    },
+                },
+                "multipart/form-data": {"schema": {"type": "object", "properties": form}},
+            },
+        }
+    }
+
+
+def text_field(description: str) -> dict[str, str]:
+    return {"type": "string", "description": description}
+
+
+def media(*kinds: str) -> dict[str, Any]:
+    """Content of an answer that is the media itself."""
+    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+
+
+def install(app: FastAPI) -> None:
+    """Add the schemas of the bodies, and /docs from files that come with a pip package."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for model in _MODELS:
+                schema = model.model_json_schema(ref_template=_REFERENCE)
+                schemas.update(schema.pop("$defs", {}))
+                schemas[model.__name__] = schema
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.mount("/docs-assets", StaticFiles(directory=swagger_ui_path), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url="/docs-assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs-assets/swagger-ui.css",
+            swagger_favicon_url="/docs-assets/favicon-32x32.png",
+        )

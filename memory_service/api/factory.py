@@ -1,0 +1,65 @@
+"""Puts the HTTP application together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+
+from memory_service.api import docs, problems
+from memory_service.api.metrics import Metrics
+from memory_service.api.middleware import BodyLimit, RequestContext
+from memory_service.api.routes import episodes, generate, memories, operations, retrieve, store
+from memory_service.app import Application
+from memory_service.settings import Settings
+
+# Service calls at a time: enough to overlap disk and computation, few enough that a burst waits
+# here rather than as threads that all want the same two cores.
+CONCURRENT_CALLS = 8
+
+
+def create_app(application: Application | None = None, settings: Settings | None = None) -> FastAPI:
+    """The ASGI app. Without `application`, one is built when the server starts, and closed after.
+
+    Starting fails, and the server exits, when the application cannot be built.
+    """
+    settings = settings or (application.settings if application else Settings())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.limiter = CapacityLimiter(CONCURRENT_CALLS)
+        own = None
+        if application is None:
+            from memory_service.bootstrap import build
+
+            own = await anyio.to_thread.run_sync(build, settings)
+        app.state.application = application or own
+        app.state.metrics.watch(app.state.application.memory.stats)
+        try:
+            yield
+        finally:
+            if own is not None:
+                own.close()
+
+    app = FastAPI(
+        title="simmim memory service",
+        summary="Store, recall and generate pictures, texts and sounds.",
+        version=version("simmim"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.metrics = Metrics()
+    # A body carries media as base64 at most: 4/3 of its bytes, and the fields around them.
+    app.state.body_limit = settings.max_upload_bytes * 4 // 3 + 2**20
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=app.state.body_limit)
+    app.add_middleware(RequestContext, metrics=app.state.metrics)
+    for routes in (store, retrieve, generate, memories, episodes, operations):
+        app.include_router(routes.router, responses=docs.PROBLEMS)
+    docs.install(app)
+    return app

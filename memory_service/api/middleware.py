@@ -1,0 +1,98 @@
+"""Around every request: its id, a limit to its body, security headers, counts and times."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from memory_service.api.metrics import Metrics
+from memory_service.api.problems import problem
+from memory_service.errors import TooLarge
+
+log = logging.getLogger("memory_service.access")
+
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+class RequestContext:
+    """Gives or takes over the request's id, adds headers, and writes metrics and one log line."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        started, status = time.perf_counter(), 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("Referrer-Policy", "no-referrer")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            seconds = time.perf_counter() - started
+            # The template, not the path: ids would make a metric each.
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._metrics.request(scope["method"], route, status, seconds)
+            log.info(
+                "%s %s %d %.1f ms [%s]",
+                scope["method"],
+                scope["path"],
+                status,
+                seconds * 1e3,
+                request_id,
+            )
+
+
+class BodyLimit:
+    """Refuses a body above the limit: by its declared length, else while it streams in."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            error = self._error(int(declared))
+            await problem(413, error.code, error.message, **error.details)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise self._error(received)
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _error(self, size: int) -> TooLarge:
+        return TooLarge(
+            f"the body has {size} bytes or more, at most {self._max_bytes} are accepted",
+            found=size,
+            accepted=self._max_bytes,
+        )

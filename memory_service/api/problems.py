@@ -1,0 +1,144 @@
+"""Errors as problem+json (RFC 9457). The one place that knows which error has which status."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from memory_service import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[errors.MemoryServiceError], int] = {
+    errors.InvalidInput: 422,
+    errors.InvalidVector: 422,
+    errors.InvalidMedia: 422,
+    errors.UnsupportedMedia: 415,
+    errors.TooLarge: 413,
+    errors.NotFound: 404,
+    errors.SpaceMismatch: 409,
+    errors.ModalityUnavailable: 422,
+    errors.NothingRemembered: 409,
+    errors.StorageFull: 507,
+    errors.StorageFailure: 500,
+    errors.NotReady: 503,
+}
+# What the HTTP layer itself refuses.
+HTTP_CODES = {
+    400: "malformed_body",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    415: "unsupported_content_type",
+}
+MALFORMED_JSON = "malformed_json"
+INTERNAL = "internal_error"
+
+TITLES = {
+    400: "Malformed request",
+    404: "Not found",
+    405: "Method not allowed",
+    406: "Not acceptable",
+    409: "Conflict",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Invalid request",
+    500: "Internal error",
+    503: "Not ready",
+    507: "Storage full",
+}
+
+
+class Problem(BaseModel):
+    """An error; match on `code`, which is stable. Further members say what was found."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["/errors/invalid_input"])
+    title: str = Field(examples=["Invalid request"])
+    status: int = Field(examples=[422])
+    code: str = Field(examples=["invalid_input"])
+    detail: str = Field(examples=["k must be from 1 to 1000, not 0"])
+
+
+class HttpProblem(HTTPException):
+    """An error of the HTTP layer with a code of its own."""
+
+    def __init__(self, status: int, code: str, detail: str, **more: Any) -> None:
+        super().__init__(status, detail)
+        self.code = code
+        self.more = more
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
+    body = {
+        "type": f"/errors/{code}",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return JSONResponse(
+        {**more, **body}, status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def from_validation(error: ValidationError) -> HttpProblem:
+    """What pydantic found, as the path and the reason of each field."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if any(each["type"] == "json_invalid" for each in found):
+        return HttpProblem(400, MALFORMED_JSON, f"the body is not JSON: {found[0]['msg']}")
+    fields = [
+        {"field": ".".join(map(str, each["loc"])) or "body", "message": each["msg"]}
+        for each in found
+    ]
+    summary = "; ".join(f"{each['field']}: {each['message']}" for each in fields[:5])
+    return HttpProblem(422, errors.InvalidInput.code, summary, errors=fields)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(errors.MemoryServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _request_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _service_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.MemoryServiceError)
+    status = STATUS.get(type(error), 500)
+    if status >= 500:
+        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    return problem(status, error.code, error.message, **error.details)
+
+
+async def _request_error(request: Request, error: Exception) -> JSONResponse:
+    """Path and query parameters; bodies are read in `bodies`."""
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        {"field": ".".join(map(str, each["loc"][1:])), "message": each["msg"]}
+        for each in error.errors()
+    ]
+    summary = "; ".join(f"{each['field']}: {each['message']}" for each in fields)
+    return problem(422, errors.InvalidInput.code, summary, errors=fields)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if isinstance(error, HttpProblem):
+        return problem(error.status_code, error.code, error.detail, **error.more)
+    code = HTTP_CODES.get(error.status_code, "http_error")
+    response = problem(error.status_code, code, str(error.detail))
+    response.headers.update(error.headers or {})  # Allow of a 405
+    return response
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, INTERNAL, "something went wrong here; the log has more")

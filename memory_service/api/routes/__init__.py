@@ -1,0 +1,1 @@
+"""One module per topic: read the request, call one service, answer its record."""

@@ -1,0 +1,130 @@
+"""POST /generate and what can be asked of a generation."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from memory_service.api import docs, views
+from memory_service.api.bodies import read_generate
+from memory_service.api.calls import application_of, call, count_stages
+from memory_service.api.negotiation import preferred
+from memory_service.api.problems import HttpProblem
+from memory_service.api.schemas import GenerateRequest, GenerationOut, ReplayedOut, ReplayOut
+from memory_service.app import Application
+from memory_service.records import Generation
+
+router = APIRouter(tags=["generation"])
+
+MEDIA = {"image": "image/png", "audio": "audio/wav", "text": "text/plain"}
+EXAMPLES = {
+    "a picture": {"query": {"text": "a cat on a farm"}, "output": "image", "creativity": 0.3},
+    "all three": {
+        "query": {"text": "a bird"},
+        "output": ["image", "text", "audio"],
+        "seed": 7,
+        "k": 4,
+    },
+}
+FIELDS = {
+    "output": docs.text_field("Comma-separated; default: image."),
+    "k": {"type": "integer", "description": "Episodes to make it from."},
+    "creativity": {"type": "number", "description": "0 to 1."},
+    "seed": {"type": "integer"},
+    "fusion": docs.text_field("sum, weighted or attention (default)."),
+    "mode": docs.text_field("direct, associative or auto (default)."),
+    "filter": docs.text_field("JSON object."),
+    "namespace": docs.text_field("Default: default."),
+    "include_data": {"type": "boolean"},
+}
+
+
+@router.post(
+    "/generate",
+    status_code=201,
+    response_model=GenerationOut,
+    responses={201: {"content": docs.media(*MEDIA.values())}},
+    openapi_extra=docs.body(GenerateRequest, EXAMPLES, FIELDS),
+)
+async def generate(request: Request) -> Response:
+    """Make new media from what is remembered. With Accept image/png and the like: just the media.
+
+    The answer names the memories that it was made from, their weights, the seed and the models.
+    """
+    body, parts = await read_generate(request)
+    outputs = [body.output] if isinstance(body.output, str) else body.output
+    kind = _answer_kind(request.headers.get("accept"), outputs)
+    application = application_of(request)
+    made = await call(
+        request,
+        application.generation.generate,
+        parts,
+        outputs=outputs,
+        namespace=body.namespace,
+        k=body.k,
+        fusion=body.fusion,
+        creativity=body.creativity,
+        seed=body.seed,
+        mode=body.mode,
+        filter=body.filter,
+    )
+    count_stages(request, "generate", made.timings_ms)
+    headers = {"Location": f"/generations/{made.id}", "Generation-Id": made.id}
+    contents = await call(request, _contents, application, made)
+    if kind != "application/json":
+        media_type = "text/plain; charset=utf-8" if kind == "text/plain" else kind
+        content = contents[made.outputs[0].id]
+        return Response(content, 201, headers=headers, media_type=media_type)
+    view = views.generation(made, contents if body.include_data else {})
+    return JSONResponse(view.model_dump(mode="json"), 201, headers=headers)
+
+
+def _answer_kind(accept: str | None, outputs: list[str]) -> str:
+    """JSON, or the media type of the one output; refused before anything is made."""
+    offered = ["application/json"]
+    if len(outputs) == 1 and outputs[0] in MEDIA:
+        offered.append(MEDIA[outputs[0]])
+    kind = preferred(accept, offered)
+    if kind is None:
+        raise HttpProblem(
+            406,
+            "not_acceptable",
+            f"cannot answer {outputs} as {accept}",
+            found=accept,
+            accepted=offered,
+        )
+    return kind
+
+
+def _contents(application: Application, made: Generation) -> dict[str, bytes]:
+    return {
+        output.id: application.generation.content(made.id, output.id)[1] for output in made.outputs
+    }
+
+
+@router.get("/generations/{generation_id}", response_model=GenerationOut)
+async def get_generation(request: Request, generation_id: str) -> GenerationOut:
+    """The record of a generation, without the media."""
+    generation = application_of(request).generation
+    return views.generation(await call(request, generation.get, generation_id), {})
+
+
+@router.get(
+    "/generations/{generation_id}/content",
+    response_class=Response,
+    responses={200: {"content": docs.media(*MEDIA.values())}},
+)
+async def get_generation_content(
+    request: Request, generation_id: str, output: str | None = None
+) -> Response:
+    """The media of an output, named by modality or id; the first one by default."""
+    generation = application_of(request).generation
+    record, content = await call(request, generation.content, generation_id, output)
+    return Response(content, media_type=record.media_type, headers={"ETag": f'"{record.blob}"'})
+
+
+@router.post("/generations/{generation_id}/replay", response_model=ReplayOut)
+async def replay(request: Request, generation_id: str) -> ReplayOut:
+    """Make it again from its record, and say whether every byte is the same."""
+    found = await call(request, application_of(request).generation.replay, generation_id)
+    return ReplayOut(outputs=[ReplayedOut(id=id, identical=same) for id, same in found.items()])

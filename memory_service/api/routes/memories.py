@@ -1,0 +1,73 @@
+"""Reading and forgetting single memories."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from memory_service.api import views
+from memory_service.api.calls import application_of, call
+from memory_service.api.schemas import ForgottenOut, MemoryOut, PageOut
+from memory_service.errors import InvalidInput
+
+router = APIRouter(tags=["memory"])
+
+
+@router.get("/memories", response_model=PageOut)
+async def list_memories(
+    request: Request,
+    namespace: str | None = None,
+    modality: str | None = None,
+    filter: str | None = None,
+    after: str | None = None,
+    limit: int = 50,
+) -> PageOut:
+    """Memories in the order of storing. `filter`: a JSON object of metadata fields."""
+    memories, following = await call(
+        request,
+        application_of(request).memory.list,
+        namespace=namespace,
+        modality=modality,
+        filter=_filter(filter),
+        after=after,
+        limit=limit,
+    )
+    return PageOut(memories=[views.memory(each) for each in memories], next=following)
+
+
+def _filter(value: str | None) -> Any:
+    try:
+        return None if value is None else json.loads(value)
+    except ValueError as error:
+        raise InvalidInput(f"filter is not JSON: {error}", accepted="JSON object") from error
+
+
+@router.get("/memories/{memory_id}", response_model=MemoryOut)
+async def get_memory(request: Request, memory_id: str) -> MemoryOut:
+    return views.memory(await call(request, application_of(request).memory.get, memory_id))
+
+
+@router.get("/memories/{memory_id}/content", response_class=Response)
+async def get_content(request: Request, memory_id: str) -> Response:
+    """The original bytes, as they were stored."""
+    memory, content = await call(request, application_of(request).memory.content, memory_id)
+    etag = f'"{memory.blob}"'
+    headers = {
+        "ETag": etag,
+        "Cache-Control": "private, max-age=3600",
+        # Stored media are shown, never run.
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Disposition": f'inline; filename="{memory.id}"',
+    }
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=memory.media_type, headers=headers)
+
+
+@router.delete("/memories/{memory_id}", response_model=ForgottenOut)
+async def forget_memory(request: Request, memory_id: str) -> ForgottenOut:
+    """Delete for good: row, vector, trace share, index entry, and the file if nothing shares it."""
+    found = await call(request, application_of(request).memory.forget, memory_id)
+    return views.forgotten(found)

@@ -1,0 +1,85 @@
+"""What operators ask: is it up, what runs here, how much is in it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from memory_service.api.calls import application_of, call
+from memory_service.api.schemas import Alive, EncoderOut, ModelsOut, StatsOut, SubMemoryOut
+from memory_service.errors import MemoryServiceError, NotReady
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/livez", response_model=Alive)
+async def livez() -> Alive:
+    """The process answers."""
+    return Alive()
+
+
+@router.get("/readyz", response_model=Alive)
+async def readyz(request: Request) -> Alive:
+    """Models are loaded and the store can be read; 503 otherwise."""
+    try:
+        await call(request, application_of(request).memory.stats)
+    except NotReady:
+        raise
+    except MemoryServiceError as error:
+        raise NotReady(f"the store does not answer: {error.message}") from error
+    return Alive()
+
+
+@router.get("/models", response_model=ModelsOut)
+async def models(request: Request) -> ModelsOut:
+    """The active profile: encoders, their spaces, generators, accepted media and limits."""
+    application = application_of(request)
+    settings, profile = application.settings, application.profile
+    return ModelsOut(
+        profile=profile.name,
+        encoders=[
+            EncoderOut(
+                modality=each.modality,
+                encoder=each.name,
+                space=each.space_id,
+                dimension=each.dimension,
+                fingerprint=each.fingerprint,
+                accepted=list(each.accepted),
+            )
+            for each in profile.encoders
+        ],
+        generators=list(profile.generators),
+        limits={
+            "max_upload_bytes": settings.max_upload_bytes,
+            "max_pixels": settings.max_pixels,
+            "max_audio_s": settings.max_audio_s,
+            "max_text_chars": settings.max_text_chars,
+            "max_metadata_bytes": settings.max_metadata_bytes,
+            "max_k": settings.max_k,
+        },
+    )
+
+
+@router.get("/stats", response_model=StatsOut)
+async def stats(request: Request) -> StatsOut:
+    """Size of each sub-memory, and the length of its trace."""
+    found = await call(request, application_of(request).memory.stats)
+    return StatsOut(
+        sub_memories=[
+            SubMemoryOut(
+                namespace=each.namespace,
+                modality=each.modality,
+                space=each.space_id,
+                count=each.count,
+                trace_norm=each.trace_norm,
+            )
+            for each in found
+        ],
+        memories=sum(each.count for each in found),
+    )
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Prometheus text format."""
+    text = await call(request, request.app.state.metrics.text)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

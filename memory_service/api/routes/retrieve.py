@@ -1,0 +1,49 @@
+"""POST /retrieve."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from memory_service.api import docs, views
+from memory_service.api.bodies import read_retrieve
+from memory_service.api.calls import application_of, call, count_stages
+from memory_service.api.schemas import RetrievalOut, RetrieveRequest
+
+router = APIRouter(tags=["memory"])
+
+EXAMPLES = {
+    "sounds for a text": {"query": {"text": "a cat"}, "modalities": ["audio"], "k": 3},
+    "two parts at once": {
+        "query": [{"text": "a farm"}, {"text": "a bird", "weight": 0.5}],
+        "filter": {"place": ["farm", "forest"]},
+    },
+}
+FIELDS = {
+    "modalities": docs.text_field("Comma-separated; default: all."),
+    "mode": docs.text_field("direct, associative or auto (default)."),
+    "k": {"type": "integer", "description": "Most hits per modality."},
+    "filter": docs.text_field("JSON object."),
+    "namespace": docs.text_field("Default: default."),
+}
+
+
+@router.post(
+    "/retrieve",
+    response_model=RetrievalOut,
+    openapi_extra=docs.body(RetrieveRequest, EXAMPLES, FIELDS),
+)
+async def retrieve(request: Request) -> RetrievalOut:
+    """Recall memories of any modality by text, picture, sound, vector, or several at once."""
+    body, parts = await read_retrieve(request)
+    found = await call(
+        request,
+        application_of(request).retriever.retrieve,
+        parts,
+        namespace=body.namespace,
+        modalities=body.modalities,
+        mode=body.mode,
+        k=body.k,
+        filter=body.filter,
+    )
+    count_stages(request, "retrieve", found.timings_ms)
+    return views.retrieval(found)

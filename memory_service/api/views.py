@@ -1,0 +1,130 @@
+"""Records of the services as the models that the API answers."""
+
+from __future__ import annotations
+
+import base64
+
+from memory_service.api import schemas
+from memory_service.records import (
+    Episode,
+    Forgotten,
+    Generation,
+    GenerationOutput,
+    Hit,
+    Memory,
+    Retrieval,
+    Stored,
+)
+
+
+def memory(record: Memory) -> schemas.MemoryOut:
+    return schemas.MemoryOut(
+        id=record.id,
+        episode_id=record.episode_id,
+        namespace=record.namespace,
+        modality=record.modality,
+        media_type=record.media_type,
+        size_bytes=record.size_bytes,
+        sha256=record.blob,
+        text=record.text,
+        metadata=dict(record.metadata),
+        created_at=record.created_at,
+        links={
+            "content": f"/memories/{record.id}/content",
+            "episode": f"/episodes/{record.episode_id}",
+        },
+    )
+
+
+def episode(record: Episode) -> schemas.EpisodeOut:
+    return schemas.EpisodeOut(
+        id=record.id,
+        namespace=record.namespace,
+        created_at=record.created_at,
+        memories=[memory(each) for each in record.memories],
+    )
+
+
+def stored(record: Stored) -> schemas.StoredOut:
+    return schemas.StoredOut(
+        episode=episode(record.episode),
+        duplicate=record.duplicate,
+        timings_ms=dict(record.timings_ms),
+    )
+
+
+def hit(record: Hit) -> schemas.HitOut:
+    reached = [
+        schemas.ReachOut(
+            path=reach.path,
+            rank=reach.rank,
+            cosine=reach.cosine,
+            via=reach.via,
+            via_modality=reach.via_modality,
+        )
+        for reach in record.reached_by
+    ]
+    return schemas.HitOut(
+        memory=memory(record.memory), score=record.score, cosine=record.cosine, reached_by=reached
+    )
+
+
+def retrieval(record: Retrieval) -> schemas.RetrievalOut:
+    return schemas.RetrievalOut(
+        results={modality: [hit(each) for each in hits] for modality, hits in record.hits.items()},
+        familiarity=dict(record.familiarity),
+        timings_ms=dict(record.timings_ms),
+    )
+
+
+def generation(record: Generation, contents: dict[str, bytes]) -> schemas.GenerationOut:
+    """`contents`: by output id, the bytes to answer along."""
+    return schemas.GenerationOut(
+        id=record.id,
+        namespace=record.namespace,
+        created_at=record.created_at,
+        seed=record.seed,
+        creativity=record.creativity,
+        fusion=record.fusion,
+        space=schemas.SpaceOut(id=record.space_id, fingerprint=record.space_fingerprint),
+        memories=[
+            schemas.ShareOut(
+                memory_id=share.memory_id,
+                episode_id=share.episode_id,
+                modality=share.modality,
+                weight=share.weight,
+                cosine=share.cosine,
+                deleted=share.deleted,
+            )
+            for share in record.memories
+        ],
+        outputs=[_output(record.id, each, contents.get(each.id)) for each in record.outputs],
+        timings_ms=dict(record.timings_ms),
+    )
+
+
+def _output(
+    generation_id: str, record: GenerationOutput, content: bytes | None
+) -> schemas.OutputOut:
+    return schemas.OutputOut(
+        id=record.id,
+        modality=record.modality,
+        media_type=record.media_type,
+        size_bytes=record.size_bytes,
+        sha256=record.blob,
+        text=record.text,
+        data=None if content is None else base64.b64encode(content).decode(),
+        generator=schemas.ModelOut(name=record.generator, fingerprint=record.generator_fingerprint),
+        novelty=record.novelty,
+        nearest_memory_id=record.nearest_memory_id,
+        details=dict(record.details),
+        links={"content": f"/generations/{generation_id}/content?output={record.modality}"},
+    )
+
+
+def forgotten(record: Forgotten) -> schemas.ForgottenOut:
+    return schemas.ForgottenOut(
+        memory_ids=list(record.memory_ids),
+        episode_ids=list(record.episode_ids),
+        blobs_removed=list(record.blobs_removed),
+    )
