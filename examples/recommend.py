@@ -1,0 +1,42 @@
+"""Recommendation from a person's own pictures, notes and recordings, asked together.
+
+    python examples/recommend.py samples/tuxpaint-stamps
+
+Imports the folder into a namespace of its own, then asks with a picture and a wish: the weights
+say how much each of them counts. Needs a running service: memory-service serve
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from memory_service.client import DEFAULT_URL, Client
+from memory_service.importer import Tally, scan, store_bundles
+
+
+def main(folder: Path) -> None:
+    with Client(os.environ.get("MEMORY_SERVICE_URL", DEFAULT_URL)) as memory:
+        tally = Tally()
+        bundles = scan(folder).bundles
+        store_bundles(memory, bundles, namespace="recommend", on_outcome=tally.add)
+        print(f"{tally.counts['stored']} stored, {tally.counts['duplicate']} there already")
+
+        liked = next(bundle for bundle in bundles if bundle.image)
+        print(f"you liked {liked.path}; and you would like something for a farm:")
+        for weight in (0.0, 0.5, 1.0):
+            found = memory.retrieve(
+                image=liked.image[0] if weight < 1 else None,
+                text="something for a farm" if weight > 0 else None,
+                weights={"image": 1 - weight, "text": weight},
+                modalities=["text", "image"],
+                namespace="recommend",
+                k=4,
+            )
+            names = [hit.memory.text or "" for hit in found.hits["text"]]
+            print(f"  {weight:.0%} the wish: {', '.join(name.strip() for name in names)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "samples/tuxpaint-stamps"))

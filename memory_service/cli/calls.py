@@ -1,0 +1,173 @@
+"""`store`, `retrieve`, `generate`, `stats`: one call of the service each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import typer
+
+from memory_service.cli import options, tables
+from memory_service.client import DEFAULT_URL, Generated, Generation
+
+SUFFIX = {"image/png": ".png", "audio/wav": ".wav", "text/plain": ".txt"}
+
+
+def store(
+    image: options.Images = None,
+    text: options.Texts = None,
+    audio: options.Sounds = None,
+    metadata: Annotated[str | None, typer.Option(help="JSON object.")] = None,
+    skip_duplicate: Annotated[
+        bool, typer.Option("--skip-duplicate", help="Store nothing that is there already.")
+    ] = False,
+    namespace: options.Namespace = "default",
+    as_json: options.AsJson = False,
+    url: options.Url = DEFAULT_URL,
+) -> None:
+    """Store pictures, texts and sounds as one episode."""
+    if not (image or text or audio):
+        options.fail("nothing to store: give --image, --text or --audio")
+    with options.service(url) as client:
+        stored = client.store(
+            image=image,
+            text=options.texts(text),
+            audio=audio,
+            metadata=options.json_object("--metadata", metadata),
+            namespace=namespace,
+            if_duplicate="skip" if skip_duplicate else "keep",
+        )
+    if as_json:
+        options.print_json(asdict(stored))
+        return
+    title = "already there: episode" if stored.duplicate else "stored: episode"
+    options.output.print(tables.episode_table(stored.episode, title))
+
+
+def retrieve(
+    image: options.Images = None,
+    text: options.Texts = None,
+    audio: options.Sounds = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option("--modality", "-m", help="What to find: image,text,audio; default all."),
+    ] = None,
+    k: options.K = None,
+    mode: options.Mode = None,
+    filter_: options.Filter = None,
+    namespace: options.Namespace = "default",
+    as_json: options.AsJson = False,
+    url: options.Url = DEFAULT_URL,
+) -> None:
+    """Find what is nearest to a picture, text, sound, or several together."""
+    if not (image or text or audio):
+        options.fail("no query: give --image, --text or --audio")
+    with options.service(url) as client:
+        found = client.retrieve(
+            image=image,
+            text=options.texts(text),
+            audio=audio,
+            modalities=options.names(modality),
+            k=k,
+            mode=_mode(mode),
+            filter=options.json_object("--filter", filter_),
+            namespace=namespace,
+        )
+    if as_json:
+        options.print_json(found.raw)
+    elif any(found.hits.values()):
+        options.output.print(tables.retrieval_table(found))
+    else:
+        options.output.print("nothing found")
+
+
+def generate(
+    image: options.Images = None,
+    text: options.Texts = None,
+    audio: options.Sounds = None,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", "-o", help="image,text,audio; default image.")
+    ] = None,
+    out_dir: Annotated[Path, typer.Option(help="Folder for what is generated.")] = Path(),
+    creativity: Annotated[
+        float | None, typer.Option(help="0: like what is remembered, 1: free.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed makes the same again.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="sum, weighted or attention.")] = None,
+    k: options.K = None,
+    mode: options.Mode = None,
+    filter_: options.Filter = None,
+    namespace: options.Namespace = "default",
+    as_json: options.AsJson = False,
+    url: options.Url = DEFAULT_URL,
+) -> None:
+    """Generate a picture, text or sound from a query and what it recalls."""
+    if not (image or text or audio):
+        options.fail("no query: give --image, --text or --audio")
+    with options.service(url) as client:
+        made = client.generate(
+            image=image,
+            text=options.texts(text),
+            audio=audio,
+            output=options.names(output) or ["image"],
+            creativity=creativity,
+            seed=seed,
+            fusion=_fusion(fusion),
+            k=k,
+            mode=_mode(mode),
+            filter=options.json_object("--filter", filter_),
+            namespace=namespace,
+        )
+        files = {part.id: str(write(made, part, out_dir)) for part in made.outputs}
+    if as_json:
+        options.print_json(_without_data(made, files))
+    else:
+        options.output.print(*tables.generation_tables(made, files))
+
+
+def write(generation: Generation, part: Generated, folder: Path) -> Path:
+    """Write one output under `folder` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{part.modality}-{generation.id}{SUFFIX.get(part.media_type, '.bin')}"
+    path.write_bytes(part.content or b"")
+    return path
+
+
+def _without_data(made: Generation, files: Mapping[str, str]) -> dict[str, Any]:
+    outputs = [
+        {name: value for name, value in output.items() if name != "data"}
+        | {"file": files[output["id"]]}
+        for output in made.raw["outputs"]
+    ]
+    return {**made.raw, "outputs": outputs}
+
+
+def stats(
+    as_json: options.AsJson = False,
+    url: options.Url = DEFAULT_URL,
+) -> None:
+    """Show how much each sub-memory holds."""
+    with options.service(url) as client:
+        held = client.stats()
+    if as_json:
+        options.print_json(held)
+        return
+    rest: dict[str, Any] = {}
+    for name, value in held.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            options.output.print(tables.rows_table(value, name.replace("_", " ")))
+        else:
+            rest[name] = value
+    if rest:
+        options.output.print(tables.mapping_table(rest, "service"))
+
+
+def _mode(given: str | None) -> Literal["direct", "associative", "auto"] | None:
+    # The service knows the valid names and says them: no second list here.
+    return cast(Literal["direct", "associative", "auto"] | None, given)
+
+
+def _fusion(given: str | None) -> Literal["sum", "weighted", "attention"] | None:
+    return cast(Literal["sum", "weighted", "attention"] | None, given)

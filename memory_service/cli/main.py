@@ -1,0 +1,25 @@
+"""The typer application: which commands there are."""
+
+from __future__ import annotations
+
+import typer
+
+from memory_service.cli.calls import generate, retrieve, stats, store
+from memory_service.cli.demonstration import demo
+from memory_service.cli.folder import import_folder
+from memory_service.cli.serve import serve
+
+app = typer.Typer(
+    name="memory-service",
+    help="A memory for pictures, texts and sounds: store, recall, generate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+app.command()(serve)
+app.command()(store)
+app.command()(retrieve)
+app.command()(generate)
+app.command("import")(import_folder)
+app.command()(stats)
+app.command()(demo)

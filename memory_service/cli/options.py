@@ -1,0 +1,92 @@
+"""Options that several commands share, and the way a command ends with an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import typer
+from rich.console import Console
+
+from memory_service.client import DEFAULT_URL, Client, ServiceError
+
+output = Console()
+errors = Console(stderr=True)
+
+Url = Annotated[
+    str, typer.Option("--url", envvar="MEMORY_SERVICE_URL", help="Address of the service.")
+]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Memory to use.")]
+Images = Annotated[
+    list[Path] | None, typer.Option("--image", help="Picture file; may be given several times.")
+]
+Texts = Annotated[list[str] | None, typer.Option("--text", help="Text; @FILE reads a file.")]
+Sounds = Annotated[
+    list[Path] | None, typer.Option("--audio", help="Sound file; may be given several times.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+K = Annotated[int | None, typer.Option("--k", help="Memories per modality.")]
+Mode = Annotated[str | None, typer.Option("--mode", help="direct, associative or auto.")]
+Filter = Annotated[
+    str | None, typer.Option("--filter", help='Metadata to match: {"field": value or [values]}.')
+]
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, exit code 1."""
+    errors.print(f"[bold red]error:[/] {_plain(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def _plain(message: str) -> str:
+    from rich.markup import escape
+
+    return escape(" ".join(message.split()))
+
+
+@contextmanager
+def service(url: str = DEFAULT_URL) -> Iterator[Client]:
+    """A client; whatever goes wrong inside becomes one line and exit code 1."""
+    try:
+        with Client(url) as client:
+            yield client
+    except ServiceError as error:
+        hint = ": is it running? (memory-service serve)" if error.code == "unreachable" else ""
+        fail(f"{error}{hint}")
+    except (OSError, httpx.InvalidURL) as error:
+        fail(str(error))
+
+
+def texts(given: list[str] | None) -> list[str | Path] | None:
+    """`@notes.txt` is the file, everything else the text itself."""
+    if given is None:
+        return None
+    return [Path(text[1:]) if text.startswith("@") else text for text in given]
+
+
+def json_object(name: str, given: str | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    try:
+        value = json.loads(given)
+    except ValueError as error:
+        fail(f"{name} is not JSON: {error}")
+    if not isinstance(value, dict):
+        fail(f"{name} must be a JSON object")
+    return value
+
+
+def names(given: list[str] | None) -> list[str] | None:
+    """`a,b` and repeated options both make a list."""
+    if not given:
+        return None
+    return [name.strip() for value in given for name in value.split(",") if name.strip()]
+
+
+def print_json(value: Any) -> None:
+    """Plain, unwrapped JSON on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

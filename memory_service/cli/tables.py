@@ -1,0 +1,87 @@
+"""Answers of the service as rich tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from memory_service.client import Episode, Generation, Hit, Memory, Retrieval
+from memory_service.importer import Scan, Tally
+
+
+def describe(memory: Memory) -> str:
+    """What a person can tell a memory by: its text, else where it came from, else its type."""
+    if memory.text is not None:
+        text = " ".join(memory.text.split())
+        return text if len(text) <= 60 else text[:59] + "…"
+    return str(memory.metadata.get("path") or f"{memory.media_type}, {memory.size_bytes:,} bytes")
+
+
+def reached(hit: Hit) -> str:
+    ways = [f"via {way.via_modality}" if way.via else way.path for way in hit.reached_by]
+    return ", ".join(dict.fromkeys(ways))
+
+
+def episode_table(episode: Episode, title: str) -> Table:
+    table = Table("modality", "what", "bytes", title=f"{title} {episode.id}")
+    table.add_column("memory", no_wrap=True, min_width=36)
+    for memory in episode.memories:
+        size = f"{memory.size_bytes:,}"
+        table.add_row(memory.modality, escape(describe(memory)), size, memory.id)
+    return table
+
+
+def retrieval_table(retrieval: Retrieval) -> Table:
+    """Without ids, which would leave no room for what was found: --json has them."""
+    table = Table("modality", "#", "score", "cosine", "reached", "what")
+    for modality, hits in retrieval.hits.items():
+        for rank, hit in enumerate(hits, start=1):
+            cosine = "" if hit.cosine is None else f"{hit.cosine:.3f}"
+            what = escape(describe(hit.memory))
+            table.add_row(modality, str(rank), f"{hit.score:.2f}", cosine, reached(hit), what)
+        table.add_section()
+    return table
+
+
+def generation_tables(generation: Generation, files: Mapping[str, str]) -> tuple[Table, Table]:
+    """Outputs with the files they were written to (by output id), and what they were made from."""
+    title = f"generation {generation.id}, seed {generation.seed}"
+    made = Table("output", "file", "text", "novelty", title=title)
+    for output in generation.outputs:
+        novelty = "" if output.novelty is None else f"{output.novelty:.2f}"
+        made.add_row(output.modality, files.get(output.id, ""), escape(output.text or ""), novelty)
+    source = Table("modality", "weight", "cosine", title="made from")
+    source.add_column("memory", no_wrap=True, min_width=36)
+    for share in generation.memories:
+        row = (share.modality, f"{share.weight:.3f}", f"{share.cosine:.3f}", share.memory_id)
+        source.add_row(*row)
+    return made, source
+
+
+def import_table(scan: Scan, tally: Tally) -> Table:
+    table = Table("", "count", title="import", show_header=False)
+    for status in ("stored", "duplicate", "rejected"):
+        table.add_row(f"episodes {status}", str(tally.counts[status]))
+    table.add_row("files ignored by their name", str(len(scan.ignored)))
+    for modality, count in sorted(tally.memories.items()):
+        table.add_row(f"new {modality} memories", str(count))
+    return table
+
+
+def mapping_table(values: Mapping[str, Any], title: str) -> Table:
+    table = Table("", "", title=title, show_header=False)
+    for name, value in values.items():
+        table.add_row(name, escape(f"{value:,}" if isinstance(value, int) else str(value)))
+    return table
+
+
+def rows_table(rows: list[Mapping[str, Any]], title: str) -> Table:
+    """Mappings with the same keys as one table."""
+    table = Table(*(str(key) for key in rows[0]), title=title)
+    for row in rows:
+        cells = (f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values())
+        table.add_row(*(escape(cell) for cell in cells))
+    return table

@@ -1,0 +1,37 @@
+"""Python client of the service, sync and async. Knows the HTTP API and nothing else of ours."""
+
+from memory_service.client.arguments import Media
+from memory_service.client.clients import DEFAULT_URL, AsyncClient, Client
+from memory_service.client.failures import ServiceError
+from memory_service.client.results import (
+    Episode,
+    Forgotten,
+    Generated,
+    Generation,
+    Hit,
+    Memory,
+    Page,
+    Reach,
+    Retrieval,
+    Share,
+    Stored,
+)
+
+__all__ = [
+    "DEFAULT_URL",
+    "AsyncClient",
+    "Client",
+    "Episode",
+    "Forgotten",
+    "Generated",
+    "Generation",
+    "Hit",
+    "Media",
+    "Memory",
+    "Page",
+    "Reach",
+    "Retrieval",
+    "ServiceError",
+    "Share",
+    "Stored",
+]

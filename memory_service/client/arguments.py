@@ -1,0 +1,110 @@
+"""What the client's calls take, and how media become parts of a request.
+
+`str` means the text itself where a text is asked for, and the path of a file where a picture or a
+sound is; `Path` is always a file, `bytes` always the content. A modality takes one or several.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+MODALITIES = ("image", "text", "audio")
+
+Media = bytes | Path | str
+Several = Media | Sequence[Media]
+Upload = tuple[str, tuple[str, bytes, str]]  # modality, (file name, content, media type)
+
+
+class StoreArguments(TypedDict, total=False):
+    """`if_duplicate="skip"` stores nothing when an episode with the same contents exists."""
+
+    image: Several | None
+    text: Several | None
+    audio: Several | None
+    namespace: str
+    metadata: Mapping[str, Any] | None
+    if_duplicate: Literal["keep", "skip"]
+
+
+class QueryArguments(TypedDict, total=False):
+    """The parts of a query, any of them; `weights` by modality (or "vector"), 1 by default.
+
+    `vector` is one of the service's own space, shape (D,). What is left out, or None, takes the
+    default of the service.
+    """
+
+    image: Several | None
+    text: Several | None
+    audio: Several | None
+    vector: npt.ArrayLike | None
+    weights: Mapping[str, float]
+    namespace: str | None
+    mode: Literal["direct", "associative", "auto"] | None
+    k: int | None
+    filter: Mapping[str, Any] | None
+
+
+class RetrieveArguments(QueryArguments, total=False):
+    modalities: Sequence[str] | None
+
+
+class GenerateArguments(QueryArguments, total=False):
+    """`output`: one modality or several; `creativity` in [0, 1]."""
+
+    output: str | Sequence[str]
+    creativity: float | None
+    seed: int | None
+    fusion: Literal["sum", "weighted", "attention"] | None
+
+
+def uploads(arguments: Mapping[str, Any]) -> list[Upload]:
+    """Multipart files of a store. The service looks at the content, so no type is declared."""
+    return [
+        (modality, (name, content, "application/octet-stream"))
+        for modality in MODALITIES
+        for name, content in _contents(modality, arguments.get(modality))
+    ]
+
+
+def query_parts(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The `query` of a JSON body."""
+    weights = arguments.get("weights") or {}
+    parts: list[dict[str, Any]] = []
+    for modality in MODALITIES:
+        for _, content in _contents(modality, arguments.get(modality)):
+            value = content.decode() if modality == "text" else _base64(content)
+            parts.append({modality: value, **_weight(weights, modality)})
+    vector = arguments.get("vector")
+    if vector is not None:
+        packed = np.asarray(vector, dtype="<f4").tobytes()
+        parts.append({"vector": _base64(packed), **_weight(weights, "vector")})
+    return parts
+
+
+def _weight(weights: Mapping[str, float], part: str) -> dict[str, float]:
+    return {"weight": weights[part]} if part in weights else {}
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _contents(modality: str, value: Several | None) -> Iterator[tuple[str, bytes]]:
+    """(file name, bytes) of each item. Raises OSError for a file that cannot be read."""
+    if value is None:
+        return
+    items: Sequence[Media] = [value] if isinstance(value, bytes | str | Path) else value
+    for item in items:
+        if isinstance(item, bytes):
+            yield modality, item
+        elif modality == "text" and isinstance(item, str):
+            yield "text.txt", item.encode()
+        else:
+            path = Path(item)
+            yield path.name, path.read_bytes()

@@ -1,0 +1,228 @@
+"""`Client` and `AsyncClient`: the same calls, over httpx."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+import httpx
+
+from memory_service.client import operations, results
+from memory_service.client.arguments import GenerateArguments, RetrieveArguments, StoreArguments
+from memory_service.client.failures import ServiceError, unreachable
+from memory_service.client.operations import Operation
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+class Client:
+    """Talks to one service. Every call may raise `ServiceError`, and OSError for a missing file.
+
+    `timeout_s` bounds each wait for the network; generating on a slow CPU takes seconds.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 120.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _send(self, operation: Operation[T]) -> T:
+        try:
+            response = self._http.request(operation.method, operation.path, **operation.body)
+        except httpx.HTTPError as cause:
+            raise unreachable(self._http.base_url, cause) from cause
+        return operation.answer(response)
+
+    def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
+        """Store pictures, texts and sounds as one episode."""
+        return self._send(operations.store(given))
+
+    def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
+        """Find the memories nearest to a query of any modalities, per modality asked for."""
+        return self._send(operations.retrieve(given))
+
+    def generate(self, **given: Unpack[GenerateArguments]) -> results.Generation:
+        """Make a new picture, text or sound from the query and what it recalls."""
+        return self._send(operations.generate(given))
+
+    def memory(self, memory_id: str) -> results.Memory:
+        return self._send(operations.memory(memory_id))
+
+    def memories(
+        self,
+        *,
+        namespace: str | None = None,
+        modality: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> results.Page:
+        """One page of memories in the order of storing."""
+        return self._send(operations.memories(namespace, modality, after, limit))
+
+    def iterate(
+        self, *, namespace: str | None = None, modality: str | None = None
+    ) -> Iterator[results.Memory]:
+        """All memories, page by page."""
+        page = self.memories(namespace=namespace, modality=modality)
+        yield from page.memories
+        while page.next is not None:
+            page = self.memories(namespace=namespace, modality=modality, after=page.next)
+            yield from page.memories
+
+    def content(self, memory_id: str) -> bytes:
+        """The bytes as they were stored."""
+        return self._send(operations.content(memory_id))
+
+    def forget(self, memory_id: str) -> results.Forgotten:
+        return self._send(operations.forget(memory_id))
+
+    def episode(self, episode_id: str) -> results.Episode:
+        return self._send(operations.episode(episode_id))
+
+    def forget_episode(self, episode_id: str) -> results.Forgotten:
+        return self._send(operations.forget_episode(episode_id))
+
+    def generation(self, generation_id: str) -> results.Generation:
+        return self._send(operations.generation(generation_id))
+
+    def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
+        """The bytes of one output, named by modality or id; the first by default."""
+        return self._send(operations.generation_content(generation_id, output))
+
+    def replay(self, generation_id: str) -> Mapping[str, bool]:
+        """Generate again from the record; by output id, whether it came out bit for bit."""
+        return self._send(operations.replay(generation_id))
+
+    def stats(self) -> Mapping[str, Any]:
+        return self._send(operations.stats())
+
+    def models(self) -> Mapping[str, Any]:
+        return self._send(operations.models())
+
+    def ready(self) -> bool:
+        """Whether the service answers and has loaded. Never raises `ServiceError`."""
+        try:
+            return self._send(operations.ready())
+        except ServiceError:
+            return False
+
+
+class AsyncClient:
+    """`Client` for asyncio and trio; see there."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 120.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _send(self, operation: Operation[T]) -> T:
+        try:
+            response = await self._http.request(operation.method, operation.path, **operation.body)
+        except httpx.HTTPError as cause:
+            raise unreachable(self._http.base_url, cause) from cause
+        return operation.answer(response)
+
+    async def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
+        return await self._send(operations.store(given))
+
+    async def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
+        return await self._send(operations.retrieve(given))
+
+    async def generate(self, **given: Unpack[GenerateArguments]) -> results.Generation:
+        return await self._send(operations.generate(given))
+
+    async def memory(self, memory_id: str) -> results.Memory:
+        return await self._send(operations.memory(memory_id))
+
+    async def memories(
+        self,
+        *,
+        namespace: str | None = None,
+        modality: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> results.Page:
+        return await self._send(operations.memories(namespace, modality, after, limit))
+
+    async def iterate(
+        self, *, namespace: str | None = None, modality: str | None = None
+    ) -> AsyncIterator[results.Memory]:
+        page = await self.memories(namespace=namespace, modality=modality)
+        for memory in page.memories:
+            yield memory
+        while page.next is not None:
+            page = await self.memories(namespace=namespace, modality=modality, after=page.next)
+            for memory in page.memories:
+                yield memory
+
+    async def content(self, memory_id: str) -> bytes:
+        return await self._send(operations.content(memory_id))
+
+    async def forget(self, memory_id: str) -> results.Forgotten:
+        return await self._send(operations.forget(memory_id))
+
+    async def episode(self, episode_id: str) -> results.Episode:
+        return await self._send(operations.episode(episode_id))
+
+    async def forget_episode(self, episode_id: str) -> results.Forgotten:
+        return await self._send(operations.forget_episode(episode_id))
+
+    async def generation(self, generation_id: str) -> results.Generation:
+        return await self._send(operations.generation(generation_id))
+
+    async def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
+        return await self._send(operations.generation_content(generation_id, output))
+
+    async def replay(self, generation_id: str) -> Mapping[str, bool]:
+        return await self._send(operations.replay(generation_id))
+
+    async def stats(self) -> Mapping[str, Any]:
+        return await self._send(operations.stats())
+
+    async def models(self) -> Mapping[str, Any]:
+        return await self._send(operations.models())
+
+    async def ready(self) -> bool:
+        try:
+            return await self._send(operations.ready())
+        except ServiceError:
+            return False

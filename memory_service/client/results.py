@@ -1,0 +1,226 @@
+"""What the service answers, as frozen dataclasses, and how they are read from its JSON.
+
+Unknown fields are ignored, so that a newer service can say more to an older client.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One stored item of one modality."""
+
+    id: str
+    episode_id: str
+    namespace: str
+    modality: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    text: str | None  # the text itself when modality is "text"
+    metadata: Mapping[str, Any]
+    created_at: float  # Unix seconds
+
+    @classmethod
+    def read(cls, data: Json) -> Memory:
+        return cls(
+            id=data["id"],
+            episode_id=data["episode_id"],
+            namespace=data["namespace"],
+            modality=data["modality"],
+            media_type=data["media_type"],
+            size_bytes=data["size_bytes"],
+            sha256=data["sha256"],
+            text=data.get("text"),
+            metadata=data.get("metadata") or {},
+            created_at=data["created_at"],
+        )
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Memories that were stored together."""
+
+    id: str
+    namespace: str
+    created_at: float
+    memories: tuple[Memory, ...]
+
+    @classmethod
+    def read(cls, data: Json) -> Episode:
+        memories = tuple(Memory.read(memory) for memory in data["memories"])
+        return cls(data["id"], data["namespace"], data["created_at"], memories)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Answer to a store; `duplicate`: the episode was there already, nothing was stored."""
+
+    episode: Episode
+    duplicate: bool
+    timings_ms: Mapping[str, float]
+
+    @classmethod
+    def read(cls, data: Json) -> Stored:
+        episode = Episode.read(data["episode"])
+        return cls(episode, bool(data.get("duplicate")), data.get("timings_ms") or {})
+
+
+@dataclass(frozen=True)
+class Reach:
+    """One way by which a hit was reached: in the shared space, or over its episode."""
+
+    path: str  # "direct" or "associative"
+    rank: int
+    cosine: float
+    via: str | None  # associative: id of the memory of the same episode that matched
+    via_modality: str | None
+
+    @classmethod
+    def read(cls, data: Json) -> Reach:
+        via, via_modality = data.get("via"), data.get("via_modality")
+        return cls(data["path"], data["rank"], data["cosine"], via, via_modality)
+
+
+@dataclass(frozen=True)
+class Hit:
+    memory: Memory
+    score: float  # in [0, 1], comparable within one modality
+    cosine: float | None
+    reached_by: tuple[Reach, ...]
+
+    @classmethod
+    def read(cls, data: Json) -> Hit:
+        ways = tuple(Reach.read(way) for way in data.get("reached_by") or ())
+        return cls(Memory.read(data["memory"]), data["score"], data.get("cosine"), ways)
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    hits: Mapping[str, tuple[Hit, ...]]  # by modality, best first
+    familiarity: Mapping[str, float]
+    timings_ms: Mapping[str, float]
+    raw: Json = field(repr=False, compare=False)  # the answer as it came
+
+    @classmethod
+    def read(cls, data: Json) -> Retrieval:
+        hits = {
+            modality: tuple(Hit.read(hit) for hit in found)
+            for modality, found in data["results"].items()
+        }
+        return cls(hits, data.get("familiarity") or {}, data.get("timings_ms") or {}, data)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one memory gave to a generation."""
+
+    memory_id: str
+    episode_id: str
+    modality: str
+    weight: float
+    cosine: float
+    deleted: bool
+
+    @classmethod
+    def read(cls, data: Json) -> Share:
+        return cls(
+            data["memory_id"],
+            data["episode_id"],
+            data["modality"],
+            data["weight"],
+            data["cosine"],
+            bool(data.get("deleted")),
+        )
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One generated picture, text or sound."""
+
+    id: str
+    modality: str
+    media_type: str
+    content: bytes | None  # None when the answer came without data
+    text: str | None
+    novelty: float | None  # 1 - cosine to the nearest memory of the same modality
+    nearest_memory_id: str | None
+    generator: str
+    details: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, data: Json) -> Generated:
+        encoded = data.get("data")
+        return cls(
+            id=data["id"],
+            modality=data["modality"],
+            media_type=data["media_type"],
+            content=None if encoded is None else base64.b64decode(encoded),
+            text=data.get("text"),
+            novelty=data.get("novelty"),
+            nearest_memory_id=data.get("nearest_memory_id"),
+            generator=(data.get("generator") or {}).get("name", ""),
+            details=data.get("details") or {},
+        )
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was generated, and from what."""
+
+    id: str
+    namespace: str
+    seed: int
+    creativity: float
+    fusion: str
+    memories: tuple[Share, ...]
+    outputs: tuple[Generated, ...]
+    timings_ms: Mapping[str, float]
+    raw: Json = field(repr=False, compare=False)  # the answer as it came, media included
+
+    @classmethod
+    def read(cls, data: Json) -> Generation:
+        return cls(
+            id=data["id"],
+            namespace=data["namespace"],
+            seed=data["seed"],
+            creativity=data["creativity"],
+            fusion=data["fusion"],
+            memories=tuple(Share.read(share) for share in data["memories"]),
+            outputs=tuple(Generated.read(output) for output in data["outputs"]),
+            timings_ms=data.get("timings_ms") or {},
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """Memories in the order of storing; `next` is the cursor of the next page."""
+
+    memories: tuple[Memory, ...]
+    next: str | None
+
+    @classmethod
+    def read(cls, data: Json) -> Page:
+        return cls(tuple(Memory.read(memory) for memory in data["memories"]), data.get("next"))
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Receipt of a deletion."""
+
+    memory_ids: tuple[str, ...]
+    episode_ids: tuple[str, ...]
+    blobs_removed: tuple[str, ...]
+
+    @classmethod
+    def read(cls, data: Json) -> Forgotten:
+        keys = ("memory_ids", "episode_ids", "blobs_removed")
+        return cls(*(tuple(data.get(key) or ()) for key in keys))

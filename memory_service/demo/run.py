@@ -1,0 +1,154 @@
+"""The demonstration from start to end; files into one folder, figures to the caller."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory_service.client import Client
+from memory_service.demo.contact_sheet import contact_sheet
+from memory_service.demo.findings import Findings
+from memory_service.demo.plan import Plan, plan
+from memory_service.demo.report import report
+from memory_service.demo.service import DemoError, connect, running_service
+from memory_service.demo.walk import Walk
+from memory_service.importer import Outcome, Scan, scan
+
+SERVICE_LOG = "service.log"  # in the output folder
+ImportAll = Callable[[Client, Scan, Callable[[Outcome], None]], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """Findings, and the files that show them."""
+
+    findings: Findings
+    report: Path
+    contact_sheet: Path
+    retrieval: Path
+    generation: Path
+    generated: tuple[Path, ...]
+
+
+@dataclass
+class Clock:
+    """Seconds by step."""
+
+    seconds: dict[str, float]
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+
+def run(
+    samples: Path,
+    out: Path,
+    *,
+    profile: str | None,
+    import_all: ImportAll,
+    say: Callable[[str], None],
+) -> Written:
+    """Raises `DemoError`, ServiceError, OSError, ValueError; the service is stopped in any case.
+
+    `import_all` stores the bundles of a scan and reports each outcome.
+    """
+    found = scan(samples)
+    questions = plan(found.bundles)
+    out.mkdir(parents=True, exist_ok=True)
+    clock = Clock({})
+    with tempfile.TemporaryDirectory(prefix="memory-service-demo-") as data_dir:
+        say("starting the service")
+        with running_service(Path(data_dir), out / SERVICE_LOG, profile=profile) as service:
+            clock.seconds["start of the service"] = service.started_in_s
+            say(f"it answers at {service.url}, process {service.pid}")
+            with connect(service.url) as client:
+                findings = _walk(client, found, questions, out, clock, import_all, say)
+        say("the service has stopped")
+    return _write(findings, out)
+
+
+def _walk(
+    client: Client,
+    found: Scan,
+    questions: Plan,
+    out: Path,
+    clock: Clock,
+    import_all: ImportAll,
+    say: Callable[[str], None],
+) -> Findings:
+    episodes: dict[str, str] = {}
+    counts = {"image": 0, "text": 0, "audio": 0}
+
+    def record(outcome: Outcome) -> None:
+        if outcome.stored is None:
+            raise DemoError(f"{outcome.bundle.path} was rejected: {outcome.reason}")
+        episodes[outcome.bundle.path] = outcome.stored.episode.id
+        for memory in outcome.stored.episode.memories:
+            counts[memory.modality] += 1
+
+    with clock.step("import"):
+        import_all(client, found, record)
+    walk = Walk(client, found.bundles, episodes, _splits(found.folder))
+    with clock.step("recall"):
+        say("recalling")
+        sections = walk.recall(questions)
+    with clock.step("generation"):
+        say("generating")
+        creations = [walk.generate(text, bundle, out) for text, bundle in questions.generate]
+    with clock.step("forgetting"):
+        say("forgetting")
+        sections.append(walk.forget(questions))
+    return Findings(
+        samples=found.folder.name,
+        profile=client.models(),
+        counts=counts,
+        episodes=len(episodes),
+        seconds=clock.seconds,
+        sections=tuple(sections),
+        creations=tuple(creations),
+    )
+
+
+def _splits(samples: Path) -> dict[str, str]:
+    """What `splits.json` of the samples says, if there is one."""
+    path = samples / "splits.json"
+    return dict(json.loads(path.read_bytes())) if path.is_file() else {}
+
+
+def _write(findings: Findings, out: Path) -> Written:
+    written = Written(
+        findings,
+        report=out / "report.html",
+        contact_sheet=out / "contact-sheet.png",
+        retrieval=out / "retrieval.json",
+        generation=out / "generation.json",
+        generated=tuple(
+            out / made.file for creation in findings.creations for made in creation.made
+        ),
+    )
+    contact_sheet(findings).save(written.contact_sheet, optimize=True)
+    written.report.write_text(report(findings), encoding="utf-8")
+    retrievals = [
+        {
+            "section": section.title,
+            "query": {"modality": answer.query.modality, "caption": answer.query.caption},
+            "answer": answer.raw,
+        }
+        for section in findings.sections
+        for answer in section.answers
+    ]
+    _write_json(written.retrieval, {"models": findings.profile, "retrievals": retrievals})
+    _write_json(written.generation, [creation.raw for creation in findings.creations])
+    return written
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,0 +1,151 @@
+"""The commands against a real service (profile fake) in a process of its own."""
+
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import Result
+from PIL import Image
+from typer.testing import CliRunner
+
+from memory_service.cli import app
+from memory_service.demo.service import running_service
+
+WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("service")
+    with running_service(folder / "data", folder / "log", profile="fake") as service:
+        yield service.url
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """cow/bell .png .txt .wav, and a .png that is none."""
+    folder = tmp_path / "media" / "farm"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (32, 32), "brown").save(folder / "cow.png")
+    (folder / "cow.txt").write_text("A brown cow")
+    tone = np.sin(np.arange(8000) / 8000 * 2 * np.pi * 220).astype(np.float32)
+    soundfile.write(folder / "cow.wav", tone, 8000)
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "notes.md").write_text("ignored")
+    return tmp_path / "media"
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env=WIDE)
+
+
+def test_import_counts_and_can_be_run_again(url: str, media: Path) -> None:
+    for status in ("stored", "duplicate"):
+        result = invoke("import", str(media), "--url", url, "--namespace", "farm")
+        assert result.exit_code == 1  # one was rejected
+        assert re.search(rf"episodes {status} +│ 1 ", result.stdout)
+        assert re.search(r"episodes rejected +│ 1 ", result.stdout)
+        assert re.search(r"ignored by their name +│ 1 ", result.stdout)
+        assert "rejected farm/broken:" in result.stdout
+
+
+def test_store_retrieve_generate(url: str, media: Path, tmp_path: Path) -> None:
+    cow = str(media / "farm/cow")
+    stored = invoke(
+        *("store", "--url", url, "--image", f"{cow}.png", "--text", f"@{cow}.txt"),
+        *("--audio", f"{cow}.wav", "--metadata", '{"place": "farm"}', "--json"),
+    )
+    assert stored.exit_code == 0, stored.output
+    episode = json.loads(stored.stdout)["episode"]["id"]
+
+    found = invoke("retrieve", "--url", url, "--text", "A brown cow", "-m", "audio,text", "--json")
+    results = json.loads(found.stdout)["results"]
+    assert set(results) == {"audio", "text"}
+    assert results["audio"][0]["memory"]["episode_id"] == episode
+
+    made = invoke(
+        *("generate", "--url", url, "--text", "A brown cow", "--output", "image,text"),
+        *("--out-dir", str(tmp_path / "made"), "--seed", "3", "--json"),
+    )
+    assert made.exit_code == 0, made.output
+    outputs = json.loads(made.stdout)["outputs"]
+    assert [output["modality"] for output in outputs] == ["image", "text"]
+    assert "data" not in outputs[0]
+    Image.open(io.BytesIO(Path(outputs[0]["file"]).read_bytes())).load()
+
+
+def test_tables_are_readable(url: str, media: Path, tmp_path: Path) -> None:
+    cow = str(media / "farm/cow")
+    assert "A brown cow" in invoke("store", "--url", url, "--text", f"@{cow}.txt").stdout
+    assert "A brown cow" in invoke("retrieve", "--url", url, "--text", "cow").stdout
+    made = invoke("generate", "--url", url, "--text", "cow", "--out-dir", str(tmp_path))
+    assert "made from" in made.stdout
+    assert "text" in invoke("stats", "--url", url).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["store"], "nothing to store"),
+        (["retrieve"], "no query"),
+        (["generate"], "no query"),
+        (["store", "--text", "a", "--metadata", "[]"], "--metadata must be a JSON object"),
+        (["retrieve", "--text", "a", "--filter", "{"], "--filter is not JSON"),
+        (["retrieve", "--text", "a", "--mode", "psychic"], "psychic|direct"),
+        (["retrieve", "--text", "a", "-m", "smell"], "smell"),
+        (["store", "--image", "nowhere.png"], "nowhere.png"),
+        (["import", "nowhere"], "nowhere is not a folder"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(url: str, arguments: list[str], says: str) -> None:
+    result = invoke(*arguments, "--url", url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert re.search(says, result.stderr)
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_service_that_is_not_there_is_named() -> None:
+    result = invoke("stats", "--url", "http://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "is it running?" in result.stderr
+
+
+def test_the_address_comes_from_the_environment() -> None:
+    result = CliRunner().invoke(
+        app, ["stats"], env={**WIDE, "MEMORY_SERVICE_URL": "http://[::1]:1"}
+    )
+    assert "[::1]:1" in result.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
+def test_serve_refuses_an_address_that_others_reach(host: str) -> None:
+    result = invoke("serve", "--host", host)
+    assert result.exit_code == 1
+    assert "--allow-remote" in result.stderr
+
+
+def test_serve_names_a_wrong_setting() -> None:
+    result = invoke("serve", "--threads", "0")
+    assert result.exit_code == 1
+    assert "setting threads" in result.stderr
+
+
+def test_client_commands_do_not_load_models() -> None:
+    """A command has to answer at once, and torch takes seconds to import."""
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, memory_service.cli; print('torch' in sys.modules, 'faiss' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.stdout.split() == ["False", "False"]

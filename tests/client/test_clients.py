@@ -1,0 +1,176 @@
+"""What the client sends, and how it reads answers, problems and silence."""
+
+import base64
+import inspect
+import json
+from email.message import Message
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any
+
+import answers
+import httpx
+import numpy as np
+import pytest
+
+from memory_service.client import AsyncClient, Client, ServiceError
+
+
+def client(answer: Any, seen: list[httpx.Request] | None = None, status: int = 200) -> Client:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if seen is not None:
+            seen.append(request)
+        return httpx.Response(status, json=answer)
+
+    return Client("http://memory", transport=httpx.MockTransport(handle))
+
+
+def form(request: httpx.Request) -> list[tuple[str, str | None, bytes]]:
+    """(name, file name, content) of each multipart field."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    message: Message = BytesParser().parsebytes(head + request.content)
+    return [
+        (
+            str(part.get_param("name", header="content-disposition")),
+            part.get_filename(),
+            part.get_payload(decode=True),
+        )
+        for part in message.get_payload()
+    ]
+
+
+def test_store_sends_one_form(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(b"picture")
+    (tmp_path / "cat.txt").write_bytes(b"from a file")
+    seen: list[httpx.Request] = []
+    stored = client(answers.STORED, seen).store(
+        image=str(tmp_path / "cat.png"),
+        text=["A cat", tmp_path / "cat.txt"],
+        audio=b"sound",
+        metadata={"place": "farm"},
+        if_duplicate="skip",
+    )
+    assert (seen[0].method, seen[0].url.path) == ("POST", "/store")
+    assert form(seen[0]) == [
+        ("if_duplicate", None, b"skip"),
+        ("metadata", None, b'{"place": "farm"}'),
+        ("image", "cat.png", b"picture"),
+        ("text", "text.txt", b"A cat"),
+        ("text", "cat.txt", b"from a file"),
+        ("audio", "audio", b"sound"),
+    ]
+    assert stored.episode.memories[0].text == "A cat"
+    assert not stored.duplicate
+
+
+def test_retrieve_sends_every_part_with_its_weight() -> None:
+    seen: list[httpx.Request] = []
+    found = client(answers.RETRIEVAL, seen).retrieve(
+        text="a cat",
+        image=b"picture",
+        vector=np.array([1.0, 0.5]),
+        weights={"text": 2.0, "vector": 0.5},
+        modalities=["text", "audio"],
+        k=3,
+        mode=None,
+    )
+    assert json.loads(seen[0].content) == {
+        "query": [
+            {"image": base64.b64encode(b"picture").decode()},
+            {"text": "a cat", "weight": 2.0},
+            {
+                "vector": base64.b64encode(np.array([1, 0.5], "<f4").tobytes()).decode(),
+                "weight": 0.5,
+            },
+        ],
+        "k": 3,
+        "modalities": ["text", "audio"],
+    }
+    hit = found.hits["text"][0]
+    assert (hit.score, hit.reached_by[0].via_modality) == (0.9, "image")
+    assert found.hits["audio"] == ()
+
+
+def test_generate_reads_the_media() -> None:
+    seen: list[httpx.Request] = []
+    made = client(answers.GENERATION, seen).generate(text="a", output=["text"], seed=7)
+    assert json.loads(seen[0].content)["output"] == ["text"]
+    assert made.outputs[0].content == b"a cow"
+    assert made.memories[0].weight == 1.0
+
+
+def test_iterate_follows_the_cursor() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        last = request.url.params.get("after") == "c1"
+        page = {"memories": [answers.MEMORY], "next": None if last else "c1"}
+        return httpx.Response(200, json=page)
+
+    with Client("http://memory", transport=httpx.MockTransport(handle)) as memory:
+        assert len(list(memory.iterate(modality="text"))) == 2
+
+
+def test_an_id_cannot_lead_to_another_route() -> None:
+    seen: list[httpx.Request] = []
+    client(answers.MEMORY, seen).memory("../stats?x")
+    assert seen[0].url.raw_path == b"/memories/..%2Fstats%3Fx"
+
+
+def test_a_problem_becomes_a_service_error() -> None:
+    problem = {"code": "not_found", "title": "Not found", "detail": "no memory m9", "status": 404}
+    with pytest.raises(ServiceError) as caught:
+        client(problem, status=404).memory("m9")
+    assert (caught.value.code, caught.value.status) == ("not_found", 404)
+    assert caught.value.detail == "no memory m9"
+
+
+@pytest.mark.parametrize("answer", [[], {"other": 1}, "text"])
+def test_another_kind_of_server_is_no_memory_service(answer: Any) -> None:
+    with pytest.raises(ServiceError) as caught:
+        client(answer).retrieve(text="a")
+    assert caught.value.code == "unexpected_answer"
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [(httpx.ConnectError("refused"), "unreachable"), (httpx.ReadTimeout("late"), "timeout")],
+)
+def test_silence_is_a_service_error(cause: httpx.HTTPError, code: str) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise cause
+
+    memory = Client("http://memory", transport=httpx.MockTransport(handle))
+    with pytest.raises(ServiceError) as caught:
+        memory.stats()
+    assert (caught.value.code, caught.value.status) == (code, 0)
+    assert not memory.ready()
+
+
+def test_the_async_client_has_the_same_calls() -> None:
+    def calls(kind: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(member).parameters)
+            for name, member in vars(kind).items()
+            if callable(member) and not name.startswith("_")
+        }
+
+    assert calls(Client) == calls(AsyncClient)
+
+
+@pytest.mark.anyio
+async def test_the_async_client_sends_the_same() -> None:
+    seen: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json=answers.RETRIEVAL)
+
+    transport = httpx.MockTransport(handle)
+    async with AsyncClient("http://memory", transport=transport) as memory:
+        found = await memory.retrieve(text="a cat", k=2)
+    assert json.loads(seen[0].content) == {"query": [{"text": "a cat"}], "k": 2}
+    assert found.familiarity == {"text": 0.3}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

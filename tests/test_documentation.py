@@ -1,0 +1,42 @@
+"""Every route, error code and setting is documented."""
+
+from pathlib import Path
+
+import pytest
+
+from memory_service import errors
+from memory_service.api import create_app
+from memory_service.api.problems import HTTP_CODES, INTERNAL, MALFORMED_JSON, STATUS
+from memory_service.settings import Settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+API = (DOCS / "api.md").read_text()
+
+
+def error_classes(base: type = errors.MemoryServiceError) -> list[type]:
+    found = []
+    for each in base.__subclasses__():
+        found += [each, *error_classes(each)]
+    return found
+
+
+@pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.__name__)
+def test_every_error_has_a_status_that_is_documented(error: type) -> None:
+    assert f"| {STATUS[error]} | `{error.code}` |" in API
+
+
+@pytest.mark.parametrize("code", [*HTTP_CODES.values(), INTERNAL, MALFORMED_JSON])
+def test_every_code_of_the_http_layer_is_documented(code: str) -> None:
+    assert f"`{code}`" in API
+
+
+def test_every_route_is_documented_and_no_other() -> None:
+    paths = create_app(settings=Settings(profile="fake")).openapi()["paths"]
+    routes = {f"`{method.upper()} {path}`" for path, verbs in paths.items() for method in verbs}
+    documented = {line.split("|")[1].strip() for line in API.splitlines() if line.startswith("| `")}
+    assert documented == routes
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"MEMORY_SERVICE_{name.upper()}" in (DOCS / "guide.md").read_text()
