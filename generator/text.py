@@ -112,7 +112,8 @@ class CaptionDecoder(nn.Module):
     def pointing(self, hidden: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Scores (..., T, S) of T positions (..., T, width) for S keys (..., S, copy_width)."""
         scores: torch.Tensor = self.copy_query(hidden) @ keys.transpose(-1, -2)
-        return scores / self.settings.copy_width**0.5
+        scaled: torch.Tensor = scores / self.settings.copy_width**0.5
+        return scaled
 
     def mixed(
         self, hidden: torch.Tensor, scores: torch.Tensor, valid: torch.Tensor
