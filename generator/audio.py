@@ -114,10 +114,14 @@ def mel_window(sound: Waveform, settings: SoundSettings) -> Floats:
 
 
 def mix(mels: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    """One log-mel of several played together: magnitudes add in power, by squared weight."""
-    shares = np.asarray(weights, np.float64) ** 2
-    shares = shares / shares.max()
-    power = sum(s * np.exp(2.0 * m.astype(np.float64)) for s, m in zip(shares, mels, strict=True))
+    """One log-mel of the two heaviest played together: power adds, by weight to the fourth.
+
+    Sharpened so that what is hardly remembered does not fill the pauses of what is: a tenth of
+    the weight sounds 40 dB below. More than two at once are heard as noise.
+    """
+    shares = (np.asarray(weights, np.float64) / max(weights)) ** 4
+    heard = [i for i in np.argsort(-shares, kind="stable")[:2] if shares[i] > 1e-5]
+    power = sum(shares[i] * np.exp(2.0 * mels[i].astype(np.float64)) for i in heard)
     return np.asarray(0.5 * np.log(np.maximum(power, FLOOR**2)), np.float32)
 
 
