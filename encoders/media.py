@@ -15,6 +15,7 @@ import soundfile
 from PIL import Image, ImageOps
 
 from encoders.base import MODALITIES, Modality, Waveform
+from encoders.containers import ends_early
 
 ErrorCode = Literal["unsupported_media", "invalid_media", "too_large"]
 
@@ -24,7 +25,10 @@ ACCEPTED: dict[Modality, tuple[str, ...]] = {
     "audio": ("audio/wav", "audio/flac", "audio/ogg", "audio/mpeg"),
 }
 _PILLOW = {kind: kind.rpartition("/")[2].upper() for kind in ACCEPTED["image"]}
-BLOCK_FRAMES = 1 << 16
+BLOCK_SAMPLES = 1 << 16
+# A compressed second may unpack to any number of samples: beyond this rate they count as more
+# seconds, so that `max_audio_s` bounds the memory that a sound takes (4 bytes per sample).
+FULL_RATE = 48_000  # Hz
 
 
 class MediaError(ValueError):
@@ -152,7 +156,7 @@ def _picture(content: bytes, kind: str, limits: Limits) -> Image.Image:
             message = f"the picture has {size}, at most {limits.max_pixels} pixels in all"
             raise MediaError("too_large", message, size, accepted)
         image.load()  # the first frame, to its last byte
-        upright = ImageOps.exif_transpose(image)
+        return on_white(ImageOps.exif_transpose(image))
     except MediaError:
         raise
     except Image.DecompressionBombError as error:
@@ -162,11 +166,13 @@ def _picture(content: bytes, kind: str, limits: Limits) -> Image.Image:
     except Exception as error:  # decoders raise whatever a broken file leads them to
         message = f"the {kind} is broken or truncated: {error}"
         raise MediaError("invalid_media", message, kind, accepted) from error
-    return on_white(upright)
 
 
 def on_white(image: Image.Image) -> Image.Image:
     """RGB, what is transparent shown on white."""
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip, not scale, and all would be white
+        levels = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
+        return Image.fromarray((levels >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     rgba = image.convert("RGBA")
@@ -177,39 +183,41 @@ def on_white(image: Image.Image) -> Image.Image:
 
 def _sound(content: bytes, kind: str, limits: Limits) -> Waveform:
     accepted = ACCEPTED["audio"]
+    cut = f"the {kind} is truncated: it ends before the length that its header promises"
+    if ends_early(content, kind):
+        raise MediaError("invalid_media", cut, kind, accepted)
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             # The header may lie about the length, so the blocks are counted, too.
-            limit = int(limits.max_audio_s * file.samplerate)
-            if file.frames > limit:
-                raise _too_long(file.frames / file.samplerate, limits)
+            rate, promised = file.samplerate, file.frames
+            limit = int(limits.max_audio_s * min(rate, FULL_RATE))
+            if promised > limit:
+                raise _too_long(promised, rate, limits)
             blocks, frames = [], 0
-            for block in file.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):
-                blocks.append(block.mean(axis=1))
+            size = max(BLOCK_SAMPLES // file.channels, 1)
+            for block in file.blocks(size, dtype="float32", always_2d=True):
+                with np.errstate(invalid="ignore", over="ignore"):  # see isfinite below
+                    blocks.append(block.mean(axis=1))
                 frames += len(block)
                 if frames > limit:
-                    raise _too_long(frames / file.samplerate, limits)
-            rate, promised = file.samplerate, file.frames
+                    raise _too_long(frames, rate, limits)
     except soundfile.LibsndfileError as error:
         message = f"the {kind} is broken or truncated: {error.error_string}"
         raise MediaError("invalid_media", message, kind, accepted) from error
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not len(samples):
         raise MediaError("invalid_media", f"the {kind} holds no sound", kind, accepted)
-    if len(samples) < promised or _is_cut_wav(content, kind):
-        message = f"the {kind} is truncated: it ends before the length that its header promises"
-        raise MediaError("invalid_media", message, kind, accepted)
+    if len(samples) < promised:
+        raise MediaError("invalid_media", cut, kind, accepted)
     if not np.isfinite(samples).all():
         raise MediaError("invalid_media", "a sample is NaN or infinite", kind, accepted)
-    return Waveform(np.clip(samples, -1.0, 1.0).astype(np.float32), rate)
+    return Waveform(np.clip(samples, -1.0, 1.0, out=samples), rate)
 
 
-def _is_cut_wav(content: bytes, kind: str) -> bool:
-    """libsndfile reads a cut WAV as a shorter one; its RIFF size tells. 0 and ~0: streamed."""
-    size = int.from_bytes(content[4:8], "little")
-    return kind == "audio/wav" and size not in (0, 0xFFFFFFFF) and size + 8 > len(content) + 1
-
-
-def _too_long(seconds: float, limits: Limits) -> MediaError:
-    message = f"the sound has {seconds:.1f} s or more, at most {limits.max_audio_s:g} s"
-    return MediaError("too_large", message, f"{seconds:.1f} s", ACCEPTED["audio"])
+def _too_long(frames: int, rate: int, limits: Limits) -> MediaError:
+    found, most = f"{frames / rate:.1f} s", f"{limits.max_audio_s:g} s"
+    if rate > FULL_RATE:
+        found += f" at {rate} Hz"
+        most = f"{limits.max_audio_s * FULL_RATE / rate:.1f} s at this rate"
+    message = f"the sound has {found} or more, at most {most}"
+    return MediaError("too_large", message, found, ACCEPTED["audio"])
