@@ -7,7 +7,6 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
+from memory_service.api.forms import read_form
 from memory_service.api.problems import HttpProblem, from_validation
 from memory_service.api.schemas import (
     GenerateRequest,
@@ -31,14 +31,12 @@ from memory_service.records import QueryPart, Upload, Vector
 Body = TypeVar("Body", bound=Strict)
 
 MEDIA_FIELDS = ("image", "text", "audio")
-MAX_FILES = 64
-MAX_FIELDS = 64
 _DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII)
 
 
 async def read_store(request: Request) -> tuple[StoreRequest, list[Upload]]:
     if _is_form(request):
-        async with _form(request) as form:
+        async with read_form(request, _field_limit(request)) as form:
             body = _from_fields(StoreRequest, form, {"items": []}, objects=("metadata",))
             return body, await _uploads(form)
     body = await _json(request, StoreRequest)
@@ -57,7 +55,7 @@ async def _read_query(
     request: Request, model: type[Body], lists: Sequence[str]
 ) -> tuple[Body, list[QueryPart]]:
     if _is_form(request):
-        async with _form(request) as form:
+        async with read_form(request, _field_limit(request)) as form:
             body = _from_fields(model, form, {"query": []}, objects=("filter",), lists=lists)
             uploads = await _uploads(form)
         return body, [QueryPart(item.modality, item.content, item.media_type) for item in uploads]
@@ -86,6 +84,12 @@ def _is_form(request: Request) -> bool:
     )
 
 
+def _field_limit(request: Request) -> int:
+    """A text may come as a plain field, hence fields as large as the body may be."""
+    limit: int = request.app.state.body_limit
+    return limit
+
+
 async def _json(request: Request, model: type[Body]) -> Body:
     content = await request.body()
     if not content:
@@ -94,14 +98,6 @@ async def _json(request: Request, model: type[Body]) -> Body:
         return model.model_validate_json(content)
     except ValidationError as error:
         raise from_validation(error) from error
-
-
-def _form(request: Request) -> AbstractAsyncContextManager[FormData]:
-    # A text may come as a plain field, hence fields as large as the body may be. Leaving the
-    # context removes the temporary files.
-    return request.form(
-        max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=request.app.state.body_limit
-    )
 
 
 def _from_fields(
@@ -120,7 +116,7 @@ def _from_fields(
             value = (value.file.read()).decode("utf-8", errors="replace")
         values[name] = value
         if name in objects:
-            values[name] = _object(name, value)
+            values[name] = json_of(name, value)
         elif name in lists:
             values[name] = [each.strip() for each in value.split(",") if each.strip()]
     try:
@@ -129,10 +125,11 @@ def _from_fields(
         raise from_validation(error) from error
 
 
-def _object(name: str, value: str) -> Any:
+def json_of(name: str, value: str) -> Any:
+    """The JSON in a field or parameter; InvalidInput when there is none."""
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # brackets in brackets in brackets
         raise InvalidInput(f"{name} is not JSON: {error}", accepted="JSON object") from error
 
 

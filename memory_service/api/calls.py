@@ -23,6 +23,11 @@ def application_of(request: Request) -> Application:
     return application
 
 
+async def probe(request: Request, function: Callable[[], T]) -> T:
+    """Like `call`, for what tells operators how it is: does not queue behind the work of others."""
+    return await anyio.to_thread.run_sync(function, limiter=request.app.state.probe_limiter)
+
+
 async def call(request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a service's method in a worker thread."""
     work: Callable[[], T] = partial(function, *args, **kwargs)

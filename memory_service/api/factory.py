@@ -20,6 +20,9 @@ from memory_service.settings import Settings
 # Service calls at a time: enough to overlap disk and computation, few enough that a burst waits
 # here rather than as threads that all want the same two cores.
 CONCURRENT_CALLS = 8
+# Health checks, statistics and metrics besides: in a queue with the rest, a burst of generations
+# would make a busy service look like a dead one.
+CONCURRENT_PROBES = 2
 
 
 def create_app(application: Application | None = None, settings: Settings | None = None) -> FastAPI:
@@ -32,6 +35,7 @@ def create_app(application: Application | None = None, settings: Settings | None
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.limiter = CapacityLimiter(CONCURRENT_CALLS)
+        app.state.probe_limiter = CapacityLimiter(CONCURRENT_PROBES)
         own = None
         if application is None:
             from memory_service.bootstrap import build

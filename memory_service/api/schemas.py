@@ -40,7 +40,7 @@ class QueryPartIn(Strict):
     image: str | None = Field(None, description="Base64 or data URI.")
     audio: str | None = Field(None, description="Base64 or data URI.")
     vector: list[float] | str | None = Field(None, description=VECTOR_HELP)
-    weight: float = Field(1.0, description="Share in the query, above 0.")
+    weight: float = Field(1.0, ge=1e-6, le=1e6, description="Share in the query.")
 
 
 class QueryRequest(Strict):

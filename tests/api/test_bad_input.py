@@ -73,6 +73,7 @@ STORES = {
     "truncated picture": ({"image": PNG[: len(PNG) // 2]}, {}, 422, "invalid_media"),
     "truncated jpeg": ({"image": JPEG.getvalue()[:400]}, {}, 422, "invalid_media"),
     "truncated sound": ({"audio": wav(1)[:5000]}, {}, 422, "invalid_media"),
+    "truncated Ogg": ({"audio": OGG[: len(OGG) * 3 // 4]}, {}, 422, "invalid_media"),
     "broken sound": ({"audio": b"OggS" + b"\2" * 200}, {}, 422, "invalid_media"),
     "sound that is a picture": ({"audio": PNG}, {}, 415, "unsupported_media"),
     "picture that is a sound": ({"image": OGG}, {}, 415, "unsupported_media"),
@@ -140,6 +141,44 @@ def test_store_refuses_json(
     answer = client.post("/store", content=content, headers={"content-type": "application/json"})
     assert_problem(answer, status, code or "invalid_input")
     assert state(client, settings) == before
+
+
+FORM = {"content-type": "multipart/form-data; boundary=b"}
+
+
+def form(*parts: tuple[str, bytes], end: bytes = b"--b--\r\n") -> bytes:
+    """A multipart body by hand: (header of the part, content) each, then `end`."""
+    return b"".join(
+        b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n"
+        for head, content in parts
+    ) + end  # fmt: skip
+
+
+TEXT = ('name="text"; filename="a.txt"', b"a cat")
+FORMS = {
+    "no last boundary": form(TEXT, ('name="text"; filename="b.txt"', b"a dog"), end=b""),
+    "cut within a part": form(TEXT)[:-20],
+    "a field that is not UTF-8": form(TEXT, ('name="metadata"', b'{"a": "caf\xe9"}')),
+    "no boundary at all": b"what is this",
+    "a part without a name": form(("", b"a cat")),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_store_refuses_broken_forms(
+    client: TestClient, settings: Settings, stored: dict, name: str
+) -> None:
+    assert client.post("/store", content=form(TEXT), headers=FORM).status_code == 201
+    before = state(client, settings)
+    answer = client.post("/store", content=FORMS[name], headers=FORM)
+    assert_problem(answer, 400, "malformed_body")
+    assert state(client, settings) == before
+
+
+def test_json_nested_beyond_reason_is_refused(client: TestClient, stored: dict) -> None:
+    deep = "[" * 100_000
+    answer = client.post("/store", files={"text": b"a"}, data={"metadata": deep})
+    assert_problem(answer, 422, "invalid_input")
 
 
 def test_a_body_of_another_type_is_refused(client: TestClient) -> None:

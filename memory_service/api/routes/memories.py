@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from memory_service.api import views
+from memory_service.api.bodies import json_of
 from memory_service.api.calls import application_of, call
 from memory_service.api.schemas import ForgottenOut, MemoryOut, PageOut
-from memory_service.errors import InvalidInput
 
 router = APIRouter(tags=["memory"])
 
@@ -30,18 +27,11 @@ async def list_memories(
         application_of(request).memory.list,
         namespace=namespace,
         modality=modality,
-        filter=_filter(filter),
+        filter=None if filter is None else json_of("filter", filter),
         after=after,
         limit=limit,
     )
     return PageOut(memories=[views.memory(each) for each in memories], next=following)
-
-
-def _filter(value: str | None) -> Any:
-    try:
-        return None if value is None else json.loads(value)
-    except ValueError as error:
-        raise InvalidInput(f"filter is not JSON: {error}", accepted="JSON object") from error
 
 
 @router.get("/memories/{memory_id}", response_model=MemoryOut)

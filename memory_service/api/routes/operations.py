@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from memory_service.api.calls import application_of, call
+from memory_service.api.calls import application_of, probe
 from memory_service.api.schemas import Alive, EncoderOut, ModelsOut, StatsOut, SubMemoryOut
 from memory_service.errors import MemoryServiceError, NotReady
 
@@ -21,7 +21,7 @@ async def livez() -> Alive:
 async def readyz(request: Request) -> Alive:
     """Models are loaded and the store can be read; 503 otherwise."""
     try:
-        await call(request, application_of(request).memory.stats)
+        await probe(request, application_of(request).memory.stats)
     except NotReady:
         raise
     except MemoryServiceError as error:
@@ -62,7 +62,7 @@ async def models(request: Request) -> ModelsOut:
 @router.get("/stats", response_model=StatsOut)
 async def stats(request: Request) -> StatsOut:
     """Size of each sub-memory, and the length of its trace."""
-    found = await call(request, application_of(request).memory.stats)
+    found = await probe(request, application_of(request).memory.stats)
     return StatsOut(
         sub_memories=[
             SubMemoryOut(
@@ -81,5 +81,5 @@ async def stats(request: Request) -> StatsOut:
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Prometheus text format."""
-    text = await call(request, request.app.state.metrics.text)
+    text = await probe(request, request.app.state.metrics.text)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
