@@ -23,13 +23,15 @@ def debian_path(package: str, path: str, cache: Path) -> Path:
     """
     if Path(path).exists():
         return Path(path)
-    root = cache / "debian" / package
+    root = (cache / "debian" / package).resolve()  # the clients below run in other folders
     if not root.exists():
-        download = cache / "debian" / "archives" / package
+        download = root.parent / "archives" / package
         download.mkdir(parents=True, exist_ok=True)
         _call(["apt-get", "download", package], download)
+        partial = root.with_name(f"{package}.partial")
         for archive in download.glob("*.deb"):
-            _call(["dpkg", "-x", str(archive), str(root.resolve())], download)
+            _call(["dpkg", "-x", str(archive), str(partial)], download)
+        partial.rename(root)
     found = root / path.lstrip("/")
     if not found.exists():
         raise RuntimeError(f"Debian package {package} holds no {path}")
