@@ -11,6 +11,8 @@ Knows nothing about encoders and storage.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +34,9 @@ from generator.checkpoint import fingerprint, load_weights, read_settings
 
 FUSED, QUERY, NEIGHBOUR, CAPTION, TARGET = range(5)  # kinds of position, each with its embedding
 STRAY = 1.2  # length of the random vector added to query and fused vector at creativity 1
+DRAFTS = 8  # written side by side
+REPHRASING = 0.7  # temperature of the drafts beside the greedy one
+COPIED_WORDS = 4  # so many remembered words in a row are a copy
 IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
 
 
@@ -132,13 +137,14 @@ class CaptionDecoder(nn.Module):
 
 
 class _Writer:
-    """One text in the making: the cache of the prompt, and the pointer's keys into it."""
+    """Several texts in the making: the cache of the prompt, and the pointer's keys into it."""
 
-    def __init__(self, decoder: CaptionDecoder, prompt: Prompt) -> None:
+    def __init__(self, decoder: CaptionDecoder, prompt: Prompt, count: int) -> None:
         self.decoder = decoder
         prefix = decoder.prefix(prompt)[None]
         output = decoder.gpt.transformer(inputs_embeds=prefix, use_cache=True)
         self.past = output.past_key_values
+        self.past.batch_repeat_interleave(count)
         tokens = [t for c in prompt.captions for t in (decoder.separator, *c)]
         # After a caption comes its end, where the sequence has the next separator.
         following = [t if t != decoder.separator else decoder.eos for t in tokens[1:]]
@@ -146,40 +152,63 @@ class _Writer:
         hidden = output.last_hidden_state[0, len(prompt.vectors) :]
         self.keys = decoder.copy_key(hidden)
 
-    def probabilities(self, token: int) -> torch.Tensor:
-        """(V,) of the token after `token`."""
+    def probabilities(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, V) of what follows `tokens` (B,)."""
         output = self.decoder.gpt.transformer(
-            inputs_embeds=self.decoder.written(torch.tensor([[token]])),
+            inputs_embeds=self.decoder.written(tokens[:, None]),
             past_key_values=self.past,
             use_cache=True,
         )
         self.past = output.past_key_values
-        hidden = output.last_hidden_state[0]  # (1, width)
+        hidden = output.last_hidden_state[:, 0]  # (B, width)
         scores = self.decoder.pointing(hidden, self.keys)
         valid = torch.ones_like(scores, dtype=torch.bool)
         vocabulary, pointer = self.decoder.mixed(hidden, scores, valid)
-        return vocabulary[0].exp().index_add(0, self.values, pointer[0])
+        return vocabulary.exp().index_add(1, self.values, pointer)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One way to say it: token ids without the end mark, and how likely it is to the decoder."""
+
+    ids: tuple[int, ...]
+    score: float  # mean log-probability of its tokens
 
 
 @torch.inference_mode()
-def decode(
-    decoder: CaptionDecoder, prompt: Prompt, *, temperature: float, random: torch.Generator
-) -> list[int]:
-    """Token ids, without the end mark; greedy at temperature 0, else nucleus sampling (0.9)."""
-    writer = _Writer(decoder, prompt)
-    ids: list[int] = []
-    token = decoder.bos
-    while len(ids) < decoder.settings.max_tokens:
-        probabilities = writer.probabilities(token)
-        probabilities[[decoder.bos, decoder.separator]] = 0
-        if not ids:
-            probabilities[decoder.eos] = 0  # an empty text says nothing
-        probabilities[_repeats(ids)] = 0
-        token = _draw(probabilities, temperature, random)
-        if token == decoder.eos:
-            break
-        ids.append(token)
-    return ids
+def drafts(
+    decoder: CaptionDecoder,
+    prompt: Prompt,
+    *,
+    temperatures: Sequence[float],
+    random: torch.Generator,
+) -> list[Draft]:
+    """One draft per temperature: greedy at 0, else nucleus sampling (0.9)."""
+    count = len(temperatures)
+    writer = _Writer(decoder, prompt, count)
+    written: list[list[int]] = [[] for _ in temperatures]
+    scores: list[list[float]] = [[] for _ in temperatures]
+    open_rows = set(range(count))
+    tokens = torch.full((count,), decoder.bos)
+    while open_rows and max(map(len, written)) < decoder.settings.max_tokens:
+        probabilities = writer.probabilities(tokens)
+        tokens = torch.full((count,), decoder.eos)
+        for row in sorted(open_rows):
+            ids, allowed = written[row], probabilities[row].clone()
+            allowed[[decoder.bos, decoder.separator]] = 0
+            if not ids:
+                allowed[decoder.eos] = 0  # an empty text says nothing
+            allowed[_repeats(ids)] = 0
+            token = _draw(allowed, temperatures[row], random)
+            scores[row].append(float(probabilities[row, token].clamp(min=1e-9).log()))
+            if token == decoder.eos:
+                open_rows.remove(row)
+            else:
+                ids.append(token)
+                tokens[row] = token
+    return [
+        Draft(tuple(ids), sum(logs) / len(logs)) for ids, logs in zip(written, scores, strict=True)
+    ]
 
 
 def _repeats(ids: list[int]) -> list[int]:
@@ -197,6 +226,24 @@ def _draw(probabilities: torch.Tensor, temperature: float, random: torch.Generat
     probabilities, order = sharpened.sort(descending=True)
     kept = probabilities * ((probabilities.cumsum(-1) - probabilities) < 0.9)
     return int(order[torch.multinomial(kept, 1, generator=random)])
+
+
+def is_copy(text: str, remembered: Iterable[str]) -> bool:
+    """Whether `text` repeats a remembered one: all of it, half of it, or four words in a row.
+
+    Case, punctuation and leading articles do not make a difference.
+    """
+    words = _words(text)
+    return any(
+        f" {' '.join(words)} " in f" {' '.join(known)} "
+        and (len(words) >= COPIED_WORDS or 2 * len(words) >= len(known))
+        for known in map(_words, remembered)
+    )
+
+
+def _words(text: str) -> list[str]:
+    words = re.findall(r"\w+", text.lower())
+    return words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words
 
 
 def strayed(prompt: Prompt, size: float, random: torch.Generator) -> Prompt:
@@ -241,24 +288,37 @@ class TextGenerator(Generator):
         self.fingerprint = fingerprint(*files)
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
-        """A `str`; greedy at creativity 0. Above, the meaning strays and the sampling warms.
+        """A `str`: the likeliest of several drafts that does not repeat a remembered text.
 
-        `details`: the remembered texts that were read, and the temperature.
+        At creativity 0 one draft is greedy and the others rephrase; above, the meaning strays and
+        the sampling warms. `details`: the remembered texts that were read, the temperature, the
+        drafts rejected as copies, and `is_copy`: every draft was one, so the likeliest was kept.
         """
         if not 0.0 <= creativity <= 1.0:
             raise ValueError(f"creativity must be in [0, 1], not {creativity}")
         prompt, used = self._prompt(condition)
-        temperature = 0.0 if creativity == 0 else 0.2 + 0.8 * creativity
+        temperature = 0.2 + 0.8 * creativity if creativity else REPHRASING
         random = torch.Generator().manual_seed(seed % 2**63)
         prompt = strayed(prompt, STRAY * creativity, random)
-        ids = decode(self.decoder, prompt, temperature=temperature, random=random)
-        text = tidy(self.tokenizer.decode(ids))
+        temperatures = [temperature] * DRAFTS
+        if creativity == 0:
+            temperatures[0] = 0.0
+        made = [
+            (tidy(self.tokenizer.decode(list(draft.ids))), draft)
+            for draft in drafts(self.decoder, prompt, temperatures=temperatures, random=random)
+        ]
+        remembered = [str(n.media) for n in condition.neighbours if n.modality == "text"]
+        new = [(text, draft) for text, draft in made if not is_copy(text, remembered)]
+        text, best = max(new or made, key=lambda pair: pair[1].score)
         return Generated(
             media=text,
             details={
-                "temperature": round(temperature, 3),
+                "temperature": round(temperature if creativity else 0.0, 3),
                 "read_memories": used,
-                "tokens": len(ids),
+                "tokens": len(best.ids),
+                "drafts": len(made),
+                "copies_rejected": len(made) - len(new) if new else 0,
+                "is_copy": not new,
             },
         )
 

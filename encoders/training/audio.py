@@ -123,13 +123,12 @@ def picture_vectors(items: Sequence[Item], settings: Settings) -> dict[str, Vect
     """Concept -> (N, D) vectors of its train pictures by the image tower as it is stored."""
     from encoders.training.features import picture_vectors_from_cache
 
-    pictures = [i for i in items if i.modality == "image" and i.split == "train"]
-    wanted = {item.concept for item in items if item.modality == "audio"}
-    pictures = [item for item in pictures if item.concept in wanted]
-    vectors = picture_vectors_from_cache(pictures, settings.collection, settings.cache / "features")
+    vectors = picture_vectors_from_cache(items, settings.collection, settings.cache / "features")
+    heard = {item.concept for item in items if item.modality == "audio"}
     grouped: dict[str, list[Vectors]] = defaultdict(list)
-    for item, vector in zip(pictures, vectors, strict=True):
-        grouped[item.concept].append(vector)
+    for item in items:
+        if item.id in vectors and item.split == "train" and item.concept in heard:
+            grouped[item.concept].append(vectors[item.id])
     return {concept: np.stack(rows) for concept, rows in grouped.items()}
 
 

@@ -56,19 +56,14 @@ class Vectorised:
         encoders, _ = load()
         by_modality = {encoder.modality: encoder for encoder in encoders}
         self.texts = TextVectors(by_modality["text"], cache / "texts.npz")
-        self.vector: dict[str, Vectors] = {}
-        pictures = [i for i in self.items if i.modality == "image" and i.split != "train"]
-        rows = picture_vectors_from_cache(pictures, collection, cache / "features")
-        self._add(pictures, rows)
+        self.vector = picture_vectors_from_cache(self.items, collection, cache / "features")
         audio = by_modality.get("audio")
         if isinstance(audio, AudioEncoder):
             sounds = [i for i in self.items if i.modality == "audio"]
             sounds = [i for i in sounds if i.split != "train" or is_held_out(i)]
             heard = spectrograms(sounds, collection, cache / "log_mel.npz")
-            self._add(sounds, vectors_of(audio.tower, sounds, heard))
-
-    def _add(self, items: Sequence[Item], rows: Vectors) -> None:
-        self.vector.update(zip((item.id for item in items), rows, strict=True))
+            rows = vectors_of(audio.tower, sounds, heard)
+            self.vector.update(zip((item.id for item in sounds), rows, strict=True))
 
     def of(self, items: Sequence[Item]) -> Vectors:
         """(N, D)."""
@@ -142,7 +137,7 @@ def voices(known: Vectorised) -> dict[str, list[Item]]:
     """Spoken words of train concepts, in voices that were never trained on."""
     groups: dict[str, list[Item]] = {}
     for item in known.items:
-        if item.split == "train" and item.id in known.vector:
+        if item.modality == "audio" and item.split == "train" and item.id in known.vector:
             name = "human voice, known words" if item.style == HUMAN else "new voice, known words"
             groups.setdefault(name, []).append(item)
     return groups

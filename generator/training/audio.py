@@ -24,6 +24,7 @@ from torch import nn
 from generator.audio import MelAutoencoder, SoundSettings, load_settings
 from generator.checkpoint import load_weights, save_weights
 from generator.latent_flow import LatentFlow, flow_loss
+from generator.training.precision import mixed_precision
 from generator.training.sounds import (
     Sounds,
     augment,
@@ -96,7 +97,8 @@ def run_epochs(
             for group in optimizer.param_groups:
                 group["lr"] = args.learning_rate * schedule(step, steps, warm_up=100)
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(step)
+            with mixed_precision(args.device):
+                loss = loss_of(step)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()

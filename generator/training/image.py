@@ -27,6 +27,7 @@ from generator.checkpoint import save_weights
 from generator.image import Bytes, PictureAutoencoder, PictureSettings, square, to_bytes, to_tensor
 from generator.latent_flow import LatentFlow, flow_loss
 from generator.training.image_data import FlowBatch, flow_data
+from generator.training.precision import mixed_precision
 
 KL_WEIGHT = 1e-5
 EMA_DECAY = 0.999
@@ -138,11 +139,6 @@ def train_autoencoder(args: argparse.Namespace) -> None:
             flush=True,
         )
         keep(checkpoint, step, model, optimizer, average)
-
-
-def mixed_precision(device: str) -> torch.autocast:
-    """bfloat16 on a GPU only: processors without bf16 units emulate it, 20 times slower."""
-    return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
 
 
 def autoencoder_step(

@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from generator.text import (
     TextSettings,
     special_tokens,
 )
+from generator.training.precision import mixed_precision
 from generator.training.text_data import (
     Encode,
     Example,
@@ -145,8 +146,7 @@ def train_step(
 def batch_loss(decoder: CaptionDecoder, batch: Batch, device: str) -> torch.Tensor:
     """Mean cross-entropy over the tokens to be written."""
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    # Not on a CPU: without bf16 instructions it is 20 to 80 times slower than fp32.
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
+    with mixed_precision(device):
         scale = decoder.settings.dimension**0.5
         vectors = decoder.project(batch["vectors"] * scale) + decoder.kind(batch["vector_kinds"])
         tokens = decoder.gpt.transformer.wte(batch["tokens"]) + decoder.kind(batch["token_kinds"])
@@ -305,15 +305,17 @@ def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
     scale = total / sum(glosses.values()) if total else 1.0
     rates = {t: r * scale for t, r in glosses.items()} | captions
     rates |= dict.fromkeys(pairs, 0.12 * sum(rates.values()) / max(1, len(pairs)))
-    encode = text_encoder()
     cache = args.cache / "text_vectors.npz"
-    return as_texts(rates, cache, encode), as_texts(held, cache, encode) if held else None
+    return as_texts(rates, cache, pairs), as_texts(held, cache, {}) if held else None
 
 
-def as_texts(rates: dict[str, float], cache: Path, encode: Encode) -> Texts:
+def as_texts(rates: dict[str, float], cache: Path, pairs: Mapping[str, tuple[str, ...]]) -> Texts:
     texts = sorted(rates)
     weights = np.array([rates[text] for text in texts])
-    return Texts(texts, vectors_of(texts, cache, encode), weights / weights.sum())
+    row = {text: number for number, text in enumerate(texts)}
+    parts = {row[text]: tuple(row[part] for part in of) for text, of in pairs.items()}
+    vectors = vectors_of(texts, cache, text_encoder())
+    return Texts(texts, vectors, weights / weights.sum(), parts)
 
 
 def text_encoder() -> Encode:

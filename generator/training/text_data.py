@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ class Texts:
     texts: list[str]
     vectors: Vectors  # (N, D)
     rates: npt.NDArray[np.float64]  # (N,), sum 1
+    parts: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # of texts that name two
 
 
 def wordnet_texts(cache: Path) -> dict[str, float]:
@@ -67,16 +68,16 @@ def tidy_caption(caption: str) -> str:
     return " ".join(first.split()[:24])
 
 
-def pairs_of(texts: Sequence[str], count: int, seed: int) -> list[str]:
-    """`count` texts that name two things, so that a fused memory of two can be told."""
+def pairs_of(texts: Sequence[str], count: int, seed: int) -> dict[str, tuple[str, str]]:
+    """`count` texts that name two things, with the two texts that they are made of."""
     short = [t for t in texts if re.fullmatch(r"An? [a-z ]+\.", t) and t.count(" ") <= 2]
     random = np.random.default_rng(seed)
     joints = ("and", "with", "beside", "on", "and")
-    found = []
+    found = {}
     for _ in range(count if len(short) > 1 else 0):
         one, other = (short[i] for i in random.choice(len(short), 2, replace=False))
         joint = joints[int(random.integers(len(joints)))]
-        found.append(f"{one[:-1]} {joint} {other[0].lower()}{other[1:]}")
+        found[f"{one[:-1]} {joint} {other[0].lower()}{other[1:]}"] = (one, other)
     return found
 
 
@@ -160,9 +161,10 @@ def make_example(
 ) -> Example:
     """A target with a query like its vector and a memory of the kinds that occur in use.
 
-    Memory: none (10 %), unrelated texts (8 %), the target itself among others (22 %), else only
-    others out of its eight nearest. Drawing from a longer list than is shown, and mostly without
-    the target, keeps the decoder from copying what it reads (SmallCap).
+    Memory: none (10 %), unrelated texts (8 %), the target itself among others (8 %), else only
+    others out of its eight nearest, and for most targets that name two things, the two. Drawing
+    from a longer list than is shown, and mostly without the target, keeps the decoder from copying
+    what it reads (SmallCap).
     """
     vector = data.vectors[target]
     query = noisy(vector, random)
@@ -174,8 +176,10 @@ def make_example(
         rows = random.integers(0, len(data.texts), count)
     else:
         rows = random.choice(near[target], count, replace=False).astype(np.int64)
-        if kind < 0.40:
+        if kind < 0.26:
             rows[int(random.integers(count))] = target
+        elif target in data.parts and kind < 0.80:
+            rows = random.permutation([*data.parts[target], *rows[: min(count, 3) - 1]])
     # Pictures and sounds among the neighbours: a vector off the text, and no caption to read.
     silent = random.random(len(rows)) < 0.25
     memories = data.vectors[rows]
