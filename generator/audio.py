@@ -158,7 +158,8 @@ class SoundGenerator(Generator):
         memory = self._remembered(sounds)
         noise = creativity if memory is not None else 1.0
         random = torch.Generator().manual_seed(seed % 2**63)
-        latents = sample(self.flow, condition, memory, noise, random)
+        memories = [] if memory is None else [memory]
+        latents = sample(self.flow, condition, memories, noise, random)
         mel = self.decode(latents)
         samples = griffin_lim(magnitude_from_log_mel(mel), seed=seed)
         return Generated(

@@ -25,7 +25,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from encoders.base import Modality
-from generator.base import Condition, Generated, Generator
+from generator.base import Condition, Generated, Generator, Neighbour
 from generator.checkpoint import fingerprint, load_weights, read_settings
 from generator.latent_flow import FlowSettings, LatentFlow, sample, steps_for
 
@@ -44,7 +44,8 @@ class PictureSettings:
     token_width: int = 128
     dimension: int = 384
     neighbours: int = 4
-    flow_steps: int = 12
+    memory_slots: int = 3
+    flow_steps: int = 8
     guidance: float = 2.5
     latent_mean: tuple[float, ...] = ()  # per channel, measured after training
     latent_scale: tuple[float, ...] = ()
@@ -60,6 +61,7 @@ class PictureSettings:
             token_width=self.token_width,
             dimension=self.dimension,
             neighbours=self.neighbours,
+            slots=self.memory_slots,
             steps=self.flow_steps,
             guidance=self.guidance,
         )
@@ -153,19 +155,21 @@ class PictureGenerator(Generator):
         """A `PIL.Image.Image` RGB of 64x64 px.
 
         Without a remembered picture it is drawn from the learned prior at any creativity.
-        `details`: the id of the picture that it starts from, the noise added, the steps.
+        `details`: ids of the pictures that were read and of the one that it starts from, the noise
+        added, the steps.
         """
         if not 0.0 <= creativity <= 1.0:
             raise ValueError(f"creativity must be in [0, 1], not {creativity}")
-        start = heaviest_picture(condition)
-        memory = None if start is None else self.encode(condition.neighbours[start].media)
-        noise = 1.0 if memory is None else creativity
+        seen = heaviest_pictures(condition)[: self.settings.memory_slots]
+        memories = [self.encode(picture.media) for picture in seen]
+        noise = creativity if memories else 1.0
         random = torch.Generator().manual_seed(seed % 2**63)
-        picture = self.decode(sample(self.flow, condition, memory, noise, random))
+        picture = self.decode(sample(self.flow, condition, memories, noise, random))
         return Generated(
             media=Image.fromarray(picture),
             details={
-                "starts_from": None if start is None else condition.neighbours[start].id,
+                "starts_from": seen[0].id if seen else None,
+                "read_memories": [picture.id for picture in seen],
                 "noise": noise,
                 "flow_steps": steps_for(self.settings.flow, noise),
             },
@@ -188,14 +192,11 @@ class PictureGenerator(Generator):
         return picture
 
 
-def heaviest_picture(condition: Condition) -> int | None:
-    """Index of the neighbour picture with the largest weight; None without a picture."""
-    pictures = [
-        index
-        for index, neighbour in enumerate(condition.neighbours)
-        if neighbour.modality == "image"
-    ]
-    return max(pictures, key=lambda index: float(condition.weights[index]), default=None)
+def heaviest_pictures(condition: Condition) -> list[Neighbour]:
+    """The remembered pictures, the largest weight first."""
+    order = np.argsort(-condition.weights, kind="stable")
+    ranked = [condition.neighbours[index] for index in order]
+    return [neighbour for neighbour in ranked if neighbour.modality == "image"]
 
 
 def per_channel(values: tuple[float, ...]) -> torch.Tensor:

@@ -34,6 +34,7 @@ class FlowSettings:
     token_width: int = 128
     dimension: int = 384  # of the vectors' space
     neighbours: int = 4
+    slots: int = 1  # remembered latents on channels, the heaviest first
     steps: int = 12
     guidance: float = 2.0
 
@@ -47,7 +48,8 @@ class LatentFlow(nn.Module):
         channels = settings.channels
         self.unet = UNet2DConditionModel(
             sample_size=settings.grid,
-            in_channels=2 * settings.latent_channels + 1,  # noised, remembered, is anything so
+            # Noised; per slot what is remembered, and whether anything is.
+            in_channels=settings.latent_channels + settings.slots * (settings.latent_channels + 1),
             out_channels=settings.latent_channels,
             down_block_types=("CrossAttnDownBlock2D",) * len(channels),
             mid_block_type="UNetMidBlock2DCrossAttn",
@@ -74,7 +76,7 @@ class LatentFlow(nn.Module):
     def forward(
         self, noised: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor, memory: torch.Tensor
     ) -> torch.Tensor:
-        """noised (B, C, H, W), time (B,), memory (B, C + 1, H, W) -> velocity (B, C, H, W)."""
+        """noised (B, C, H, W), time (B,), memory (B, S (C + 1), H, W) -> velocity (B, C, H, W)."""
         velocity: torch.Tensor = self.unet(
             torch.cat([noised, memory], 1), time * 1000, encoder_hidden_states=tokens
         ).sample
@@ -102,23 +104,24 @@ def flow_loss(
 def sample(
     flow: LatentFlow,
     condition: Condition,
-    memory: torch.Tensor | None,
+    memories: Sequence[torch.Tensor],
     noise: float,
     random: torch.Generator,
 ) -> torch.Tensor:
-    """Latents (1, C, H, W): the memory noised to time `noise`, led back by Euler steps.
+    """Latents (1, C, H, W): the first memory noised to time `noise`, led back by Euler steps.
 
-    Noise 0 returns the memory itself; 1, or no memory, starts from noise alone
-    (SDEdit, Meng et al. 2021). Classifier-free guidance (Ho & Salimans 2022).
+    `memories` are latents (1, C, H, W), the heaviest first. Noise 0 returns the first itself; 1,
+    or no memory, starts from noise alone (SDEdit, Meng et al. 2021). Classifier-free guidance
+    (Ho & Salimans 2022).
     """
     settings = flow.settings
     shape = (1, settings.latent_channels, *settings.grid)
     drawn = torch.randn(shape, generator=random)
-    noise = 1.0 if memory is None else noise
-    latents = drawn if memory is None else (1 - noise) * memory + noise * drawn
+    noise = noise if memories else 1.0
+    latents = (1 - noise) * memories[0] + noise * drawn if memories else drawn
     tokens = flow.tokens(*condition_rows(condition, settings))
     both = torch.cat([tokens, torch.zeros_like(tokens)])
-    hidden = torch.cat([memory_channels(memory, shape), memory_channels(None, shape)])
+    hidden = torch.cat([memory_channels(known, settings) for known in (memories, ())])
     times = np.linspace(noise, 0.0, steps_for(settings, noise) + 1)
     for now, then in itertools.pairwise(times):
         time = torch.full((2,), float(now))
@@ -146,9 +149,9 @@ def condition_rows(
     return torch.from_numpy(vectors)[None], torch.from_numpy(shares)[None]
 
 
-def memory_channels(memory: torch.Tensor | None, shape: Sequence[int]) -> torch.Tensor:
-    """(B, C + 1, H, W): latents and ones, or zeros where nothing is remembered."""
-    batch, channels, height, width = shape
-    if memory is None:
-        return torch.zeros(batch, channels + 1, height, width)
-    return torch.cat([memory, torch.ones(batch, 1, height, width)], 1)
+def memory_channels(memories: Sequence[torch.Tensor], settings: FlowSettings) -> torch.Tensor:
+    """(1, S (C + 1), H, W): latents (1, C, H, W) and ones, or zeros where nothing is remembered."""
+    channels = torch.zeros(1, settings.slots, settings.latent_channels + 1, *settings.grid)
+    for slot, memory in enumerate(memories[: settings.slots]):
+        channels[:, slot, :-1], channels[:, slot, -1] = memory, 1.0
+    return channels.flatten(1, 2)

@@ -44,8 +44,8 @@ class Settings:
     collection: Path
     run: Path
     cache: Path
-    epochs: int = 24
-    steps: int = 60  # per epoch
+    epochs: int = 30
+    steps: int = 150  # per epoch
     batch: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
@@ -106,10 +106,15 @@ def train(settings: Settings) -> None:
             losses.append(step(trainee, optimizer, batch, heard, bank, pictures, settings, rng))
             schedule.step()
         run.save(trainee, optimizer, epoch)
-        figures = recalls(trainee, sounds, heard, texts) if epoch % 4 == 0 else {}
+        figures = recalls(trainee, sounds, heard, texts) if epoch % 5 == 0 else {}
         seconds = round(time.monotonic() - started, 1)
         run.log(epoch=epoch, loss=round(float(np.mean(losses)), 4), seconds=seconds, **figures)
     store(trainee.tower)
+
+
+def said_of(item: Item, rng: random.Random) -> str:
+    """A text that is true of a sound; of a spoken word always the word itself."""
+    return item.caption if item.source == "speech" else contrastive.draw_text(item, rng)
 
 
 def bank_of(items: Sequence[Item], texts: contrastive.TextVectors) -> Bank:
@@ -152,7 +157,7 @@ def step(
         ]
     )
     words = random.Random(int(rng.integers(2**32)))
-    rows = [bank.row[contrastive.draw_text(item, words)] for item in batch]
+    rows = [bank.row[said_of(item, words)] for item in batch]
     media = trainee.train()(torch.from_numpy(inputs))
     scale = trainee.logit_scale.exp().clamp(max=contrastive.MAX_LOGIT_SCALE)
     loss = F.cross_entropy(scale * media @ bank.vectors.T, bank.same[rows])

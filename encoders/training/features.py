@@ -107,9 +107,12 @@ def view_of(item: Item, root: Path, view: int) -> Image.Image:
     with Image.open(root / item.path) as picture:
         if view == 0:
             return on_white(picture)
-        # A mirrored "left arrow" is another thing.
-        mirror = not {"left", "right", "leftwards", "rightwards"} & set(item.caption.split())
-        return augmented(picture, f"{view}:{item.id}", mirror)
+        return augmented(picture, f"{view}:{item.id}", mirror=not is_directed(item.caption))
+
+
+def is_directed(caption: str) -> bool:
+    """A mirrored "left arrow" is another thing."""
+    return bool({"left", "right", "leftwards", "rightwards"} & set(caption.split()))
 
 
 def cached(

@@ -14,10 +14,11 @@ import torch
 
 from encoders.base import Vectors, normalize
 from encoders.training.data import Item
+from encoders.training.features import is_directed
 from generator.fusion import fuse
 from generator.image import Bytes, PictureAutoencoder, to_tensor
 
-# latents (B, C, H, W), vectors (B, 2 + N, D), shares (B, 2 + N), memory (B, C + 1, H, W)
+# latents (B, C, H, W), vectors (B, 2 + N, D), shares (B, 2 + N), memory (B, S (C + 1), H, W)
 FlowBatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 CANDIDATES = 12
@@ -31,22 +32,26 @@ DROP_ALL = 0.1  # for classifier-free guidance
 class FlowData:
     """Rows are pictures; `latents` are standardised."""
 
-    latents: torch.Tensor  # (N, C, H, W)
+    latents: torch.Tensor  # (2, N, C, H, W): as it is, and in the mirror
     captions: Vectors  # (N, D) of the captions
     pictures: Vectors  # (N, D) of the pictures
     near: npt.NDArray[np.int64]  # (N, K) other concepts' rows of the same split, nearest first
     same: list[npt.NDArray[np.int64]]  # per row, the rows of the same concept
     splits: npt.NDArray[np.str_]
+    turned: npt.NDArray[np.bool_]  # whether the mirror makes another thing of it
     mean: torch.Tensor
     scale: torch.Tensor
     neighbours: int = 4
+    slots: int = 3
 
     def batch(self, random: np.random.Generator, size: int, split: str) -> FlowBatch:
         rows = random.choice(np.flatnonzero(self.splits == split), size)
         dimension = self.captions.shape[1]
         vectors = np.zeros((size, 2 + self.neighbours, dimension), np.float32)
         shares = np.zeros((size, 2 + self.neighbours), np.float32)
-        memory = torch.zeros(size, self.latents.shape[1] + 1, *self.latents.shape[2:])
+        channels, *grid = self.latents.shape[2:]
+        memory = torch.zeros(size, self.slots, channels + 1, *grid)
+        mirrored = np.where(self.turned[rows], 0, random.integers(0, 2, size))
         for place, row in enumerate(rows):
             if random.random() < DROP_ALL:
                 continue
@@ -62,10 +67,16 @@ class FlowData:
             vectors[place, 0], vectors[place, 1] = fused, query
             vectors[place, 2 : 2 + len(order)] = self.pictures[found[order]]
             shares[place, 2 : 2 + len(order)] = weights[order]
-            if len(order):
-                memory[place, :-1] = self.latents[found[order[0]]]
-                memory[place, -1] = 1
-        return self.latents[rows], torch.from_numpy(vectors), torch.from_numpy(shares), memory
+            for slot, other in enumerate(found[order[: self.slots]]):
+                side = 0 if self.turned[other] else int(random.integers(2))
+                memory[place, slot, :-1] = self.latents[side, other]
+                memory[place, slot, -1] = 1
+        return (
+            self.latents[mirrored, rows],
+            torch.from_numpy(vectors),
+            torch.from_numpy(shares),
+            memory.flatten(1, 2),
+        )
 
     def _remembered(
         self, random: np.random.Generator, row: int, query: Vectors
@@ -81,9 +92,11 @@ class FlowData:
 def flow_data(
     autoencoder: PictureAutoencoder, items: list[Item], pictures: Bytes, args: argparse.Namespace
 ) -> FlowData:
-    latents = encode_all(autoencoder, pictures, args.device)
-    mean, scale = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
-    shape = (1, -1, 1, 1)
+    latents = torch.stack(
+        [encode_all(autoencoder, side, args.device) for side in (pictures, pictures[:, :, ::-1])]
+    )
+    mean, scale = latents.mean(dim=(0, 1, 3, 4)), latents.std(dim=(0, 1, 3, 4))
+    shape = (1, 1, -1, 1, 1)
     captions, vectors = embed_all(items, args.collection, args.runs)
     splits = np.array([item.split for item in items])
     concepts = [item.concept for item in items]
@@ -101,8 +114,10 @@ def flow_data(
         near=nearest_others(vectors, captions, concepts, splits),
         same=same,
         splits=splits,
+        turned=np.array([is_directed(item.caption) for item in items]),
         mean=mean,
         scale=scale,
+        slots=autoencoder.settings.memory_slots,
     )
 
 

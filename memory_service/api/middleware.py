@@ -8,14 +8,16 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memory_service.api.metrics import Metrics
-from memory_service.api.problems import problem
+from memory_service.api.problems import INTERNAL, problem
 from memory_service.errors import TooLarge
 
 log = logging.getLogger("memory_service.access")
 
+CLIENT_CLOSED = 499  # nginx's number for it, for logs and metrics only
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -32,12 +34,12 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        started, status = time.perf_counter(), 500
+        started, status, started_answer = time.perf_counter(), 500, False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started_answer
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started_answer = message["status"], True
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -47,6 +49,14 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED
+        except Exception:  # Starlette's outermost layer would drop the connection
+            log.exception("%s %s failed [%s]", scope["method"], scope["path"], request_id)
+            if started_answer:
+                raise  # half an answer cannot be taken back: the connection has to break
+            answer = problem(500, INTERNAL, "something went wrong here; the log has more")
+            await answer(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started
             # The template, not the path: ids would make a metric each.

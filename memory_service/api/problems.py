@@ -107,7 +107,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.MemoryServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
@@ -137,8 +136,3 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     response = problem(error.status_code, code, str(error.detail))
     response.headers.update(error.headers or {})  # Allow of a 405
     return response
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, INTERNAL, "something went wrong here; the log has more")

@@ -330,9 +330,10 @@ def test_an_unexpected_failure_says_nothing_of_the_inside(
         raise RuntimeError("secret path")
 
     monkeypatch.setattr(type(client.app.state.application.memory), "stats", broken)
-    answer = client.get("/stats")
+    answer = client.get("/stats", headers={"X-Request-Id": "seven"})
     assert_problem(answer, 500, "internal_error")
     assert "secret" not in answer.text
+    assert answer.headers["x-request-id"] == "seven"
 
 
 def test_base64_media_must_decode(client: TestClient) -> None:
