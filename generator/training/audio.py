@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from torch import nn
 from generator.audio import MelAutoencoder, SoundSettings, load_settings
 from generator.checkpoint import load_weights, save_weights
 from generator.latent_flow import LatentFlow, flow_loss
+from generator.training.arguments import training_parser
 from generator.training.precision import mixed_precision
 from generator.training.sounds import (
     Sounds,
@@ -39,20 +39,11 @@ VARIANTS = 2  # memories drawn for each sound, their mixtures encoded once
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="train audio", description=__doc__)
+    parser = training_parser("audio", __doc__, learning_rate=1e-3, epoch_steps=100)
     parser.add_argument("--part", choices=("all", "vae", "decoder", "flow"), default="all")
-    parser.add_argument("--collection", type=Path, default=Path("collection"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/audio"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
-    parser.add_argument("--weights", type=Path, default=Path("generator/weights"))
     parser.add_argument("--vae-steps", type=int, default=600)
     parser.add_argument("--decoder-steps", type=int, default=600)
     parser.add_argument("--flow-steps", type=int, default=500)
-    parser.add_argument("--epoch-steps", type=int, default=100)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(argv)
 
 

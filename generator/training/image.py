@@ -26,6 +26,7 @@ from encoders.training.data import Item, load_collection
 from generator.checkpoint import save_weights
 from generator.image import Bytes, PictureAutoencoder, PictureSettings, square, to_bytes, to_tensor
 from generator.latent_flow import LatentFlow, flow_loss
+from generator.training.arguments import training_parser
 from generator.training.image_data import FlowBatch, flow_data
 from generator.training.precision import mixed_precision
 
@@ -34,21 +35,14 @@ EMA_DECAY = 0.999
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="train image", description=__doc__)
-    parser.add_argument("--collection", type=Path, default=Path("collection"))
+    parser = training_parser("image", __doc__, learning_rate=1e-3, epoch_steps=250)
     parser.add_argument("--sources", nargs="+", default=["stamps", "emoji", "openclipart"])
-    parser.add_argument("--runs", type=Path, default=Path("runs/image"))
-    parser.add_argument("--weights", type=Path, default=Path("generator/weights"))
+    parser.add_argument("--encoder-cache", type=Path, default=Path("runs/encoders"))
     parser.add_argument("--stage", choices=("autoencoder", "flow", "both"), default="both")
-    parser.add_argument("--autoencoder-steps", type=int, default=1000)
-    parser.add_argument("--flow-steps", type=int, default=2400)
+    parser.add_argument("--autoencoder-steps", type=int, default=5000)
+    parser.add_argument("--flow-steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--flow-batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--epoch-steps", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(argv)
 
 

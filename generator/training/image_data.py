@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ import numpy.typing as npt
 import torch
 
 from encoders.base import Vectors, normalize
-from encoders.training.data import Item
-from encoders.training.features import is_directed
+from encoders.bundled import text_and_image
+from encoders.training.contrastive import TextVectors
+from encoders.training.data import Item, load_collection
+from encoders.training.features import is_directed, picture_vectors_from_cache
 from generator.fusion import fuse
 from generator.image import Bytes, PictureAutoencoder, to_tensor
 
@@ -97,7 +98,7 @@ def flow_data(
     )
     mean, scale = latents.mean(dim=(0, 1, 3, 4)), latents.std(dim=(0, 1, 3, 4))
     shape = (1, 1, -1, 1, 1)
-    captions, vectors = embed_all(items, args.collection, args.runs)
+    captions, vectors = embed_all(items, args.collection, args.encoder_cache)
     splits = np.array([item.split for item in items])
     concepts = [item.concept for item in items]
     rows_of: dict[str, list[int]] = {}
@@ -132,26 +133,12 @@ def encode_all(autoencoder: PictureAutoencoder, pictures: Bytes, device: str) ->
 
 
 def embed_all(items: list[Item], collection: Path, cache: Path) -> tuple[Vectors, Vectors]:
-    """Vectors of captions and pictures in the bundled space, kept among the runs."""
-    from encoders.registry import load_profile
-
-    encoders = load_profile("bundled").encoders
-    captions = [item.caption for item in items]
-    pictures = [collection / item.path for item in items]
-    # A probe tells whether the encoders are those that the kept vectors were made with.
-    probe = np.concatenate(
-        [embed(encoders["text"], captions[:1]), embed(encoders["image"], pictures[:1])]
-    )
-    marks = [np.round(probe, 3).tobytes(), *(item.id.encode() for item in items)]
-    path = cache / f"vectors-{hashlib.sha256(b' '.join(marks)).hexdigest()[:12]}.npz"
-    if not path.exists():
-        np.savez(
-            path,
-            captions=embed(encoders["text"], captions),
-            pictures=embed(encoders["image"], pictures),
-        )
-    with np.load(path) as kept:
-        return kept["captions"], kept["pictures"]
+    """Vectors (N, D) of captions and pictures; shares the cache of the encoders' training."""
+    text, _ = text_and_image()
+    captions = TextVectors(text, cache / "texts.npz").of(item.caption for item in items)
+    every = load_collection(collection)
+    pictures = picture_vectors_from_cache(every, collection, cache / "features")
+    return captions, np.stack([pictures[item.id] for item in items])
 
 
 def embed(encoder: Any, inputs: list[Any]) -> Vectors:

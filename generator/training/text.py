@@ -30,6 +30,7 @@ from generator.text import (
     TextSettings,
     special_tokens,
 )
+from generator.training.arguments import training_parser
 from generator.training.precision import mixed_precision
 from generator.training.text_data import (
     Encode,
@@ -49,19 +50,10 @@ Batch = dict[str, torch.Tensor]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="train text", description=__doc__)
-    parser.add_argument("--collection", type=Path, default=Path("collection"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/text"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
-    parser.add_argument("--weights", type=Path, default=Path("generator/weights"))
+    parser = training_parser("text", __doc__, learning_rate=1e-3, epoch_steps=250)
     parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--stop-at", type=int, default=None, help="leave off early; resume later")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--epoch-steps", type=int, default=250)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(argv)
 
 
