@@ -22,7 +22,7 @@ from encoders.training.data import Item, load_collection
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
 from generator.registry import WEIGHTS
-from generator.text import TextGenerator
+from generator.text import TextGenerator, is_copy
 from generator.training.text import text_encoder
 from generator.training.text_data import tidy_caption, vectors_of
 
@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = evaluate(args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    table = Table("memory", "creativity", "cosine", "identical to a memory", "distinct", "ms")
+    table = Table("memory", "creativity", "cosine", "copied", "distinct", "ms")
     for row in report:
         table.add_row(
-            *(str(row[k]) for k in ("memory", "creativity", "cosine", "identical")),
+            *(str(row[k]) for k in ("memory", "creativity", "cosine", "copied")),
             str(row["distinct"]),
             str(row["ms"]),
         )
@@ -93,7 +93,7 @@ def plain_row(name: str, cosines: Sequence[float]) -> dict[str, object]:
         "memory": name,
         "creativity": "-",
         "cosine": cosine,
-        "identical": 1.0,
+        "copied": 1.0,
         "distinct": "-",
         "ms": "-",
     }
@@ -114,7 +114,7 @@ class Runner:
         self.memories, self.encode = memories, encode
 
     def run(self, queries: Vectors, wanted: Rows, creativity: float) -> dict[str, object]:
-        written, identical, times = [], 0, []
+        written, copied, times = [], 0, []
         for row in wanted:
             found = self.memories[row]
             start = time.perf_counter()
@@ -123,12 +123,12 @@ class Runner:
             ).media
             times.append((time.perf_counter() - start) * 1000)
             written.append(made)
-            identical += made in {self.texts[i] for i in found}
+            copied += is_copy(made, [self.texts[i] for i in found])
         vectors = self.encode(written)
         cosines = (vectors * self.vectors[wanted]).sum(1)
         return {
             "cosine": round(float(cosines.mean()), 3),
-            "identical": round(identical / len(wanted), 3),
+            "copied": round(copied / len(wanted), 3),
             "distinct": round(len(set(written)) / len(written), 3),
             "ms": round(float(np.median(times))),
             "examples": [

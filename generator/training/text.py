@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,9 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
+from encoders.base import Vectors
+from encoders.training.data import Item, load_collection
+from encoders.training.features import picture_vectors_from_cache
 from generator.checkpoint import save_weights
 from generator.text import (
     CAPTION,
@@ -41,6 +45,7 @@ from generator.training.text_data import (
     make_example,
     neighbours_of,
     pairs_of,
+    tidy_caption,
     train_tokenizer,
     vectors_of,
     wordnet_texts,
@@ -51,6 +56,7 @@ Batch = dict[str, torch.Tensor]
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = training_parser("text", __doc__, learning_rate=1e-3, epoch_steps=250)
+    parser.add_argument("--encoder-cache", type=Path, default=Path("runs/encoders"))
     parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--stop-at", type=int, default=None, help="leave off early; resume later")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -278,9 +284,8 @@ def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
     glosses = wordnet_texts(args.cache)
     captions: dict[str, float] = {}
     held: dict[str, float] = {}
+    pictures: dict[str, Vectors] = {}
     if (args.collection / "manifest.jsonl").is_file():
-        from encoders.training.data import load_collection
-
         items = load_collection(args.collection)
         parts = {
             split: caption_texts(
@@ -290,6 +295,7 @@ def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
             for split in ("train", "validation", "test")
         }
         captions, held = parts["train"], parts["validation"]
+        pictures = pictures_of(items, args)
         # A text of the test split is not learnt from WordNet either.
         glosses = {t: r for t, r in glosses.items() if t not in parts["test"]}
     pairs = pairs_of(list(captions) or list(glosses), 6000, args.seed)
@@ -298,16 +304,37 @@ def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
     rates = {t: r * scale for t, r in glosses.items()} | captions
     rates |= dict.fromkeys(pairs, 0.12 * sum(rates.values()) / max(1, len(pairs)))
     cache = args.cache / "text_vectors.npz"
-    return as_texts(rates, cache, pairs), as_texts(held, cache, {}) if held else None
+    known = as_texts(rates, cache, pairs, pictures)
+    return known, as_texts(held, cache, {}, pictures) if held else None
 
 
-def as_texts(rates: dict[str, float], cache: Path, pairs: Mapping[str, tuple[str, ...]]) -> Texts:
+def pictures_of(items: Sequence[Item], args: argparse.Namespace) -> dict[str, Vectors]:
+    """Caption -> vectors (P, D) of its pictures, by the image tower as it is stored."""
+    cache = args.encoder_cache / "features"
+    vectors = picture_vectors_from_cache(items, args.collection, cache)
+    grouped: dict[str, list[Vectors]] = defaultdict(list)
+    for item in items:
+        if item.id in vectors:
+            grouped[tidy_caption(item.caption)].append(vectors[item.id])
+    return {caption: np.stack(rows) for caption, rows in grouped.items()}
+
+
+def as_texts(
+    rates: dict[str, float],
+    cache: Path,
+    pairs: Mapping[str, tuple[str, ...]],
+    pictures: Mapping[str, Vectors],
+) -> Texts:
     texts = sorted(rates)
     weights = np.array([rates[text] for text in texts])
     row = {text: number for number, text in enumerate(texts)}
-    parts = {row[text]: tuple(row[part] for part in of) for text, of in pairs.items()}
-    vectors = vectors_of(texts, cache, text_encoder())
-    return Texts(texts, vectors, weights / weights.sum(), parts)
+    return Texts(
+        texts,
+        vectors_of(texts, cache, text_encoder()),
+        weights / weights.sum(),
+        parts={row[text]: tuple(row[part] for part in of) for text, of in pairs.items()},
+        pictures={row[text]: shown for text, shown in pictures.items() if text in row},
+    )
 
 
 def text_encoder() -> Encode:

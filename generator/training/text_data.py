@@ -31,6 +31,7 @@ class Texts:
     vectors: Vectors  # (N, D)
     rates: npt.NDArray[np.float64]  # (N,), sum 1
     parts: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # of texts that name two
+    pictures: Mapping[int, Vectors] = field(default_factory=dict)  # (P, D) of what a text captions
 
 
 def wordnet_texts(cache: Path) -> dict[str, float]:
@@ -184,7 +185,7 @@ def make_example(
     silent = random.random(len(rows)) < 0.25
     memories = data.vectors[rows]
     for place in np.flatnonzero(silent):
-        memories[place] = noisy(memories[place], random)
+        memories[place] = seen(int(rows[place]), data, random, share=0.8)
     shares = _shares(query, memories, random)
     fused = normalize(query + shares @ memories * (len(rows) if random.random() < 0.3 else 1))
     order = np.argsort(-shares, kind="stable")
@@ -196,6 +197,15 @@ def make_example(
         captions=tuple(int(rows[i]) for i in shown),
         caption_shares=tuple(float(shares[i]) for i in shown),
     )
+
+
+def seen(row: int, data: Texts, random: np.random.Generator, *, share: float) -> Vectors:
+    """A vector that stands for a text: of a picture that it captions, or its own with noise."""
+    shown = data.pictures.get(row)
+    if shown is not None and random.random() < share:
+        picture: Vectors = shown[int(random.integers(len(shown)))]
+        return picture
+    return noisy(data.vectors[row], random)
 
 
 def _shares(query: Vectors, memories: Vectors, random: np.random.Generator) -> Vectors:
