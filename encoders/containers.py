@@ -1,4 +1,4 @@
-"""Whether a sound file ends before the length that its own container promises.
+"""Whether a file ends before the length that its own container promises.
 
 Decoders read a cut file as a shorter one, or fill it up with silence. Knows nothing about samples.
 """
@@ -6,16 +6,19 @@ Decoders read a cut file as a shorter one, or fill it up with silence. Knows not
 from __future__ import annotations
 
 OGG_PAGE_HEADER = 27  # bytes before the segment table (RFC 3533, section 6)
+STREAMED_WAV = 0x7FFF_F000
 # A Xing or Info tag follows the 4 bytes of frame header and up to 32 of side information.
 XING_OFFSET = 36
 
 
 def ends_early(content: bytes, kind: str) -> bool:
-    """True where a WAV, Ogg or MPEG container says that bytes are missing; else False.
+    """True where a PNG, WAV, Ogg or MPEG container says that bytes are missing; else False.
 
     Unknown lengths are no reason to refuse: streamed WAV, MPEG without a Xing tag.
     """
     match kind:
+        case "image/png":
+            return b"IEND" not in content  # the name of the last chunk
         case "audio/wav":
             return _wav_ends_early(content)
         case "audio/ogg":
@@ -27,8 +30,9 @@ def ends_early(content: bytes, kind: str) -> bool:
 
 def _wav_ends_early(content: bytes) -> bool:
     size = int.from_bytes(content[4:8], "little")
-    # 0 and ~0: written while streaming. Some writers forget the padding byte at the end.
-    return size not in (0, 0xFFFFFFFF) and size + 8 > len(content) + 1
+    # 0 and about 2^31 or 2^32: written while streaming. Some forget the padding byte at the end.
+    unknown = size == 0 or size >= STREAMED_WAV
+    return not unknown and size + 8 > len(content) + 1
 
 
 def _ogg_ends_early(content: bytes) -> bool:

@@ -6,13 +6,15 @@ The content decides what something is; a declared type is never trusted.
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import soundfile
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from encoders.base import MODALITIES, Modality, Waveform
 from encoders.containers import ends_early
@@ -29,6 +31,11 @@ BLOCK_SAMPLES = 1 << 16
 # A compressed second may unpack to any number of samples: beyond this rate they count as more
 # seconds, so that `max_audio_s` bounds the memory that a sound takes (4 bytes per sample).
 FULL_RATE = 48_000  # Hz
+# No model here looks closer: a larger picture is made smaller at once, and large ones are unpacked
+# two at a time, at up to 4 bytes a pixel each.
+MOST_SIDE = 2048  # px
+LARGE_PIXELS = 2 * MOST_SIDE**2
+_LARGE = threading.Semaphore(2)
 
 
 class MediaError(ValueError):
@@ -53,7 +60,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """`media`: RGB `PIL.Image.Image`, `str` or mono `Waveform`; `media_type` by the content."""
+    """`media`: RGB `PIL.Image.Image`, `str` or mono `Waveform`; `media_type` by the content.
+
+    A picture is at most 2048 px wide and high, smaller than its content where that is larger.
+    """
 
     modality: Modality
     media_type: str
@@ -146,6 +156,9 @@ def _text(content: bytes, kind: str | None, limits: Limits) -> str:
 
 def _picture(content: bytes, kind: str, limits: Limits) -> Image.Image:
     accepted = ACCEPTED["image"]
+    if ends_early(content, kind):
+        message = f"the {kind} is truncated: its end is missing"
+        raise MediaError("invalid_media", message, kind, accepted)
     try:
         # The size is in the header: a bomb is refused before its pixels are unpacked.
         with warnings.catch_warnings():
@@ -155,10 +168,17 @@ def _picture(content: bytes, kind: str, limits: Limits) -> Image.Image:
             size = f"{image.width} x {image.height} pixels"
             message = f"the picture has {size}, at most {limits.max_pixels} pixels in all"
             raise MediaError("too_large", message, size, accepted)
-        image.load()  # the first frame, to its last byte
-        return on_white(ImageOps.exif_transpose(image))
+        with _LARGE if image.width * image.height > LARGE_PIXELS else nullcontext():
+            image.draft(None, (MOST_SIDE, MOST_SIDE))  # JPEG alone can unpack to less
+            image.load()  # the first frame, to its last byte
+            if not image.mode.startswith("I"):  # which Pillow cannot average
+                image.thumbnail((MOST_SIDE, MOST_SIDE), reducing_gap=2.0)
+            return on_white(ImageOps.exif_transpose(image))
     except MediaError:
         raise
+    except UnidentifiedImageError as error:
+        message = f"the {kind} is broken: it starts like one, but has no header of one"
+        raise MediaError("invalid_media", message, kind, accepted) from error
     except Image.DecompressionBombError as error:
         raise MediaError(
             "too_large", f"the picture is too large: {error}", kind, accepted

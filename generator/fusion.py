@@ -33,7 +33,9 @@ def fuse(
         return normalize(query), np.empty(0, np.float32)
     weights = shares(memories @ query, method, temperature)
     scale = len(memories) if method == "sum" else 1.0
-    return normalize(query + scale * (weights @ memories)), weights
+    fused = normalize(query + scale * (weights @ memories))
+    # Memories that are the query's opposite cancel it out: then it stands alone.
+    return (fused if fused.any() else normalize(query)), weights
 
 
 def shares(cosines: Vectors, method: str, temperature: float) -> Vectors:

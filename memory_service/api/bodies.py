@@ -31,7 +31,10 @@ from memory_service.records import QueryPart, Upload, Vector
 Body = TypeVar("Body", bound=Strict)
 
 MEDIA_FIELDS = ("image", "text", "audio")
-_DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII)
+_BLANKS = dict.fromkeys(b" \t\r\n")
+_DATA_URI = re.compile(
+    r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE
+)
 
 
 async def read_store(request: Request) -> tuple[StoreRequest, list[Upload]]:
@@ -61,8 +64,7 @@ async def _read_query(
         return body, [QueryPart(item.modality, item.content, item.media_type) for item in uploads]
     body = await _json(request, model)
     assert isinstance(body, QueryRequest)
-    parts = body.query if isinstance(body.query, list) else [body.query]
-    return body, [_query_part(part, number) for number, part in enumerate(parts)]
+    return body, [_query_part(part, number) for number, part in enumerate(body.query)]
 
 
 def _content_type(request: Request) -> str:
@@ -113,16 +115,25 @@ def _from_fields(
         if name in MEDIA_FIELDS:
             continue
         if not isinstance(value, str):
-            value = (value.file.read()).decode("utf-8", errors="replace")
-        values[name] = value
-        if name in objects:
-            values[name] = json_of(name, value)
-        elif name in lists:
-            values[name] = [each.strip() for each in value.split(",") if each.strip()]
+            value = _text_of(name, value.file.read())
+        if name in lists:
+            named = [each.strip() for each in value.split(",") if each.strip()]
+            values[name] = [*values.get(name, []), *named]
+        elif name in values:
+            raise InvalidInput(f"field {name!r} is given more than once", found=name)
+        else:
+            values[name] = json_of(name, value) if name in objects else value
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise from_validation(error) from error
+
+
+def _text_of(name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise HttpProblem(400, "malformed_body", f"field {name!r} is not utf-8: {error}") from error
 
 
 def json_of(name: str, value: str) -> Any:
@@ -155,7 +166,12 @@ def _upload(item: ItemIn, number: int) -> Upload:
         raise InvalidInput(f"item {number} needs either data or text", item=number)
     if item.text is not None:
         if item.modality != "text":
-            raise InvalidInput(f"item {number}: text is for modality text", item=number)
+            raise InvalidInput(
+                f"item {number}: text is for modality text, not {item.modality[:40]!r}; "
+                "pictures and sounds come as data",
+                item=number,
+                accepted=list(MEDIA_FIELDS),
+            )
         return Upload("text", item.text.encode(), "text/plain")
     assert item.data is not None
     content, declared = _bytes(item.data, f"item {number}")
@@ -181,7 +197,7 @@ def _query_part(part: QueryPartIn, number: int) -> QueryPart:
 def _bytes(value: str, where: str) -> tuple[bytes, str | None]:
     """The bytes of base64 or of a data URI, and the type that the URI declares."""
     declared = None
-    if value.startswith("data:"):
+    if value[:5].lower() == "data:":
         head = _DATA_URI.match(value)
         if head is None:
             raise InvalidInput(
@@ -189,6 +205,8 @@ def _bytes(value: str, where: str) -> tuple[bytes, str | None]:
             )
         declared, value = head["type"], value[head.end() :]
     try:
+        if not value.isalnum():  # `base64 FILE` prints lines
+            value = value.translate(_BLANKS)
         return base64.b64decode(value, validate=True), declared
     except (binascii.Error, ValueError) as error:
         raise InvalidInput(f"{where} is not base64: {error}", accepted="base64") from error

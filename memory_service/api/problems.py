@@ -37,6 +37,7 @@ HTTP_CODES = {
     406: "not_acceptable",
     415: "unsupported_content_type",
 }
+MOST_ERRORS = 20  # told of one request: a body may be wrong in millions of places
 MALFORMED_JSON = "malformed_json"
 INTERNAL = "internal_error"
 
@@ -93,11 +94,11 @@ def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
 def from_validation(error: ValidationError) -> HttpProblem:
     """What pydantic found, as the path and the reason of each field."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    if any(each["type"] == "json_invalid" for each in found):
+    if any(each["type"] == "json_invalid" for each in found[:1]):
         return HttpProblem(400, MALFORMED_JSON, f"the body is not JSON: {found[0]['msg']}")
     fields = [
-        {"field": ".".join(map(str, each["loc"])) or "body", "message": each["msg"]}
-        for each in found
+        {"field": ".".join(map(str, each["loc"]))[:200] or "body", "message": each["msg"]}
+        for each in found[:MOST_ERRORS]
     ]
     summary = "; ".join(f"{each['field']}: {each['message']}" for each in fields[:5])
     return HttpProblem(422, errors.InvalidInput.code, summary, errors=fields)

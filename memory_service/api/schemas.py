@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Mode = Literal["direct", "associative", "auto"]
 Fusion = Literal["sum", "weighted", "attention"]
+Value = TypeVar("Value")
+# The first wrong element ends the reading: a list of millions is not told one by one.
+Numbers = Annotated[list[float], Field(max_length=65_536, fail_fast=True)]
+Several = Annotated[list[Value], Field(max_length=1_024, fail_fast=True)]
 VECTOR_HELP = "List of numbers, or base64 of little-endian float32, in the active space."
 
 
@@ -25,7 +29,7 @@ class ItemIn(Strict):
 
 
 class StoreRequest(Strict):
-    items: list[ItemIn] = Field(description="What belongs together: one episode.")
+    items: Several[ItemIn] = Field(description="What belongs together: one episode.")
     namespace: str = Field("default", examples=["default"])
     metadata: dict[str, Any] | None = Field(None, examples=[{"place": "farm"}])
     if_duplicate: Literal["keep", "skip"] = Field(
@@ -39,12 +43,19 @@ class QueryPartIn(Strict):
     text: str | None = Field(None, examples=["a cat"])
     image: str | None = Field(None, description="Base64 or data URI.")
     audio: str | None = Field(None, description="Base64 or data URI.")
-    vector: list[float] | str | None = Field(None, description=VECTOR_HELP)
+    vector: Numbers | str | None = Field(None, description=VECTOR_HELP)
     weight: float = Field(1.0, ge=1e-6, le=1e6, description="Share in the query.")
 
 
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
 class QueryRequest(Strict):
-    query: QueryPartIn | list[QueryPartIn] = Field(description="One part or several at once.")
+    query: Annotated[
+        Several[QueryPartIn],
+        BeforeValidator(_listed, json_schema_input_type=QueryPartIn | list[QueryPartIn]),
+    ] = Field(description="One part or several at once.")
     namespace: str = "default"
     mode: Mode = Field("auto", description="By the shared space, by episodes, or by both.")
     filter: dict[str, Any] | None = Field(
@@ -53,12 +64,12 @@ class QueryRequest(Strict):
 
 
 class RetrieveRequest(QueryRequest):
-    modalities: list[str] | None = Field(None, description="Default: all.", examples=[["image"]])
+    modalities: Several[str] | None = Field(None, description="Default: all.", examples=[["image"]])
     k: int = Field(10, description="Most hits per modality.")
 
 
 class GenerateRequest(QueryRequest):
-    output: str | list[str] = Field("image", description="One modality, or several.")
+    output: str | Several[str] = Field("image", description="One modality, or several.")
     k: int = Field(4, description="Number of remembered episodes to make it from.")
     creativity: float = Field(
         0.3, description="0 reconstructs what is remembered, 1 draws freely from what was learned."

@@ -57,7 +57,7 @@ def service(url: str = DEFAULT_URL) -> Iterator[Client]:
     except ServiceError as error:
         hint = ": is it running? (memory-service serve)" if error.code == "unreachable" else ""
         fail(f"{error}{hint}")
-    except (OSError, httpx.InvalidURL) as error:
+    except (OSError, TypeError, ValueError, httpx.InvalidURL) as error:
         fail(str(error))
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from memory_service.cli import options
+from memory_service.errors import MemoryServiceError
 from memory_service.settings import Settings
+
+if TYPE_CHECKING:
+    from memory_service.app import Application
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 def serve(
@@ -42,17 +51,45 @@ def serve(
     # Before numpy, torch and FAISS are imported: their pools read it once, and two spinning pools
     # beside each other are many times slower than one thread each.
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    _configure_log(log_level)
     import uvicorn
 
     from memory_service.api import create_app
 
-    uvicorn.run(
-        create_app(settings=settings),
-        host=settings.host,
-        port=settings.port,
-        log_level=log_level,
-        timeout_graceful_shutdown=10,
-    )
+    with _application(settings) as application:
+        uvicorn.run(
+            create_app(application),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,  # ours
+            access_log=False,  # ours names the request's id
+            timeout_graceful_shutdown=10,
+        )
+
+
+def _configure_log(level: str) -> None:
+    """Our lines and uvicorn's on stderr; of libraries only warnings."""
+    if level not in LEVELS:
+        options.fail(f"--log-level must be one of {', '.join(LEVELS)}, not {level!r}")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("memory_service", "uvicorn"):
+        logging.getLogger(name).setLevel(level.upper())
+
+
+@contextmanager
+def _application(settings: Settings) -> Iterator[Application]:
+    """The application; what keeps it from starting becomes one line and exit code 1."""
+    from encoders.errors import ModelUnavailable, UnknownName
+    from memory_service.bootstrap import build
+
+    try:
+        application = build(settings)
+    except (MemoryServiceError, ModelUnavailable, UnknownName) as error:
+        options.fail(str(error))
+    try:
+        yield application
+    finally:
+        application.close()
 
 
 def _settings(given: dict[str, Any]) -> Settings:

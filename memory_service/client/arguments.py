@@ -63,6 +63,14 @@ class GenerateArguments(QueryArguments, total=False):
     fusion: Literal["sum", "weighted", "attention"] | None
 
 
+def require_known(arguments: Mapping[str, Any], accepted: type[Any]) -> None:
+    """A misspelt argument is an error, not a default: raises TypeError, as a function would."""
+    unknown = sorted(set(arguments) - set(accepted.__annotations__))
+    if unknown:
+        known = ", ".join(accepted.__annotations__)
+        raise TypeError(f"unknown argument {', '.join(unknown)}; there are: {known}")
+
+
 def uploads(arguments: Mapping[str, Any]) -> list[Upload]:
     """Multipart files of a store. The service looks at the content, so no type is declared."""
     return [
@@ -75,6 +83,9 @@ def uploads(arguments: Mapping[str, Any]) -> list[Upload]:
 def query_parts(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The `query` of a JSON body."""
     weights = arguments.get("weights") or {}
+    idle = [name for name in weights if arguments.get(name) is None]
+    if idle:
+        raise ValueError(f"weights of what the query does not have: {', '.join(idle)}")
     parts: list[dict[str, Any]] = []
     for modality in MODALITIES:
         for _, content in _contents(modality, arguments.get(modality)):

@@ -19,7 +19,9 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 class Client:
-    """Talks to one service. Every call may raise `ServiceError`, and OSError for a missing file.
+    """Talks to one service. Every call may raise `ServiceError`; OSError for a missing file; and,
+    before anything is sent, TypeError or ValueError for an argument that there is not or that
+    cannot be sent.
 
     `timeout_s` bounds each wait for the network; generating on a slow CPU takes seconds.
     """

@@ -1,4 +1,4 @@
-"""The one error that the client raises, whatever went wrong."""
+"""The error that the client raises for whatever goes wrong on the way and in the service."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ def _object(response: httpx.Response) -> Mapping[str, Any]:
 
 
 def store(given: arguments.StoreArguments) -> Operation[results.Stored]:
+    arguments.require_known(given, arguments.StoreArguments)
     files = arguments.uploads(given)
     if not files:  # a form without a file would not go as multipart
         body: Mapping[str, Any] = {"json": {"items": []}}
@@ -70,11 +71,13 @@ def _store_fields(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def retrieve(given: arguments.RetrieveArguments) -> Operation[results.Retrieval]:
+    arguments.require_known(given, arguments.RetrieveArguments)
     body = {"json": _query(given, "modalities")}
     return Operation("POST", "/retrieve", _from_json(results.Retrieval.read), body)
 
 
 def generate(given: arguments.GenerateArguments) -> Operation[results.Generation]:
+    arguments.require_known(given, arguments.GenerateArguments)
     body = {"json": _query(given, "output", "creativity", "seed", "fusion")}
     return Operation("POST", "/generate", _from_json(results.Generation.read), body)
 
@@ -147,5 +150,7 @@ def ready() -> Operation[bool]:
 
 
 def _segment(name: str) -> str:
-    """A path segment: no name can lead to another route."""
+    """A path segment: no name can lead to another route. Raises ValueError for no name."""
+    if not name:
+        raise ValueError("an id is needed")
     return quote(name, safe="")

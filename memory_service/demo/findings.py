@@ -40,9 +40,9 @@ class Answer:
     raw: Mapping[str, Any] = field(repr=False)
 
     def own_place(self, modality: str) -> str:
-        """Where the query's own episode came, in words."""
+        """Where the query's own episode came, in words; a dash where it has nothing to come."""
         if modality not in self.own_in:
-            return "not in memory"
+            return "-"
         rank = self.own_rank(modality)
         return f"rank {rank}" if rank else f"not in the first {len(self.found[modality])}"
 

@@ -5,6 +5,7 @@ Turns what the decoders complain about into the service's own errors.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -33,6 +34,9 @@ _ERRORS: Mapping[str, type[MemoryServiceError]] = {
 class Calibration(Protocol):
     def score(self, cosine: Any, query_modality: str | None, memory_modality: str) -> Any:
         """Score in [0, 1], rising with the cosine: a float, or an array (N,) for an array."""
+
+
+NO_LIMITS = Limits(max_pixels=sys.maxsize, max_audio_s=1e9, max_text_chars=sys.maxsize)
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,20 @@ class Models:
 
     def decode(self, modality: str, content: bytes, **where: Any) -> Decoded:
         """Raises UnsupportedMedia, InvalidMedia or TooLarge; `where` goes into the details."""
-        try:
-            return decode(modality, content, self.limits)
-        except MediaError as error:
-            raise _ERRORS[error.code](
-                error.message, found=error.found, accepted=list(error.accepted), **where
-            ) from error
+        return _decode(modality, content, self.limits, where)
+
+    def decode_stored(self, modality: str, content: bytes, **where: Any) -> Decoded:
+        """`decode` without limits: what was accepted once stays usable under stricter ones."""
+        return _decode(modality, content, NO_LIMITS, where)
+
+
+def _decode(modality: str, content: bytes, limits: Limits, where: Mapping[str, Any]) -> Decoded:
+    try:
+        return decode(modality, content, limits)
+    except MediaError as error:
+        raise _ERRORS[error.code](
+            error.message, found=error.found, accepted=list(error.accepted), **where
+        ) from error
 
 
 def key_of(space: Space) -> SpaceKey:

@@ -8,6 +8,7 @@ of its own modality.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ import numpy as np
 from encoders.base import Space
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
-from memory_service.errors import NotFound
+from memory_service.errors import InvalidMedia, NotFound, StorageFailure, UnsupportedMedia
 from memory_service.records import Memory, Reach, Retrieval, Vector
 from memory_service.services.models import Models, key_of
 from memory_service.services.queries import Query
 from memory_service.services.retrieval import RANK_CONSTANT
 from memory_service.storage.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def _best_episodes(retrieval: Retrieval, query: Query, models: Models) -> list[t
 
 
 def load(memories: Sequence[Memory], space: Space, store: Store, models: Models) -> list[Source]:
-    """Vectors and decoded media; memories without a vector of the space, or gone, are left out."""
+    """Vectors and decoded media; what has no vector of the space or is unreadable is left out."""
     sources = []
     for memory in memories:
         vector = store.catalog.vector(memory.sequence, key_of(space))
@@ -86,9 +89,12 @@ def load(memories: Sequence[Memory], space: Space, store: Store, models: Models)
             continue
         try:
             content = store.blobs.read(memory.blob)
+            decoded = models.decode_stored(memory.modality, content, memory_id=memory.id)
         except NotFound:  # forgotten since it was found
             continue
-        decoded = models.decode(memory.modality, content, memory_id=memory.id)
+        except (StorageFailure, InvalidMedia, UnsupportedMedia):
+            log.exception("memory %s cannot be read, and is left out", memory.id)
+            continue
         sources.append(
             Source(memory, Neighbour(memory.id, decoded.modality, vector, decoded.media))
         )

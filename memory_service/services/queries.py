@@ -104,6 +104,8 @@ def _given(values: Vector | None, number: int) -> Double:
         )
     if not np.isfinite(vector).all():
         raise InvalidVector("the vector holds NaN or infinity", part=number)
+    if not len(vector):
+        raise InvalidVector("the vector has no values", found=0, part=number)
     largest = float(np.abs(vector).max(initial=0.0))
     if largest == 0.0:
         raise InvalidVector("the vector is zero: it has no direction", part=number)

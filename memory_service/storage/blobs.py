@@ -21,6 +21,7 @@ class BlobStore:
         self._folder = folder
         with storage_errors("opening the blob folder"):
             # All folders at once, so that a new content has no more than its own to sync.
+            folder.mkdir(exist_ok=True, mode=0o700)
             for number in range(256):
                 (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_folder(folder)
@@ -38,8 +39,8 @@ class BlobStore:
         temporary = path.with_suffix(".part")
         with storage_errors("writing the content"):
             try:
-                # A file of another size was cut short behind our back, and is written anew.
-                if path.exists() and path.stat().st_size == len(content):
+                # A file that was damaged behind our back is written anew.
+                if path.exists() and path.read_bytes() == content:
                     return digest
                 _write_synced(temporary, content)
                 temporary.replace(path)
@@ -72,6 +73,10 @@ class BlobStore:
                 return False
             sync_folder(path.parent)
         return True
+
+    def __len__(self) -> int:
+        """Number of complete blobs."""
+        return sum(not path.suffix for path in self._folder.glob("??/*"))
 
     def sweep(self, referenced: Collection[str]) -> int:
         """Remove what a crash left: unfinished files and blobs that no row names."""

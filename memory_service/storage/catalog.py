@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memory_service.errors import NotFound
+from memory_service.errors import NotFound, StorageFailure
 from memory_service.records import Episode, Memory, SubMemoryStats, Vector
 from memory_service.storage import rows
 from memory_service.storage.failures import storage_errors
@@ -50,6 +50,7 @@ class Catalog:
         self.write_lock = threading.RLock()
         with storage_errors("opening the catalog"):
             self._writer = self._connect()
+            path.chmod(0o600)  # SQLite gives its log the same
             try:
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 migrate(self._writer)
@@ -105,7 +106,9 @@ class Catalog:
     def forget_the_log(self) -> None:
         """Fold the write-ahead log into the database, so that deleted rows leave it, too."""
         with self.write_lock, storage_errors("truncating the log"):
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            busy, *_ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:  # a reader held it for longer than the busy timeout
+            raise StorageFailure("truncating the log failed: it is being read")
 
     # Writing: each takes the connection of an open transaction.
 

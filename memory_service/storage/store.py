@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memory_service.errors import StorageFailure
+from memory_service.errors import StorageFailure, StorageFull
 from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory, Vector
 from memory_service.storage import generations, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
@@ -25,6 +25,9 @@ from memory_service.storage.failures import storage_errors
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
 
 log = logging.getLogger(__name__)
+
+RESERVE = "reserve"
+RESERVE_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Store:
                 folder.mkdir(parents=True, mode=0o700)
             self._lock = _lock_folder(folder)
         try:
+            self.blobs = BlobStore(folder / "blobs")
+            _require_catalog(folder / "catalog.sqlite3", self.blobs)
             self.catalog = Catalog(folder / "catalog.sqlite3")
             try:
                 self._load(threads)
@@ -64,9 +69,9 @@ class Store:
             raise
 
     def _load(self, threads: int) -> None:
-        self.blobs = BlobStore(self.folder / "blobs")
         with storage_errors("opening the data folder"):
             sync_folder(self.folder)
+            self._reserve()
             if swept := self.blobs.sweep(self.catalog.referenced_blobs()):
                 log.info("removed %d files that no memory names, left by a crash", swept)
         self._indexes = VectorIndexes(threads=threads)
@@ -79,6 +84,11 @@ class Store:
         if self._lock >= 0:
             os.close(self._lock)  # gives up the lock
             self._lock = -1
+
+    def _reserve(self) -> None:
+        """Keep disk space for a delete on a full disk: SQLite has to write in order to delete."""
+        with suppress(OSError), (self.folder / RESERVE).open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
 
     def index(self, sub_memory: SubMemory) -> VectorIndex | None:
         """The index of a sub-memory; None when nothing was ever stored in it."""
@@ -159,22 +169,32 @@ class Store:
             return self._delete(self.catalog.episode(episode_id).memories)
 
     def _delete(self, memories: Sequence[Memory]) -> Forgotten:
+        try:
+            emptied = self._delete_rows(memories)
+        except StorageFull:
+            (self.folder / RESERVE).unlink(missing_ok=True)
+            emptied = self._delete_rows(memories)
+        for memory in memories:
+            self._indexes.remove(memory.namespace, memory.modality, memory.sequence)
+        self._spaces = self.catalog.spaces_by_modality()
+        removed = tuple(self._erase(memory.blob for memory in memories))
+        self._reserve()
+        return Forgotten(
+            memory_ids=tuple(memory.id for memory in memories),
+            episode_ids=tuple(emptied),
+            blobs_removed=removed,
+        )
+
+    def _delete_rows(self, memories: Sequence[Memory]) -> list[str]:
+        """Returns the ids of the episodes that are gone with them."""
         with self.catalog.transaction("deleting") as connection:
             for memory in memories:
                 self.catalog.delete_memory(connection, memory)
-            emptied = [
+            return [
                 episode_id
                 for episode_id in dict.fromkeys(memory.episode_id for memory in memories)
                 if self.catalog.delete_episode_if_empty(connection, episode_id)
             ]
-        for memory in memories:
-            self._indexes.remove(memory.namespace, memory.modality, memory.sequence)
-        self._spaces = self.catalog.spaces_by_modality()
-        return Forgotten(
-            memory_ids=tuple(memory.id for memory in memories),
-            episode_ids=tuple(emptied),
-            blobs_removed=tuple(self._erase(memory.blob for memory in memories)),
-        )
 
     def _erase(self, blobs: Iterator[str]) -> Iterator[str]:
         """Remove files that are no longer named, and what the log still says.
@@ -208,6 +228,16 @@ class Store:
     def generation(self, generation_id: str) -> Generation:
         """Raises NotFound."""
         return generations.get(self.catalog, generation_id)
+
+
+def _require_catalog(path: Path, blobs: BlobStore) -> None:
+    """Without its catalog, every original would be a file that no row names, and be swept."""
+    if not path.exists() and (count := len(blobs)):
+        raise StorageFailure(
+            f"{path} is missing, but there are {count} originals beside it: restore the catalog "
+            "from a backup, or choose another data_dir",
+            data_dir=str(path.parent),
+        )
 
 
 def _lock_folder(folder: Path) -> int:

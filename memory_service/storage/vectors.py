@@ -116,7 +116,8 @@ class VectorIndex:
                 return NO_SEQUENCES, NO_COSINES
             cosines, sequences = self._index.search(query[None], k, params=parameters)
         found = sequences[0] >= 0
-        return sequences[0][found], cosines[0][found]
+        # fp16 rounds: a vector's cosine to itself may come out as 1.00003.
+        return sequences[0][found], np.clip(cosines[0][found], -1.0, 1.0)
 
     def sequences(self) -> Sequences:
         """All that the index holds, in rising order."""

@@ -339,3 +339,64 @@ def test_an_unexpected_failure_says_nothing_of_the_inside(
 def test_base64_media_must_decode(client: TestClient) -> None:
     part = {"image": base64.b64encode(b"no picture").decode()}
     assert_problem(client.post("/retrieve", json={"query": part}), 415, "unsupported_media")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": {"vector": ["a"] * 50_000}},
+        {"query": {"text": "a"}, "modalities": [1] * 50_000},
+        {"query": {"text": "a"}, **{f"field {n}": 1 for n in range(5_000)}},
+        {"query": [7] * 50_000},
+    ],
+    ids=["vector", "modalities", "unknown fields", "parts"],
+)
+def test_a_body_wrong_in_many_places_gets_a_short_answer(client: TestClient, body: dict) -> None:
+    answer = client.post("/retrieve", json=body)
+    assert_problem(answer, 422, "invalid_input")
+    assert len(answer.content) < 10_000
+
+
+def test_a_query_part_is_told_by_its_place(client: TestClient) -> None:
+    answer = client.post("/retrieve", json={"query": {"text": "a", "weight": "heavy"}})
+    [found] = assert_problem(answer, 422, "invalid_input")["errors"]
+    assert found["field"] == "query.0.weight"
+
+
+def test_fields_are_not_given_twice_except_lists(client: TestClient, stored: dict) -> None:
+    namespaces = [("text", (None, "a")), ("namespace", (None, "one")), ("namespace", (None, "two"))]
+    assert_problem(client.post("/retrieve", files=namespaces), 422, "invalid_input")
+    several = [
+        ("text", (None, "a")),
+        ("modalities", (None, "image")),
+        ("modalities", (None, "audio")),
+    ]
+    answer = client.post("/retrieve", files=several)
+    assert set(answer.json()["results"]) == {"image", "audio"}
+
+
+def test_a_field_as_a_file_must_be_utf8(
+    client: TestClient, settings: Settings, stored: dict
+) -> None:
+    before = state(client, settings)
+    files = {"text": b"a", "metadata": ("metadata.json", b'{"a": "caf\xe9"}')}
+    assert_problem(client.post("/store", files=files), 400, "malformed_body")
+    assert state(client, settings) == before
+
+
+def test_base64_may_have_line_breaks(client: TestClient) -> None:
+    for data in (
+        base64.encodebytes(PNG).decode(),
+        "DATA:image/png;base64," + base64.b64encode(PNG).decode(),
+    ):
+        body = {"items": [{"modality": "image", "data": data}]}
+        assert client.post("/store", json=body).status_code == 201
+
+
+def test_head_answers_like_get_without_the_body(client: TestClient, stored: dict) -> None:
+    path = f"/memories/{stored['memories'][0]['id']}/content"
+    head, whole = client.head(path), client.get(path)
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(whole.content))
+    assert client.head("/livez").status_code == 200

@@ -4,9 +4,11 @@ import io
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -149,3 +151,39 @@ def test_client_commands_do_not_load_models() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ)
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_serve_names_a_wrong_log_level() -> None:
+    result = invoke("serve", "--log-level", "loud")
+    assert result.exit_code == 1
+    assert "debug, info, warning" in result.stderr
+
+
+def test_serve_says_why_it_does_not_start(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.sqlite3"
+    catalog.write_bytes(b"no database" * 100)
+    result = invoke("serve", "--data-dir", str(tmp_path), "--profile", "fake", "--port", "0")
+    assert result.exit_code == 1
+    assert "error: opening the catalog failed" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_number_that_is_none_is_one_line(url: str) -> None:
+    result = invoke("generate", "--text", "a", "--creativity", "nan", "--url", url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error:")
+
+
+def test_the_log_names_requests(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with running_service(tmp_path / "data", log, profile="fake") as service:
+        httpx.get(f"{service.url}/stats", headers={"X-Request-Id": "number-7"}, trust_env=False)
+        port = int(service.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(
+                b"POST /store HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 1000\r\n\r\n{"
+            )
+    written = log.read_text()
+    assert re.search(r"GET /stats 200 .* \[number-7\]", written)
+    assert "Traceback" not in written  # a caller who hangs up is no fault of the service

@@ -174,3 +174,23 @@ async def test_the_async_client_sends_the_same() -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_a_misspelt_argument_is_an_error() -> None:
+    service = client({})
+    with pytest.raises(TypeError, match="modes"):
+        service.retrieve(text="a", modes="auto")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="outputs"):
+        service.generate(text="a", outputs=["audio"])  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="meta"):
+        service.store(text="a", meta={})  # type: ignore[call-arg]
+
+
+def test_what_cannot_be_sent_is_an_error() -> None:
+    service = client({})
+    with pytest.raises(ValueError, match="txt"):
+        service.retrieve(text="a", weights={"txt": 5})
+    with pytest.raises(ValueError, match="id"):
+        service.memory("")
+    with pytest.raises(ValueError, match="JSON"):
+        service.generate(text="a", creativity=float("nan"))

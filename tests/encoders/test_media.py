@@ -114,3 +114,18 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     seen = np.asarray(decode("image", file.getvalue(), LIMITS).media)
     assert seen.shape == (64, 64, 3)
     assert np.abs(seen[..., 0] - levels / 257).max() <= 1
+
+
+def test_large_pictures_are_made_smaller() -> None:
+    for mode, form in (("RGBA", "PNG"), ("P", "PNG"), ("RGB", "JPEG"), ("L", "PNG")):
+        file = io.BytesIO()
+        Image.new(mode, (3000, 1500), 128 if mode in "LP" else "teal").save(file, form)
+        assert decode("image", file.getvalue(), LIMITS).media.size == (2048, 1024)
+
+
+def test_a_png_needs_its_end() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(file, "PNG")
+    with pytest.raises(MediaError, match="truncated"):
+        decode("image", file.getvalue()[:-12], LIMITS)
+    assert decode("image", file.getvalue() + b"appended", LIMITS).media.size == (8, 8)

@@ -61,3 +61,10 @@ def test_a_memory_moves_the_result_towards_itself(method: str) -> None:
 def test_unknown_method_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="sum, weighted, attention"):
         fuse(QUERY, MEMORIES, "mean")
+
+
+def test_memories_that_cancel_the_query_leave_it_alone() -> None:
+    query = np.eye(1, 8, dtype=np.float32)[0]
+    for method in METHODS:
+        fused, _ = fuse(query, -query[None], method)
+        np.testing.assert_allclose(fused, query)

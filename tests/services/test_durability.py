@@ -264,3 +264,42 @@ def test_settings_reach_the_decoders(folder: Path) -> None:
     settings = Settings(data_dir=folder, profile="fake", max_text_chars=3)
     with build(settings) as app, pytest.raises(Exception, match="at most 3"):
         app.memory.store([text("four")])
+
+
+class TestLosses:
+    def test_originals_outlive_their_catalog(self, open_app: Open, folder: Path) -> None:
+        app = open_app()
+        app.memory.store([text("a red fox"), image(1)])
+        app.close()
+        kept = sorted(folder.glob("blobs/??/*"))
+        for path in folder.glob("catalog.sqlite3*"):
+            path.unlink()
+        for _ in range(2):
+            with pytest.raises(StorageFailure, match="2 originals"):
+                open_app()
+        assert sorted(folder.glob("blobs/??/*")) == kept
+
+    def test_a_full_disk_can_be_cleared(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the reserve is there, SQLite finds no room; a delete gives it up."""
+        episode = app.memory.store([text("a red fox"), image(1)]).episode
+        reserve = app.settings.data_dir / "reserve"
+        delete = app.store.catalog.delete_memory
+
+        def full(*arguments: Any) -> None:
+            if reserve.exists():
+                raise StorageFull("the disk is full: deleting was not done")
+            delete(*arguments)
+
+        assert reserve.stat().st_size >= 2**20
+        monkeypatch.setattr(app.store.catalog, "delete_memory", full)
+        assert len(app.memory.forget_episode(episode.id).memory_ids) == 2
+        assert reserve.stat().st_size >= 2**20
+        assert_consistent(app)
+
+    def test_files_are_private(self, app: Application) -> None:
+        app.memory.store([text("a red fox")])
+        folder = app.settings.data_dir
+        for path in (folder / "catalog.sqlite3", folder / "catalog.sqlite3-wal", folder / "blobs"):
+            assert path.stat().st_mode & 0o077 == 0

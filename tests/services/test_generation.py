@@ -205,3 +205,19 @@ def test_rendering_clips_and_survives_what_is_not_a_number() -> None:
     with wave.open(io.BytesIO(content)) as file:
         values = np.frombuffer(file.readframes(5), "<i2").tolist()
     assert (kind, values) == ("audio/wav", [0, 32767, -32767, 0, 16384])
+
+
+def test_what_cannot_be_read_is_left_out(app: Application, animals: dict[str, Episode]) -> None:
+    picture = next(m for m in animals["whale"].memories if m.modality == "image")
+    app.store.blobs.path(picture.blob).write_bytes(b"damaged")
+    record = app.generation.generate([WHALE], outputs=ALL, k=3)
+    assert record.memories
+    assert picture.id not in {memory.memory_id for memory in record.memories}
+
+
+def test_limits_made_stricter_do_not_touch_what_is_stored(open_app: Open) -> None:
+    app = open_app()
+    app.memory.store([text("a blue whale"), image(2)])
+    app.close()
+    record = open_app(max_pixels=10).generation.generate([WHALE], outputs=["image"])
+    assert any(memory.modality == "image" for memory in record.memories)

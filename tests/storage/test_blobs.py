@@ -76,3 +76,10 @@ def test_sweep_removes_only_what_nobody_names(blobs: BlobStore) -> None:
     blobs.path(orphan).with_suffix(".part").write_bytes(b"unfinished")
     assert blobs.sweep({kept}) == 2
     assert files(blobs) == [blobs.path(kept)]
+
+
+def test_damaged_bytes_are_written_anew(blobs: BlobStore) -> None:
+    digest = blobs.put(b"right")
+    blobs.path(digest).write_bytes(b"wrong")
+    blobs.put(b"right")
+    assert blobs.read(digest) == b"right"
