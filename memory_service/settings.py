@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     threads: int = Field(
         1, ge=1, description="Numeric threads of torch and FAISS, per request being computed."
     )
-    max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest request body.")
+    max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest item.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture, width x height.")
     max_audio_s: float = Field(600.0, gt=0, description="Longest sound, in seconds.")
     max_text_chars: int = Field(100_000, ge=1, description="Longest text, in characters.")

@@ -103,9 +103,10 @@ def _walk(
     with clock.step("generation"):
         say("generating")
         creations = [walk.generate(text, bundle, out) for text, bundle in questions.generate]
-    with clock.step("forgetting"):
-        say("forgetting")
-        sections.append(walk.forget(questions))
+    if questions.forget:
+        with clock.step("forgetting"):
+            say("forgetting")
+            sections.append(walk.forget(questions))
     return Findings(
         samples=found.folder.name,
         profile=client.models(),
