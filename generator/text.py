@@ -37,6 +37,8 @@ STRAY = 1.2  # length of the random vector added to query and fused vector at cr
 DRAFTS = 8  # written side by side
 REPHRASING = 0.7  # temperature of the drafts beside the greedy one
 COPIED_WORDS = 4  # so many remembered words in a row are a copy
+STRAY_FURTHER = (0.0, 0.4, 0.8)  # as long as every draft is a copy
+BLANK = "\u0120"  # how byte-level BPE writes the blank that begins a word
 IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
 
 
@@ -172,7 +174,9 @@ class Draft:
     """One way to say it: token ids without the end mark, and how likely it is to the decoder."""
 
     ids: tuple[int, ...]
-    score: float  # mean log-probability of its tokens
+    # Log-probability of its tokens, the mean plus the least: a word that breaks off has only one
+    # unlikely token, its end.
+    score: float
 
 
 @torch.inference_mode()
@@ -182,8 +186,12 @@ def drafts(
     *,
     temperatures: Sequence[float],
     random: torch.Generator,
+    first: torch.Tensor,
 ) -> list[Draft]:
-    """One draft per temperature: greedy at 0, else nucleus sampling (0.9)."""
+    """One draft per temperature: greedy at 0, else nucleus sampling (0.9).
+
+    `first` (V,): the tokens that a text may begin with.
+    """
     count = len(temperatures)
     writer = _Writer(decoder, prompt, count)
     written: list[list[int]] = [[] for _ in temperatures]
@@ -197,7 +205,7 @@ def drafts(
             ids, allowed = written[row], probabilities[row].clone()
             allowed[[decoder.bos, decoder.separator]] = 0
             if not ids:
-                allowed[decoder.eos] = 0  # an empty text says nothing
+                allowed[~first] = 0
             allowed[_repeats(ids)] = 0
             token = _draw(allowed, temperatures[row], random)
             scores[row].append(float(probabilities[row, token].clamp(min=1e-9).log()))
@@ -207,7 +215,8 @@ def drafts(
                 ids.append(token)
                 tokens[row] = token
     return [
-        Draft(tuple(ids), sum(logs) / len(logs)) for ids, logs in zip(written, scores, strict=True)
+        Draft(tuple(ids), sum(logs) / len(logs) + min(logs))
+        for ids, logs in zip(written, scores, strict=True)
     ]
 
 
@@ -283,6 +292,8 @@ class TextGenerator(Generator):
         self.tokenizer = Tokenizer.from_file(str(files[1]))
         self.decoder = CaptionDecoder(self.settings, *special_tokens(self.tokenizer)).eval()
         load_weights(self.decoder, files[2])
+        tokens = (self.tokenizer.id_to_token(row) for row in range(self.settings.vocabulary))
+        self._word_starts = torch.tensor([str(token).startswith(BLANK) for token in tokens])
         self.name = "caption-gpt2"
         self.space_id = self.settings.space_id
         self.fingerprint = fingerprint(*files)
@@ -299,16 +310,21 @@ class TextGenerator(Generator):
         prompt, used = self._prompt(condition)
         temperature = 0.2 + 0.8 * creativity if creativity else REPHRASING
         random = torch.Generator().manual_seed(seed % 2**63)
-        prompt = strayed(prompt, STRAY * creativity, random)
         temperatures = [temperature] * DRAFTS
         if creativity == 0:
             temperatures[0] = 0.0
-        made = [
-            (tidy(self.tokenizer.decode(list(draft.ids))), draft)
-            for draft in drafts(self.decoder, prompt, temperatures=temperatures, random=random)
-        ]
         remembered = [str(n.media) for n in condition.neighbours if n.modality == "text"]
-        new = [(text, draft) for text, draft in made if not is_copy(text, remembered)]
+        made: list[tuple[str, Draft]] = []
+        new: list[tuple[str, Draft]] = []
+        for further in STRAY_FURTHER:
+            moved = strayed(prompt, STRAY * creativity + further, random)
+            for draft in self._drafts(moved, temperatures, random):
+                text = tidy(self.tokenizer.decode(list(draft.ids)))
+                made.append((text, draft))
+                if not is_copy(text, remembered):
+                    new.append(made[-1])
+            if new:
+                break
         text, best = max(new or made, key=lambda pair: pair[1].score)
         return Generated(
             media=text,
@@ -320,6 +336,17 @@ class TextGenerator(Generator):
                 "copies_rejected": len(made) - len(new) if new else 0,
                 "is_copy": not new,
             },
+        )
+
+    def _drafts(
+        self, prompt: Prompt, temperatures: Sequence[float], random: torch.Generator
+    ) -> list[Draft]:
+        return drafts(
+            self.decoder,
+            prompt,
+            temperatures=temperatures,
+            random=random,
+            first=self._word_starts,
         )
 
     def _prompt(self, condition: Condition) -> tuple[Prompt, list[str]]:
@@ -344,7 +371,11 @@ class TextGenerator(Generator):
     def _caption(self, text: str) -> tuple[int, ...]:
         # Longer texts are cut before they are tokenised: a book costs no more than its first line.
         ids = self.tokenizer.encode(text[:400], add_special_tokens=False).ids
-        return tuple(ids[: self.settings.caption_tokens])
+        end = self.settings.caption_tokens
+        if len(ids) > end:  # cut between words, where there are any: "Emper" is no word
+            starts = [place for place in range(1, end + 1) if self._word_starts[ids[place]]]
+            end = starts[-1] if starts else end
+        return tuple(ids[:end])
 
 
 def special_tokens(tokenizer: Tokenizer) -> tuple[int, int, int]:

@@ -44,7 +44,7 @@ class Settings:
     collection: Path
     run: Path
     cache: Path
-    epochs: int = 30
+    epochs: int = 20
     steps: int = 150  # per epoch
     batch: int = 64
     learning_rate: float = 1e-3

@@ -162,7 +162,7 @@ def make_example(
 ) -> Example:
     """A target with a query like its vector and a memory of the kinds that occur in use.
 
-    Memory: none (10 %), unrelated texts (8 %), the target itself among others (8 %), else only
+    Memory: none (10 %), unrelated texts (8 %), the target itself among others (20 %), else only
     others out of its eight nearest, and for most targets that name two things, the two. Drawing
     from a longer list than is shown, and mostly without the target, keeps the decoder from copying
     what it reads (SmallCap).
@@ -177,7 +177,7 @@ def make_example(
         rows = random.integers(0, len(data.texts), count)
     else:
         rows = random.choice(near[target], count, replace=False).astype(np.int64)
-        if kind < 0.26:
+        if kind < 0.38:
             rows[int(random.integers(count))] = target
         elif target in data.parts and kind < 0.80:
             rows = random.permutation([*data.parts[target], *rows[: min(count, 3) - 1]])
