@@ -12,7 +12,7 @@ Knows nothing about encoders and storage.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +38,7 @@ DRAFTS = 8  # written side by side
 REPHRASING = 0.7  # temperature of the drafts beside the greedy one
 COPIED_WORDS = 4  # so many remembered words in a row are a copy
 STRAY_FURTHER = (0.0, 0.4, 0.8)  # as long as every draft is a copy
+JOINTS = {"and", "the", "with"}
 BLANK = "\u0120"  # how byte-level BPE writes the blank that begins a word
 IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
 
@@ -170,6 +171,39 @@ class _Writer:
 
 
 @dataclass(frozen=True)
+class Spelling:
+    """What each token of the vocabulary is within a word, as masks (V,)."""
+
+    begins: torch.Tensor  # with a blank before it
+    goes_on: torch.Tensor  # letters and digits that continue a word
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Spelling:
+        tokens = [str(tokenizer.id_to_token(row)) for row in range(tokenizer.get_vocab_size())]
+        begins = torch.tensor([token.startswith(BLANK) for token in tokens])
+        return cls(begins, torch.tensor([token.isalnum() for token in tokens]) & ~begins)
+
+    def words(self, ids: Sequence[int]) -> list[tuple[int, ...]]:
+        """Runs of tokens that make a word each; punctuation is left out."""
+        found: list[tuple[int, ...]] = []
+        open_word = False
+        for token in ids:
+            if self.begins[token]:
+                found.append((token,))
+            elif self.goes_on[token]:
+                found[-1:] = [(*found[-1], token)] if open_word else [*found[-1:], (token,)]
+            open_word = bool(self.begins[token] or self.goes_on[token])
+        return found
+
+    def breaks_off(self, ids: Sequence[int], remembered: Collection[tuple[int, ...]]) -> bool:
+        """Whether `ids` stop within a remembered word, at what is no remembered word itself."""
+        if not ids or not (self.begins[ids[-1]] or self.goes_on[ids[-1]]):
+            return False
+        last = self.words(ids)[-1]
+        return last not in remembered and any(word[: len(last)] == last for word in remembered)
+
+
+@dataclass(frozen=True)
 class Draft:
     """One way to say it: token ids without the end mark, and how likely it is to the decoder."""
 
@@ -186,12 +220,13 @@ def drafts(
     *,
     temperatures: Sequence[float],
     random: torch.Generator,
-    first: torch.Tensor,
+    spelling: Spelling,
 ) -> list[Draft]:
     """One draft per temperature: greedy at 0, else nucleus sampling (0.9).
 
-    `first` (V,): the tokens that a text may begin with.
+    A draft begins with a word, and a word that begins like a remembered one goes on.
     """
+    remembered = {word for caption in prompt.captions for word in spelling.words(caption)}
     count = len(temperatures)
     writer = _Writer(decoder, prompt, count)
     written: list[list[int]] = [[] for _ in temperatures]
@@ -205,7 +240,9 @@ def drafts(
             ids, allowed = written[row], probabilities[row].clone()
             allowed[[decoder.bos, decoder.separator]] = 0
             if not ids:
-                allowed[~first] = 0
+                allowed[~spelling.begins] = 0
+            elif spelling.breaks_off(ids, remembered):
+                allowed[~spelling.goes_on] = 0
             allowed[_repeats(ids)] = 0
             token = _draw(allowed, temperatures[row], random)
             scores[row].append(float(probabilities[row, token].clamp(min=1e-9).log()))
@@ -250,6 +287,12 @@ def is_copy(text: str, remembered: Iterable[str]) -> bool:
     )
 
 
+def _repeated(text: str) -> int:
+    """How often a word comes again ("dog and dog")."""
+    words = [word for word in re.findall(r"\w{3,}", text.lower()) if word not in JOINTS]
+    return len(words) - len(set(words))
+
+
 def _words(text: str) -> list[str]:
     words = re.findall(r"\w+", text.lower())
     return words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words
@@ -292,8 +335,7 @@ class TextGenerator(Generator):
         self.tokenizer = Tokenizer.from_file(str(files[1]))
         self.decoder = CaptionDecoder(self.settings, *special_tokens(self.tokenizer)).eval()
         load_weights(self.decoder, files[2])
-        tokens = (self.tokenizer.id_to_token(row) for row in range(self.settings.vocabulary))
-        self._word_starts = torch.tensor([str(token).startswith(BLANK) for token in tokens])
+        self.spelling = Spelling.of(self.tokenizer)
         self.name = "caption-gpt2"
         self.space_id = self.settings.space_id
         self.fingerprint = fingerprint(*files)
@@ -325,7 +367,7 @@ class TextGenerator(Generator):
                     new.append(made[-1])
             if new:
                 break
-        text, best = max(new or made, key=lambda pair: pair[1].score)
+        text, best = max(new or made, key=lambda pair: pair[1].score - 2 * _repeated(pair[0]))
         return Generated(
             media=text,
             details={
@@ -346,7 +388,7 @@ class TextGenerator(Generator):
             prompt,
             temperatures=temperatures,
             random=random,
-            first=self._word_starts,
+            spelling=self.spelling,
         )
 
     def _prompt(self, condition: Condition) -> tuple[Prompt, list[str]]:
@@ -373,7 +415,7 @@ class TextGenerator(Generator):
         ids = self.tokenizer.encode(text[:400], add_special_tokens=False).ids
         end = self.settings.caption_tokens
         if len(ids) > end:  # cut between words, where there are any: "Emper" is no word
-            starts = [place for place in range(1, end + 1) if self._word_starts[ids[place]]]
+            starts = [place for place in range(1, end + 1) if self.spelling.begins[ids[place]]]
             end = starts[-1] if starts else end
         return tuple(ids[:end])
 

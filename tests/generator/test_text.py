@@ -10,7 +10,7 @@ from encoders.registry import load_profile
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
 from generator.registry import WEIGHTS
-from generator.text import TextGenerator, towards_texts
+from generator.text import TextGenerator, is_copy, towards_texts
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,39 @@ def test_towards_texts_is_a_unit_vector_nearer_to_them(vectors: dict[str, Vector
     assert (texts @ drawn).max() > (texts @ vectors["A red truck."]).max()
     none = np.zeros((0, 384), np.float32)
     assert np.array_equal(towards_texts(texts[0], none, strength=0.5), texts[0])
+
+
+def test_copies_are_told() -> None:
+    known = ["A cat.", "A black-and-white Emperor penguin."]
+    for copy in ("A cat.", "cat", "the Cat", "black and white Emperor", "an Emperor penguin"):
+        assert is_copy(copy, known) == (copy != "an Emperor penguin")
+    for other in ("A cat and a dog.", "A white cat.", "penguin", "cats"):
+        assert not is_copy(other, known)
+
+
+def test_a_remembered_text_is_not_repeated(
+    generator: TextGenerator, vectors: dict[str, Vectors]
+) -> None:
+    blank = vectors["a cat"] * 0 + vectors[""]
+    rows = np.stack([vectors[t] for t in MEMORIES])
+    neighbours = tuple(Neighbour(str(i), "text", rows[i], t) for i, t in enumerate(MEMORIES))
+    fused, weights = fuse(blank, rows, "sum")
+    for seed in range(4):
+        made = generator.generate(
+            Condition(blank, fused, neighbours, weights), seed=seed, creativity=0.3
+        )
+        assert made.details["is_copy"] == is_copy(made.media, MEMORIES)
+        assert not made.details["is_copy"]
+
+
+def test_words_are_finished(generator: TextGenerator) -> None:
+    ids = generator.tokenizer.encode("A black-and-white Emperor.", add_special_tokens=False).ids
+    spelling = generator.spelling
+    words = spelling.words(ids)
+    assert [generator.tokenizer.decode(list(word)).strip() for word in words] == [
+        "A", "black", "and", "white", "Emperor",
+    ]  # fmt: skip
+    inside = [n for n in range(len(ids)) if spelling.breaks_off(ids[: n + 1], set(words))]
+    pieces = [n for n, token in enumerate(ids) if spelling.goes_on[token]]
+    assert inside
+    assert all(n + 1 in pieces for n in inside)
