@@ -35,7 +35,6 @@ from generator.checkpoint import fingerprint, load_weights, read_settings
 FUSED, QUERY, NEIGHBOUR, CAPTION, TARGET = range(5)  # kinds of position, each with its embedding
 STRAY = 1.2  # length of the random vector added to query and fused vector at creativity 1
 DRAFTS = 8  # written side by side
-REPHRASING = 0.7  # temperature of the drafts beside the greedy one
 COPIED_WORDS = 4  # so many remembered words in a row are a copy
 STRAY_FURTHER = (0.0, 0.4, 0.8)  # as long as every draft is a copy
 JOINTS = {"and", "the", "with"}
@@ -341,24 +340,22 @@ class TextGenerator(Generator):
         self.fingerprint = fingerprint(*files)
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
-        """A `str`: the likeliest of several drafts that does not repeat a remembered text.
+        """A `str`: at creativity 0 what is remembered in the decoder's likeliest words; above, the
+        likeliest of several drafts that does not repeat a remembered text.
 
-        At creativity 0 one draft is greedy and the others rephrase; above, the meaning strays and
-        the sampling warms. `details`: the remembered texts that were read, the temperature, the
-        drafts rejected as copies, and `is_copy`: every draft was one, so the likeliest was kept.
+        With creativity the meaning strays and the sampling warms. `details`: the remembered texts
+        that were read, the temperature, the drafts rejected as copies, and `is_copy`: the text
+        repeats a remembered one, above 0 because every draft did.
         """
         if not 0.0 <= creativity <= 1.0:
             raise ValueError(f"creativity must be in [0, 1], not {creativity}")
         prompt, used = self._prompt(condition)
-        temperature = 0.2 + 0.8 * creativity if creativity else REPHRASING
         random = torch.Generator().manual_seed(seed % 2**63)
-        temperatures = [temperature] * DRAFTS
-        if creativity == 0:
-            temperatures[0] = 0.0
+        temperatures = [0.2 + 0.8 * creativity] * DRAFTS if creativity else [0.0]
         remembered = [str(n.media) for n in condition.neighbours if n.modality == "text"]
         made: list[tuple[str, Draft]] = []
         new: list[tuple[str, Draft]] = []
-        for further in STRAY_FURTHER:
+        for further in STRAY_FURTHER if creativity else (0.0,):
             moved = strayed(prompt, STRAY * creativity + further, random)
             for draft in self._drafts(moved, temperatures, random):
                 text = tidy(self.tokenizer.decode(list(draft.ids)))
@@ -371,7 +368,7 @@ class TextGenerator(Generator):
         return Generated(
             media=text,
             details={
-                "temperature": round(temperature if creativity else 0.0, 3),
+                "temperature": round(temperatures[0], 3),
                 "read_memories": used,
                 "tokens": len(best.ids),
                 "drafts": len(made),
