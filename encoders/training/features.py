@@ -105,6 +105,7 @@ def augmented(picture: Image.Image, seed: str, mirror: bool = True) -> Image.Ima
 
 def view_of(item: Item, root: Path, view: int) -> Image.Image:
     with Image.open(root / item.path) as picture:
+        picture.load()  # the file is closed before it is used
         if view == 0:
             return on_white(picture)
         return augmented(picture, f"{view}:{item.id}", mirror=not is_directed(item.caption))

@@ -1,4 +1,6 @@
-"""The pure parts of training: targets, recall, calibration, augmentation."""
+"""The parts of training: targets, recall, calibration, augmentation, cached maps."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 from PIL import Image
 
 from encoders.base import normalize
+from encoders.bundled import text_and_image
 from encoders.training.audio_data import augmented as augmented_sound
 from encoders.training.calibrate import logistic
 from encoders.training.class_head import grouped
@@ -15,6 +18,8 @@ from encoders.training.contrastive import (
     multi_positive_targets,
     recall_at_k,
 )
+from encoders.training.data import Item
+from encoders.training.features import Tail, cached, features_of, is_directed
 from encoders.training.features import augmented as augmented_picture
 
 
@@ -71,3 +76,30 @@ def test_an_augmented_sound_has_the_length_asked_for(frames: int) -> None:
     changed = augmented_sound(sound, sound, frames, rng)
     assert changed.shape == (80, frames)
     assert np.abs(changed).max() <= 1
+
+
+def test_first_blocks_and_tail_make_the_trunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("encoders.training.features.find_spec", lambda _: None)  # no OpenVINO
+    items = []
+    for number, colour in enumerate(("red", "teal", "gold")):
+        Image.new("RGB", (40 + number, 30), colour).save(tmp_path / f"{colour}.png")
+        items.append(
+            Item(colour, "s", "", colour, "train", "image", f"{colour}.png", colour, (), "e", "CC0")
+        )
+    model = text_and_image()[1].model
+    trunk = model.visual.get_submodule("trunk")
+    for _ in range(2):  # computed, then read
+        [maps] = cached(model, items, tmp_path, [0], tmp_path / "cache")
+        features = features_of(Tail(trunk), maps, items)
+    pixels = torch.stack([model.preprocess(Image.open(tmp_path / item.path)) for item in items])
+    with torch.inference_mode():
+        whole = trunk(pixels).numpy()
+    np.testing.assert_allclose(features, whole, atol=0.02)  # the maps are kept in fp16
+    assert np.abs(whole[0] - whole[1]).max() > 0.2
+
+
+def test_arrows_are_not_mirrored() -> None:
+    assert is_directed("left arrow")
+    assert not is_directed("leftover food")
