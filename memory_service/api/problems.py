@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -97,11 +98,18 @@ def from_validation(error: ValidationError) -> HttpProblem:
     if any(each["type"] == "json_invalid" for each in found[:1]):
         return HttpProblem(400, MALFORMED_JSON, f"the body is not JSON: {found[0]['msg']}")
     fields = [
-        {"field": ".".join(map(str, each["loc"]))[:200] or "body", "message": each["msg"]}
+        {"field": _place(each["loc"]) or "body", "message": each["msg"]}
         for each in found[:MOST_ERRORS]
     ]
     summary = "; ".join(f"{each['field']}: {each['message']}" for each in fields[:5])
     return HttpProblem(422, errors.InvalidInput.code, summary, errors=fields)
+
+
+def _place(path: Iterable[str | int]) -> str:
+    """`query.0.vector`, without the names that pydantic gives to the arms of a union."""
+    arms = ("str", "list[")
+    kept = [part for part in map(str, path) if part != arms[0] and not part.startswith(arms[1])]
+    return ".".join(kept)[:200]
 
 
 def install(app: FastAPI) -> None:

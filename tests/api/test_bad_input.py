@@ -361,6 +361,9 @@ def test_a_query_part_is_told_by_its_place(client: TestClient) -> None:
     answer = client.post("/retrieve", json={"query": {"text": "a", "weight": "heavy"}})
     [found] = assert_problem(answer, 422, "invalid_input")["errors"]
     assert found["field"] == "query.0.weight"
+    answer = client.post("/retrieve", json={"query": {"vector": ["a"]}})
+    fields = {each["field"] for each in assert_problem(answer, 422, "invalid_input")["errors"]}
+    assert fields == {"query.0.vector.0", "query.0.vector"}
 
 
 def test_fields_are_not_given_twice_except_lists(client: TestClient, stored: dict) -> None:
