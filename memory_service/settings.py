@@ -21,6 +21,11 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that `serve` binds to.")
     port: int = Field(8000, ge=0, le=65535, description="Port of `serve`; 0 takes a free one.")
+    allowed_hosts: str = Field(
+        "auto",
+        description="Host names that requests may bear, with commas, or * for any; auto: those of "
+        "loopback when bound to it, else any.",
+    )
     threads: int = Field(
         1, ge=1, description="Numeric threads of torch and FAISS, per request being computed."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from memory_service.api import docs, problems
 from memory_service.api.metrics import Metrics
-from memory_service.api.middleware import BodyLimit, RequestContext
+from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import episodes, generate, memories, operations, retrieve, store
 from memory_service.app import Application
 from memory_service.settings import Settings
@@ -25,9 +25,14 @@ CONCURRENT_CALLS = 8
 CONCURRENT_PROBES = 2
 
 
-def create_app(application: Application | None = None, settings: Settings | None = None) -> FastAPI:
+def create_app(
+    application: Application | None = None,
+    settings: Settings | None = None,
+    hosts: Collection[str] | None = None,
+) -> FastAPI:
     """The ASGI app. Without `application`, one is built when the server starts, and closed after.
 
+    `hosts`: the names that requests, and pages that send them, may be of; None for any.
     Starting fails, and the server exits, when the application cannot be built.
     """
     settings = settings or (application.settings if application else Settings())
@@ -62,6 +67,8 @@ def create_app(application: Application | None = None, settings: Settings | None
     app.state.body_limit = settings.max_upload_bytes * 4 // 3 + 2**20
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=app.state.body_limit)
+    if hosts is not None:
+        app.add_middleware(KnownHosts, hosts=hosts)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
     for routes in (store, retrieve, generate, memories, episodes, operations):
         app.include_router(routes.router, responses=docs.PROBLEMS)

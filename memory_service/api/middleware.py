@@ -6,13 +6,15 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memory_service.api.metrics import Metrics
-from memory_service.api.problems import INTERNAL, problem
+from memory_service.api.problems import HOST_NOT_ALLOWED, INTERNAL, problem
 from memory_service.errors import TooLarge
 
 log = logging.getLogger("memory_service.access")
@@ -75,6 +77,43 @@ class RequestContext:
                 seconds * 1e3,
                 request_id,
             )
+
+
+class KnownHosts:
+    """Refuses requests that were meant for another host, or that a page of another host sends.
+
+    A browser reaches a service on the loopback address, too: without this, any web page could
+    store and, by a name of its own that it lets point there (DNS rebinding), read memories.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
+            await problem(403, HOST_NOT_ALLOWED, refusal, accepted=sorted(self._hosts))(
+                scope, receive, send
+            )
+            return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if host_name(f"//{host}") not in self._hosts:
+            return f"this service does not answer for host {host[:80]!r}"
+        origin = headers.get("origin")
+        if origin is not None and host_name(origin) not in self._hosts:
+            return f"pages of {origin[:80]!r} may not use this service"
+        return None
+
+
+def host_name(url: str) -> str | None:
+    """Lower case, without port and brackets; None when there is none."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 class BodyLimit:

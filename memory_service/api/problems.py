@@ -41,9 +41,11 @@ HTTP_CODES = {
 MOST_ERRORS = 20  # told of one request: a body may be wrong in millions of places
 MALFORMED_JSON = "malformed_json"
 INTERNAL = "internal_error"
+HOST_NOT_ALLOWED = "host_not_allowed"
 
 TITLES = {
     400: "Malformed request",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     406: "Not acceptable",

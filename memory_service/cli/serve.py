@@ -20,6 +20,7 @@ from memory_service.settings import Settings
 if TYPE_CHECKING:
     from memory_service.app import Application
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -58,7 +59,7 @@ def serve(
 
     with _application(settings) as application:
         uvicorn.run(
-            create_app(application),
+            create_app(application, hosts=hosts_of(settings)),
             host=settings.host,
             port=settings.port,
             log_config=None,  # ours
@@ -99,6 +100,14 @@ def _settings(given: dict[str, Any]) -> Settings:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         options.fail(f"setting {where}: {first['msg']}")
+
+
+def hosts_of(settings: Settings) -> list[str] | None:
+    """The names that requests may bear; None for any."""
+    named = [host.strip() for host in settings.allowed_hosts.split(",") if host.strip()]
+    if named == ["auto"]:
+        return [*LOOPBACK, settings.host] if is_loopback(settings.host) else None
+    return None if "*" in named else named
 
 
 def is_loopback(host: str) -> bool:

@@ -17,7 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from memory_service.cli import app
+from memory_service.cli.serve import hosts_of
 from memory_service.demo.service import running_service
+from memory_service.settings import Settings
 
 WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
 
@@ -181,9 +183,43 @@ def test_the_log_names_requests(tmp_path: Path) -> None:
         port = int(service.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(
-                b"POST /store HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                b"POST /store HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: 1000\r\n\r\n{"
             )
     written = log.read_text()
     assert re.search(r"GET /stats 200 .* \[number-7\]", written)
     assert "Traceback" not in written  # a caller who hangs up is no fault of the service
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "LOCALHOST:1"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Origin": "http://127.0.0.1:9"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost.evil.example"}, 403),
+        ({"Host": "[::1"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_pages_of_other_hosts_are_refused(url: str, headers: dict, status: int) -> None:
+    answer = httpx.get(f"{url}/stats", headers=headers, trust_env=False)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["code"] == "host_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "expected"),
+    [
+        ("127.0.0.1", "auto", ["localhost", "127.0.0.1", "::1", "127.0.0.1"]),
+        ("0.0.0.0", "auto", None),
+        ("0.0.0.0", "a.example, b.example", ["a.example", "b.example"]),
+        ("127.0.0.1", "*", None),
+    ],
+)
+def test_hosts(host: str, allowed: str, expected: list[str] | None) -> None:
+    assert hosts_of(Settings(host=host, allowed_hosts=allowed)) == expected
