@@ -1,8 +1,8 @@
 """Texts from memory: a small GPT-2 that writes a caption from vectors and remembered captions.
 
 The decoder reads, as one sequence of embeddings: the fused vector, the query, the vectors of up to
-four neighbours, the captions of the neighbours that are texts, and then writes. Trained on text
-alone with noise on the vectors (CapDec, Nukrai et al. 2022), so that vectors of pictures and
+four neighbours, the captions of the neighbours that are texts, and then writes. Queries in training
+are texts, with noise on their vectors (CapDec, Nukrai et al. 2022), so that vectors of pictures and
 sounds serve too; those are first drawn towards the remembered texts (DeCap, Li et al. 2023). The
 remembered captions in the prompt (SmallCap, Ramos et al. 2023), and a pointer into them mixed with
 the vocabulary's distribution (See et al. 2017), let it name what only the memory knows.
@@ -11,8 +11,7 @@ Knows nothing about encoders and storage.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,14 +30,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from encoders.base import Modality, Vectors, normalize
 from generator.base import Condition, Generated, Generator
 from generator.checkpoint import fingerprint, load_weights, read_settings
+from generator.wording import Spelling, is_copy, repeated
 
 FUSED, QUERY, NEIGHBOUR, CAPTION, TARGET = range(5)  # kinds of position, each with its embedding
 STRAY = 1.2  # length of the random vector added to query and fused vector at creativity 1
 DRAFTS = 8  # written side by side
-COPIED_WORDS = 4  # so many remembered words in a row are a copy
 STRAY_FURTHER = (0.0, 0.4, 0.8)  # as long as every draft is a copy
-JOINTS = {"and", "the", "with"}
-BLANK = "\u0120"  # how byte-level BPE writes the blank that begins a word
 IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
 
 
@@ -170,39 +167,6 @@ class _Writer:
 
 
 @dataclass(frozen=True)
-class Spelling:
-    """What each token of the vocabulary is within a word, as masks (V,)."""
-
-    begins: torch.Tensor  # with a blank before it
-    goes_on: torch.Tensor  # letters and digits that continue a word
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer) -> Spelling:
-        tokens = [str(tokenizer.id_to_token(row)) for row in range(tokenizer.get_vocab_size())]
-        begins = torch.tensor([token.startswith(BLANK) for token in tokens])
-        return cls(begins, torch.tensor([token.isalnum() for token in tokens]) & ~begins)
-
-    def words(self, ids: Sequence[int]) -> list[tuple[int, ...]]:
-        """Runs of tokens that make a word each; punctuation is left out."""
-        found: list[tuple[int, ...]] = []
-        open_word = False
-        for token in ids:
-            if self.begins[token]:
-                found.append((token,))
-            elif self.goes_on[token]:
-                found[-1:] = [(*found[-1], token)] if open_word else [*found[-1:], (token,)]
-            open_word = bool(self.begins[token] or self.goes_on[token])
-        return found
-
-    def breaks_off(self, ids: Sequence[int], remembered: Collection[tuple[int, ...]]) -> bool:
-        """Whether `ids` stop within a remembered word, at what is no remembered word itself."""
-        if not ids or not (self.begins[ids[-1]] or self.goes_on[ids[-1]]):
-            return False
-        last = self.words(ids)[-1]
-        return last not in remembered and any(word[: len(last)] == last for word in remembered)
-
-
-@dataclass(frozen=True)
 class Draft:
     """One way to say it: token ids without the end mark, and how likely it is to the decoder."""
 
@@ -273,30 +237,6 @@ def _draw(probabilities: torch.Tensor, temperature: float, random: torch.Generat
     return int(order[torch.multinomial(kept, 1, generator=random)])
 
 
-def is_copy(text: str, remembered: Iterable[str]) -> bool:
-    """Whether `text` repeats a remembered one: all of it, half of it, or four words in a row.
-
-    Case, punctuation and leading articles do not make a difference.
-    """
-    words = _words(text)
-    return any(
-        f" {' '.join(words)} " in f" {' '.join(known)} "
-        and (len(words) >= COPIED_WORDS or 2 * len(words) >= len(known))
-        for known in map(_words, remembered)
-    )
-
-
-def _repeated(text: str) -> int:
-    """How often a word comes again ("dog and dog")."""
-    words = [word for word in re.findall(r"\w{3,}", text.lower()) if word not in JOINTS]
-    return len(words) - len(set(words))
-
-
-def _words(text: str) -> list[str]:
-    words = re.findall(r"\w+", text.lower())
-    return words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words
-
-
 def strayed(prompt: Prompt, size: float, random: torch.Generator) -> Prompt:
     """Fused vector and query moved by one random vector of length `size`, to unit length again.
 
@@ -357,14 +297,20 @@ class TextGenerator(Generator):
         new: list[tuple[str, Draft]] = []
         for further in STRAY_FURTHER if creativity else (0.0,):
             moved = strayed(prompt, STRAY * creativity + further, random)
-            for draft in self._drafts(moved, temperatures, random):
+            for draft in drafts(
+                self.decoder,
+                moved,
+                temperatures=temperatures,
+                random=random,
+                spelling=self.spelling,
+            ):
                 text = tidy(self.tokenizer.decode(list(draft.ids)))
                 made.append((text, draft))
                 if not is_copy(text, remembered):
                     new.append(made[-1])
             if new:
                 break
-        text, best = max(new or made, key=lambda pair: pair[1].score - 2 * _repeated(pair[0]))
+        text, best = max(new or made, key=lambda pair: pair[1].score - 2 * repeated(pair[0]))
         return Generated(
             media=text,
             details={
@@ -375,17 +321,6 @@ class TextGenerator(Generator):
                 "copies_rejected": len(made) - len(new) if new else 0,
                 "is_copy": not new,
             },
-        )
-
-    def _drafts(
-        self, prompt: Prompt, temperatures: Sequence[float], random: torch.Generator
-    ) -> list[Draft]:
-        return drafts(
-            self.decoder,
-            prompt,
-            temperatures=temperatures,
-            random=random,
-            spelling=self.spelling,
         )
 
     def _prompt(self, condition: Condition) -> tuple[Prompt, list[str]]:

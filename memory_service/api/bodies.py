@@ -14,7 +14,7 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from memory_service.api.forms import read_form
+from memory_service.api.forms import MALFORMED_BODY, read_form
 from memory_service.api.problems import HttpProblem, from_validation
 from memory_service.api.schemas import (
     GenerateRequest,
@@ -133,7 +133,7 @@ def _text_of(name: str, content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise HttpProblem(400, "malformed_body", f"field {name!r} is not utf-8: {error}") from error
+        raise HttpProblem(400, MALFORMED_BODY, f"field {name!r} is not utf-8: {error}") from error
 
 
 def json_of(name: str, value: str) -> Any:

@@ -21,9 +21,9 @@ class BlobStore:
         self._folder = folder
         with storage_errors("opening the blob folder"):
             # All folders at once, so that a new content has no more than its own to sync.
-            folder.mkdir(exist_ok=True, mode=0o700)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for number in range(256):
-                (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
+                (folder / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
             sync_folder(folder)
 
     def path(self, digest: str) -> Path:

@@ -10,7 +10,8 @@ from encoders.registry import load_profile
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
 from generator.registry import WEIGHTS
-from generator.text import TextGenerator, is_copy, towards_texts
+from generator.text import TextGenerator, towards_texts
+from generator.wording import is_copy
 
 
 @pytest.fixture(scope="module")
