@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from encoders.media import Decoded
 from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
 from memory_service.ids import new_id
@@ -20,13 +18,14 @@ from memory_service.records import (
     Stored,
     SubMemoryStats,
     Upload,
-    Vector,
 )
 from memory_service.services import checks
+from memory_service.services.embedding import embed
 from memory_service.services.models import Models, require_same_space
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import filters, rows
+from memory_service.storage.catalog import Embedding
 from memory_service.storage.store import NewMemory, Store
 
 MAX_LIST = 1000
@@ -73,8 +72,8 @@ class MemoryStore:
                 for number, upload in enumerate(uploads)
             ]
         with watch.stage("encode"):
-            vectors = self._encode(decoded)
-        episode, new = self._assemble(uploads, decoded, vectors, namespace, fields, when)
+            embeddings = embed(self._models, decoded)
+        episode, new = self._assemble(uploads, decoded, embeddings, namespace, fields, when)
         with watch.stage("write"):
             stored, duplicate = self._store.add_episode(
                 episode, new, skip_duplicate=if_duplicate == "skip"
@@ -99,29 +98,18 @@ class MemoryStore:
         except NotFound:  # forgotten in this very moment
             return None
 
-    def _encode(self, decoded: Sequence[Decoded]) -> list[Vector]:
-        """One batch per modality; vectors (D,) in the order of `decoded`."""
-        vectors: list[Vector] = [np.empty(0, np.float32)] * len(decoded)
-        for modality in dict.fromkeys(each.modality for each in decoded):
-            places = [n for n, each in enumerate(decoded) if each.modality == modality]
-            encoder = self._models.encoder(modality)
-            batch = encoder.encode([decoded[place].media for place in places])
-            for place, vector in zip(places, batch, strict=True):
-                vectors[place] = vector
-        return vectors
-
     def _assemble(
         self,
         uploads: Sequence[Upload],
         decoded: Sequence[Decoded],
-        vectors: Sequence[Vector],
+        embeddings: Sequence[tuple[Embedding, ...]],
         namespace: str,
         metadata: Mapping[str, Any],
         created_at: float,
     ) -> tuple[Episode, list[NewMemory]]:
         episode = Episode(new_id(), namespace, created_at, ())
         new = []
-        for upload, media, vector in zip(uploads, decoded, vectors, strict=True):
+        for upload, media, vectors in zip(uploads, decoded, embeddings, strict=True):
             record = Memory(
                 id=new_id(),
                 sequence=0,  # given by the catalog
@@ -135,8 +123,7 @@ class MemoryStore:
                 created_at=created_at,
                 text=media.media if isinstance(media.media, str) else None,
             )
-            space = self._models.space(media.modality)
-            new.append(NewMemory(record, upload.content, space.id, space.fingerprint, vector))
+            new.append(NewMemory(record, upload.content, vectors))
         return episode, new
 
     def get(self, memory_id: str) -> Memory:

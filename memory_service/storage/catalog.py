@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,23 @@ Sequences = npt.NDArray[np.int64]
 SpaceKey = tuple[str, str]  # space id, fingerprint
 
 CHUNK = 8192  # vectors handed out at a time
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A vector of a memory: one per space that the memory lives in.
+
+    `segment` counts the parts of a memory that has several vectors in one space (a long sound);
+    `start_s` and `end_s` say which part it is, and are None where the vector is of the whole.
+    """
+
+    space: SpaceKey
+    vector: Vector  # (D,), unit length
+    segment: int = 0
+    start_s: float | None = None
+    end_s: float | None = None
+
+
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
 
 
@@ -136,12 +154,22 @@ class Catalog:
         return Episode(episode.id, episode.namespace, episode.created_at, tuple(stored))
 
     def insert_vector(
-        self, connection: sqlite3.Connection, memory: Memory, space: int, vector: Vector
+        self, connection: sqlite3.Connection, memory: Memory, embedding: Embedding
     ) -> None:
         """Insert the vector, and add it to its sub-memory's trace: Mem[t] = Mem[t-1] + e_t."""
+        vector = embedding.vector
+        space = self.space_number(connection, *embedding.space, len(vector))
         connection.execute(
-            "INSERT INTO vectors VALUES (?, ?, ?)",
-            (memory.sequence, space, vector.astype("<f4").tobytes()),
+            "INSERT INTO vectors (sequence, space, segment, start_s, end_s, vector)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                memory.sequence,
+                space,
+                embedding.segment,
+                embedding.start_s,
+                embedding.end_s,
+                vector.astype("<f4").tobytes(),
+            ),
         )
         self._shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
 

@@ -97,6 +97,21 @@ MIGRATIONS = [
     CREATE INDEX outputs_by_generation ON generation_outputs (generation_id, position);
     CREATE INDEX outputs_by_blob ON generation_outputs (blob);
     """,
+    # 2: several vectors of one memory in one space, each of a part of it
+    """
+    ALTER TABLE vectors RENAME TO vectors_1;
+    CREATE TABLE vectors (
+        sequence INTEGER NOT NULL REFERENCES memories (sequence) ON DELETE CASCADE,
+        space INTEGER NOT NULL REFERENCES spaces (number),
+        segment INTEGER NOT NULL DEFAULT 0, -- 0, 1, 2 ... within memory and space
+        start_s REAL, -- of the part; NULL: the vector is of the whole
+        end_s REAL,
+        vector BLOB NOT NULL, -- float32, little endian, unit length
+        PRIMARY KEY (sequence, space, segment)
+    ) WITHOUT ROWID;
+    INSERT INTO vectors (sequence, space, vector) SELECT sequence, space, vector FROM vectors_1;
+    DROP TABLE vectors_1;
+    """,
 ]
 
 

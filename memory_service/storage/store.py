@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from memory_service.errors import StorageFailure, StorageFull
-from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory, Vector
+from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory
 from memory_service.storage import generations, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
-from memory_service.storage.catalog import Catalog, SpaceKey
+from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
 
@@ -32,13 +32,11 @@ RESERVE_BYTES = 2 * 2**20
 
 @dataclass(frozen=True)
 class NewMemory:
-    """A memory to be stored: `record` without sequence and blob, its bytes and its vector."""
+    """A memory to be stored: `record` without sequence and blob, its bytes and its vectors."""
 
     record: Memory
     content: bytes
-    space_id: str
-    fingerprint: str
-    vector: Vector  # (D,), unit length
+    embeddings: tuple[Embedding, ...]
 
 
 class Store:
@@ -127,21 +125,19 @@ class Store:
         with self.catalog.transaction("storing the episode") as connection:
             stored = self.catalog.insert_episode(connection, episode, contents)
             for memory, each in zip(stored.memories, new, strict=True):
-                space = self.catalog.space_number(
-                    connection, each.space_id, each.fingerprint, len(each.vector)
-                )
-                self.catalog.insert_vector(connection, memory, space, each.vector)
+                for embedding in each.embeddings:
+                    self.catalog.insert_vector(connection, memory, embedding)
         return stored
 
     def _add_to_indexes(self, stored: Episode, new: Sequence[NewMemory]) -> None:
         for memory, each in zip(stored.memories, new, strict=True):
-            space = (each.space_id, each.fingerprint)
-            self._indexes.add(
-                SubMemory(memory.namespace, memory.modality, *space),
-                np.array([memory.sequence], np.int64),
-                each.vector[None],
-            )
-            self._spaces[memory.modality] = self.spaces(memory.modality) | {space}
+            for embedding in each.embeddings:
+                self._indexes.add(
+                    SubMemory(memory.namespace, memory.modality, *embedding.space),
+                    np.array([memory.sequence], np.int64),
+                    embedding.vector[None],
+                )
+                self._spaces[memory.modality] = self.spaces(memory.modality) | {embedding.space}
 
     @contextmanager
     def _writing_blobs(self, contents: Sequence[bytes]) -> Iterator[list[str]]:
