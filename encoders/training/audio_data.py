@@ -56,6 +56,8 @@ def augmented(
 ) -> Floats:
     """Levelled (80, `frames`) of a log-mel (80, T), changed as rooms and speakers may change it."""
     changed = _speed_and_pitch(spectrogram, rng)
+    if rng.random() < 0.3:
+        changed = _reverberant(changed, rng)
     changed = changed + _band_levels(rng)
     changed = _placed(changed, frames, rng)
     loudest = changed.max()
@@ -80,18 +82,31 @@ def plain(spectrogram: Floats, frames: int | None = None) -> Floats:
 
 
 def _speed_and_pitch(spectrogram: Floats, rng: np.random.Generator) -> Floats:
-    """Time scaled by 0.85 to 1.18, bands shifted by up to 3 (about a third)."""
+    """Time scaled by 0.8 to 1.25, bands by 0.9 to 1.1 as by longer and shorter vocal tracts
+    (Jaitly and Hinton 2013) and shifted by up to 3 (about a third).
+    """
     bands, length = spectrogram.shape
-    times = np.linspace(0, length - 1, max(2, round(length * rng.uniform(0.85, 1.18))))
+    times = np.linspace(0, length - 1, max(2, round(length * rng.uniform(0.8, 1.25))))
     left = np.minimum(times.astype(int), length - 1)
     right = np.minimum(left + 1, length - 1)
     share = (times - left).astype(np.float32)
     stretched = spectrogram[:, left] * (1 - share) + spectrogram[:, right] * share
-    shift = int(rng.integers(-3, 4))
-    source = np.arange(bands) - shift
+    source = np.round(np.arange(bands) / rng.uniform(0.9, 1.1) - rng.integers(-3, 4)).astype(int)
     shifted = stretched[np.clip(source, 0, bands - 1)]
     shifted[(source < 0) | (source >= bands)] = SILENCE
     return np.asarray(shifted, np.float32)
+
+
+def _reverberant(spectrogram: Floats, rng: np.random.Generator) -> Floats:
+    """As in a room: what was heard goes on, 6 to 20 dB lower at once, and 60 dB in .2 to .8 s."""
+    level = -rng.uniform(0.7, 2.3)
+    decay = np.float32(6.9 / (rng.uniform(0.2, 0.8) / 0.016))  # natural log units per frame
+    echo = np.full(len(spectrogram), SILENCE, np.float32)
+    changed = np.empty_like(spectrogram)
+    for frame in range(spectrogram.shape[1]):
+        changed[:, frame] = np.logaddexp(spectrogram[:, frame], echo + level)
+        echo = np.maximum(spectrogram[:, frame], echo - decay)
+    return changed
 
 
 def _band_levels(rng: np.random.Generator) -> Floats:

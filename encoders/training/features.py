@@ -56,15 +56,20 @@ class Tail(nn.Module):
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps of pictures: `values` (N, 112, 14, 14) fp16 on disk, `row` by item id."""
+    """Maps of pictures: fp16 on disk, (N, 112, 14, 14) and row by item id for each group."""
 
-    values: Halves
+    groups: dict[str, Halves]
     row: dict[str, int]
 
     def of(self, items: Sequence[Item]) -> torch.Tensor:
         """(B, 112, 14, 14)."""
-        rows = np.stack([self.values[self.row[item.id]] for item in items])
+        rows = np.stack([self.groups[group_of(item)][self.row[item.id]] for item in items])
         return torch.from_numpy(rows.astype(np.float32))
+
+
+def group_of(item: Item) -> str:
+    """Source and style: what is cached together, so that a new source leaves the others alone."""
+    return f"{item.source}-{item.style}".strip("-")
 
 
 def stem_of(trunk: Any) -> Stem:
@@ -123,10 +128,26 @@ def cached(
 
 
 def _view(model: OpenClipModel, items: Sequence[Item], root: Path, view: int, cache: Path) -> Maps:
-    wanted = [item for item in items if view == 0 or item.split == "train"]
-    mark = hashlib.sha256(" ".join(item.id for item in wanted).encode()).hexdigest()[:12]
-    path, progress = cache / f"maps{view}-{mark}.npy", cache / f"maps{view}-{mark}.done"
+    wanted: dict[str, list[Item]] = {}
+    row = {}
+    for item in items:
+        if view == 0 or item.split == "train":
+            members = wanted.setdefault(group_of(item), [])
+            row[item.id] = len(members)
+            members.append(item)
     cache.mkdir(parents=True, exist_ok=True)
+    groups = {
+        group: _group(model, members, root, view, cache / f"{group}-{view}")
+        for group, members in wanted.items()
+    }
+    return Maps(groups, row)
+
+
+def _group(
+    model: OpenClipModel, wanted: Sequence[Item], root: Path, view: int, place: Path
+) -> Halves:
+    mark = hashlib.sha256(" ".join(item.id for item in wanted).encode()).hexdigest()[:12]
+    path, progress = Path(f"{place}-{mark}.npy"), Path(f"{place}-{mark}.done")
     done = int(progress.read_text()) if progress.exists() else 0
     if not done:
         np.lib.format.open_memmap(path, "w+", np.float16, (len(wanted), *MAP_SHAPE))
@@ -134,13 +155,14 @@ def _view(model: OpenClipModel, items: Sequence[Item], root: Path, view: int, ca
         values = np.load(path, mmap_mode="r+")
         stem = stem_of(model.visual.get_submodule("trunk"))
         starts = range(done, len(wanted), BATCH)
-        for start in track(starts, description=f"view {view} of the pictures"):
+        for start in track(starts, description=f"view {view} of {place.name}"):
             pictures = [view_of(item, root, view) for item in wanted[start : start + BATCH]]
             pixels = torch.stack([model.preprocess(picture) for picture in pictures])
             values[start : start + BATCH] = stem(pixels)
             progress.write_text(str(min(start + BATCH, len(wanted))))
         values.flush()
-    return Maps(np.load(path, mmap_mode="r"), {item.id: row for row, item in enumerate(wanted)})
+    stored: Halves = np.load(path, mmap_mode="r")
+    return stored
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ import soundfile
 
 from encoders.base import Vectors, Waveform, normalize
 from encoders.training.data import Item, load_collection
-from encoders.training.data.speech import is_test_voice
+from encoders.training.data.speech import TEST_VOICES
 from generator.audio import SoundSettings, mel_window, mix
 from generator.training.text_data import Encode, noisy, vectors_of
 
@@ -51,7 +51,7 @@ def load_sounds(
     """Sounds of a split; log-mels are kept in the cache folder."""
     items = [i for i in load_collection(collection) if i.modality == "audio" and i.split == split]
     if split == "train":
-        items = [i for i in items if not (i.source == "speech" and is_test_voice(i.style))]
+        items = [i for i in items if not (i.source == "speech" and i.style in TEST_VOICES)]
     if not items:
         raise RuntimeError(f"no {split} sounds in {collection}: build the collection first")
     key = hashlib.sha256(repr([(i.id, settings.frames) for i in items]).encode()).hexdigest()[:16]

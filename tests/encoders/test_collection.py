@@ -147,7 +147,7 @@ def test_midi_files_have_their_notes_in_order() -> None:
 
 
 def test_some_voices_are_for_tests_only() -> None:
-    assert sum(speech.is_test_voice(voice) for voice in speech.VOICES) == 2
+    assert set(speech.TEST_VOICES) < set(speech.VOICES)
 
 
 def test_the_sample_keeps_its_limits() -> None:

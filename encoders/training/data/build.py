@@ -6,14 +6,24 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from encoders.training.data import emoji, midi, openclipart, sonic_pi, speech, stamps
+from encoders.training.data import (
+    emoji,
+    gcompris,
+    icons,
+    midi,
+    openclipart,
+    sonic_pi,
+    speech,
+    stamps,
+)
 from encoders.training.data.drafts import Draft
-from encoders.training.data.records import Item, concept_of, split_of, write_manifest
+from encoders.training.data.records import Item, Split, concept_of, split_of, write_manifest
 
 Source = Callable[[Path, Path], Iterator[Draft]]
 
@@ -22,6 +32,8 @@ SOURCES: dict[str, Source] = {
     "stamps": stamps.drafts,
     "emoji": emoji.drafts,
     "openclipart": openclipart.drafts,
+    "icons": icons.drafts,
+    "gcompris": gcompris.drafts,
     "sonic-pi": sonic_pi.drafts,
     "midi": midi.drafts,
     "speech": speech.drafts,
@@ -48,7 +60,7 @@ def to_item(draft: Draft, seed: int) -> Item:
         source=draft.source,
         style=draft.style,
         concept=concept,
-        split=split_of(concept, seed),
+        split="independent" if draft.independent else split_of(concept, seed),
         modality=draft.modality,
         path=draft.path,
         caption=draft.caption,
@@ -61,10 +73,11 @@ def to_item(draft: Draft, seed: int) -> Item:
 def summarise(items: list[Item], out: Path) -> None:
     counts = Counter((item.source, item.style, item.modality, item.split) for item in items)
     groups = sorted({key[:3] for key in counts})
-    table = Table("source", "style", "modality", "train", "validation", "test")
+    splits = get_args(Split)
+    table = Table("source", "style", "modality", *splits)
     summary = []
     for group in groups:
-        row = {split: counts[*group, split] for split in ("train", "validation", "test")}
+        row = {split: counts[*group, split] for split in splits}
         table.add_row(*group, *map(str, row.values()))
         summary.append(dict(zip(("source", "style", "modality"), group, strict=True)) | row)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

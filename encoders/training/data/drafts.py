@@ -19,3 +19,5 @@ class Draft:
     episode: str
     licence: str
     concept_hint: str = ""
+    # Another way to show what others show: never trained on, whatever its concept.
+    independent: bool = False

@@ -1,13 +1,15 @@
-"""Emoji in five styles of four families, with names and tags from emojibase. No skin tones."""
+"""Emoji in seven styles, with names and tags from emojibase. No skin tones."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from encoders.training.data.drafts import Draft
+from encoders.training.data.iconify import icon_files
 from encoders.training.data.media import open_picture, save_picture
 from encoders.training.data.packages import npm_folder
 
@@ -18,15 +20,21 @@ LICENCES = {
     "twemoji": "CC-BY-4.0",
     "openmoji": "CC-BY-SA-4.0",
     "fluent": "MIT",
+    "emojione": "CC-BY-4.0",
+    "noto-v1": "Apache-2.0",
+    "fxemoji": "Apache-2.0",
 }
+# Never trained on, so that recall can be told for a style that is new.
+HELD_OUT_STYLE = "fxemoji"
 
 
 def drafts(out: Path, cache: Path) -> Iterator[Draft]:
     names = json.loads((npm_folder("emojibase-data", cache) / "en/data.json").read_text("utf-8"))
     named = [entry for entry in names if "group" in entry]
     for style in LICENCES:
+        by_name = _by_name(style, cache)
         for entry in named:
-            source = _picture(style, entry, cache)
+            source = by_name.get(_letters(entry["label"])) or _picture(style, entry, cache)
             if source is None:
                 continue
             path = f"{SOURCE}/{style}/{entry['hexcode'].lower()}.png"
@@ -43,12 +51,24 @@ def drafts(out: Path, cache: Path) -> Iterator[Draft]:
                 licence=LICENCES[style],
                 # The man, woman and person of one activity are one concept.
                 concept_hint=_without_person(entry["label"]),
+                independent=style == HELD_OUT_STYLE,
             )
 
 
 def _without_person(label: str) -> str:
     head, _, rest = label.partition(" ")
     return rest if rest and head in {"man", "woman", "person", "men", "women", "people"} else label
+
+
+def _by_name(style: str, cache: Path) -> dict[str, Path]:
+    """Pictures of the styles that come as iconify's sets, by the letters of their names."""
+    if style not in ("emojione", "noto-v1", "fxemoji"):
+        return {}
+    return {_letters(name): path for name, path in icon_files(style, cache).items()}
+
+
+def _letters(label: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", label.lower())
 
 
 def _picture(style: str, entry: dict[str, Any], cache: Path) -> Path | None:
@@ -65,8 +85,10 @@ def _picture(style: str, entry: dict[str, Any], cache: Path) -> Path | None:
         case "openmoji":
             folder = npm_folder("openmoji", cache) / "color/svg"
             candidates = [folder / f"{code.upper()}.svg", folder / f"{short.upper()}.svg"]
-        case _:
+        case "fluent":
             folder = npm_folder("fluentui-emoji", cache) / "icons/modern"
             slug = entry["label"].lower().replace(":", "").replace(",", "").replace(" ", "-")
             candidates = [folder / f"{slug}.svg"]
+        case _:
+            candidates = []
     return next((path for path in candidates if path.exists()), None)

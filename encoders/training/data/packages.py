@@ -12,6 +12,15 @@ NPM_VERSIONS = {
     "openmoji": "17.0.0",
     "fluentui-emoji": "1.3.0",
     "emojibase-data": "17.0.0",
+    "@iconify-json/emojione": "1.2.3",
+    "@iconify-json/noto-v1": "1.2.5",
+    "@iconify-json/fxemoji": "1.2.2",
+    "@iconify-json/game-icons": "1.2.4",
+    "@iconify-json/streamline-ultimate-color": "1.2.2",
+    "@iconify-json/streamline-freehand-color": "1.2.2",
+    "@iconify-json/streamline-emojis": "1.2.4",
+    "@iconify-json/flat-color-icons": "1.2.3",
+    "@iconify-json/temaki": "1.2.6",
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "independent"]
 
 MANIFEST = "manifest.jsonl"
 TRAIN_SHARE, VALIDATION_SHARE = 0.85, 0.05
@@ -21,7 +21,8 @@ class Item:
     """One picture or sound, with the words that go with it.
 
     Items of one `episode` belong together; items of one `concept` mean the same thing, whatever
-    their source, and are therefore in the same split.
+    their source, and are therefore in the same split, but for `independent` items: these are
+    never trained on, and their concepts may be, by other items.
     """
 
     id: str
