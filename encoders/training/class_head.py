@@ -4,11 +4,14 @@ The trunk was trained with a classifier of 1,000 classes, and each class has a n
 of the projection is the classifier of a group of classes with like names, less a threshold, so
 that it is silent unless the trunk is confident; its outgoing weights are the text vector of the
 group's names. That is ConSE (Norouzi et al. 2013) with a threshold in place of the softmax, in the
-shape of a two-layer projection, which training then adapts. Knows nothing about the collection.
+shape of a two-layer projection, which training then adapts. Since the collection has hardly any
+photographs, training would forget what it began with: `Classes` imagines features of photographs
+for it to go on reading. Knows nothing about the collection.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,8 @@ from encoders.training.export_pretrained import image_checkpoint
 
 HIDDEN = 768
 THRESHOLD = 2.0  # logits below it do not count: most of the thousand
+SHARPNESS = 1.5  # of the classes' probabilities
+LOGIT = (8.0, 18.0)  # of the class that an imagined photograph shows
 SCALE = 0.3  # keeps the projection's output near the size that a random one has
 
 
@@ -42,6 +47,40 @@ def class_head(texts: TextVectors, cache: Path) -> dict[str, torch.Tensor]:
         * SCALE,
         "head.mlp.fc2.weight": torch.from_numpy(meaning).T.contiguous() * SCALE,
     }
+
+
+@dataclass(frozen=True)
+class Classes:
+    """ImageNet's classifier: `weight` (1000, 1280) and `bias` (1000,) of the trunk's features, and
+    the text vectors of the classes' `names` (1000, 384).
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    names: torch.Tensor
+
+    @classmethod
+    def load(cls, texts: TextVectors, cache: Path) -> Classes:
+        *_, weight, bias = image_checkpoint(cache).values()
+        names = torch.from_numpy(texts.of(IMAGENET_CLASSNAMES))
+        return cls(weight.float(), bias.float(), names)
+
+    def imagined(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (B, 1280) as photographs would have them, made from those of other pictures.
+
+        Each is scaled down at random and moved along the classifier of a random class, just until
+        the logit of that class is as large as photographs have it.
+        """
+        chosen = self.weight[torch.randint(len(self.weight), (len(features),))]
+        faded = features * torch.rand(len(features), 1)
+        lacking = LOGIT[0] + (LOGIT[1] - LOGIT[0]) * torch.rand(len(features), 1)
+        lacking = lacking - (faded * chosen).sum(dim=1, keepdim=True)
+        moved = faded + lacking.clamp(min=0) / (chosen**2).sum(dim=1, keepdim=True) * chosen
+        return moved.relu()
+
+    def likely(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, 1000), rows sum to 1: which classes the features show."""
+        return torch.softmax(SHARPNESS * (features @ self.weight.T + self.bias), dim=1)
 
 
 def grouped(vectors: Vectors, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -38,7 +38,7 @@ BATCH = 16
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
-Stem = Callable[[torch.Tensor], Floats]
+Frozen = Callable[[torch.Tensor], Floats]
 
 
 class Tail(nn.Module):
@@ -72,21 +72,26 @@ def group_of(item: Item) -> str:
     return f"{item.source}-{item.style}".strip("-")
 
 
-def stem_of(trunk: Any) -> Stem:
+def stem_of(trunk: Any) -> Frozen:
     """(B, 3, 224, 224) -> (B, 112, 14, 14)."""
     stem = nn.Sequential(trunk.conv_stem, trunk.bn1, *trunk.blocks[:FROZEN_BLOCKS])
+    return frozen(stem, torch.zeros(1, 3, 224, 224))
+
+
+def frozen(module: nn.Module, example: torch.Tensor) -> Frozen:
+    """The module as it is now, for batches like `example`: by OpenVINO where it is installed."""
     if find_spec("openvino") is None:
 
-        def in_torch(pixels: torch.Tensor) -> Floats:
+        def in_torch(batch: torch.Tensor) -> Floats:
             with torch.inference_mode():
-                return np.asarray(stem(pixels).numpy(), np.float32)
+                return np.asarray(module.eval()(batch).numpy(), np.float32)
 
         return in_torch
     openvino = import_module("openvino")
-    converted = openvino.convert_model(stem, example_input=torch.zeros(1, 3, 224, 224))
+    converted = openvino.convert_model(module.eval(), example_input=example)
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
-    return lambda pixels: np.asarray(compiled(pixels.numpy())[0], np.float32)
+    return lambda batch: np.asarray(compiled(batch.numpy())[0], np.float32)
 
 
 def augmented(picture: Image.Image, seed: str, mirror: bool = True) -> Image.Image:
@@ -165,12 +170,11 @@ def _group(
     return stored
 
 
-@torch.inference_mode()
 def features_of(tail: Tail, maps: Maps, items: Sequence[Item]) -> Floats:
     """(N, 1280)."""
-    tail.eval()
-    batches = (items[start : start + 64] for start in range(0, len(items), 64))
-    return np.concatenate([tail(maps.of(batch)).numpy() for batch in batches])
+    run = frozen(tail, torch.zeros(1, *MAP_SHAPE))
+    batches = (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+    return np.concatenate([run(maps.of(batch)) for batch in batches])
 
 
 def picture_vectors_from_cache(

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from encoders.base import normalize
 from encoders.bundled import DIMENSION, FOLDER, text_and_image
 from encoders.training import contrastive
-from encoders.training.class_head import class_head
+from encoders.training.class_head import Classes, class_head
 from encoders.training.data import Item, load_collection
 from encoders.training.export_pretrained import (
     Tensors,
@@ -42,18 +42,23 @@ class Settings:
     collection: Path
     run: Path
     cache: Path
-    views: int = 4  # augmented views per train picture, besides the plain one
-    epochs: int = 6  # of the last blocks; one epoch sees every train picture once
+    views: int = 3  # augmented views per train picture, besides the plain one
+    head_views: int = 1  # of these, as many for the projection alone
+    epochs: int = 2  # of the last blocks; one epoch sees every train picture once
     batch: int = 256
     learning_rate: float = 3e-4
     weight_decay: float = 0.05
     dropout: float = 0.3  # of the trunk's features
-    head_steps: int = 400  # of the projection alone
+    head_steps: int = 600  # of the projection alone
     head_batch: int = 768
     head_learning_rate: float = 1e-3
     head_weight_decay: float = 0.1
     classes: bool = True  # start from ImageNet's classes instead of at random
+    imagined: float = 0.2  # weight of the loss on imagined photographs
     seed: int = 0
+
+
+IMAGINED = 256  # photographs per step
 
 
 class Projection(nn.Module):
@@ -102,6 +107,7 @@ def train(settings: Settings) -> None:
     by_split = {s: [i for i in items if i.split == s] for s in ("train", "validation")}
     texts.of({t for item in by_split["train"] for t in contrastive.texts_of(item)})
 
+    classes = Classes.load(texts, settings.cache)
     start = class_head(texts, settings.cache) if settings.classes else random_head()
     trainee = Trainee(Tail(tower.get_submodule("trunk")), Projection(start, settings.dropout))
     groups = [
@@ -112,7 +118,7 @@ def train(settings: Settings) -> None:
     run = Run(settings.run, settings)
     done = run.resume(trainee, optimizer)
     if not done:
-        train_head(trainee, by_split["train"], views, texts, settings)
+        train_head(trainee, by_split["train"], views, texts, classes, settings)
         run.log(epoch=0, **recalls(trainee, by_split["validation"], views[0], texts))
     steps = len(by_split["train"]) // settings.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -128,8 +134,9 @@ def train(settings: Settings) -> None:
             batch = order[number * settings.batch : (number + 1) * settings.batch]
             maps = torch.cat([rng.choice(views).of([item]) for item in batch])
             maps = maps.contiguous(memory_format=torch.channels_last)  # faster on a CPU
-            vectors = trainee.train()(maps)
-            losses.append(step(vectors, trainee.head.logit_scale, optimizer, batch, texts, rng))
+            features = trainee.train().tail(maps)
+            extra = settings.imagined * imagined_loss(trainee.head, features.detach(), classes)
+            losses.append(step(trainee.head, features, optimizer, batch, texts, rng, extra))
             schedule.step()
         run.save(trainee, optimizer, epoch)
         figures = recalls(trainee, by_split["validation"], views[0], texts)
@@ -149,37 +156,49 @@ def train_head(
     items: Sequence[Item],
     views: Sequence[Maps],
     texts: contrastive.TextVectors,
+    classes: Classes,
     settings: Settings,
 ) -> None:
     """The projection alone, over frozen features."""
-    features = [features_of(trainee.tail, maps, items) for maps in views]
+    shown_views = views[: settings.head_views + 1]
+    features = [features_of(trainee.tail, maps, items) for maps in shown_views]
     head, rng = trainee.head.train(), random.Random(settings.seed)
     rate, decay = settings.head_learning_rate, settings.head_weight_decay
     optimizer = torch.optim.AdamW(head.parameters(), rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, settings.head_steps + 1)
     for _ in range(settings.head_steps):
         rows = rng.sample(range(len(items)), min(settings.head_batch, len(items)))
-        shown = np.stack([rng.choice(features)[row] for row in rows])
-        vectors = head(torch.from_numpy(shown))
-        step(vectors, head.logit_scale, optimizer, [items[row] for row in rows], texts, rng)
+        shown = torch.from_numpy(np.stack([rng.choice(features)[row] for row in rows]))
+        extra = settings.imagined * imagined_loss(head, shown, classes)
+        step(head, shown, optimizer, [items[row] for row in rows], texts, rng, extra)
         schedule.step()
 
 
+def imagined_loss(head: Projection, features: torch.Tensor, classes: Classes) -> torch.Tensor:
+    """Cross entropy of imagined photographs' vectors against the names of ImageNet's classes."""
+    photographs = classes.imagined(features[:IMAGINED])
+    scale = head.logit_scale.exp().clamp(max=contrastive.MAX_LOGIT_SCALE)
+    logits = scale * head(photographs) @ classes.names.T
+    return F.cross_entropy(logits, classes.likely(photographs))
+
+
 def step(
-    vectors: torch.Tensor,
-    logit_scale: torch.Tensor,
+    head: Projection,
+    features: torch.Tensor,
     optimizer: torch.optim.Optimizer,
     batch: Sequence[Item],
     texts: contrastive.TextVectors,
     rng: random.Random,
+    extra: torch.Tensor,
 ) -> float:
-    """One update by the batch's vectors (B, 384); its loss."""
+    """One update by the batch's features (B, 1280) and the `extra` loss; the batch's own loss."""
+    vectors, logit_scale = head(features), head.logit_scale
     drawn = texts.of(contrastive.draw_text(item, rng) for item in batch)
     captions = texts.of(item.caption for item in batch)
     targets = contrastive.multi_positive_targets(torch.from_numpy(captions))
     loss = contrastive.contrastive_loss(vectors, torch.from_numpy(drawn), logit_scale, targets)
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    (loss + extra).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return float(loss.detach())
 
