@@ -1,7 +1,10 @@
 """The split by concept, the manifest, the sources' captions, and the committed sample."""
 
 import json
+import struct
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,6 +14,9 @@ from PIL import Image
 from encoders.training.data import (
     Item,
     concept_of,
+    gcompris,
+    iconify,
+    icons,
     load_collection,
     midi,
     openclipart,
@@ -148,6 +154,68 @@ def test_midi_files_have_their_notes_in_order() -> None:
 
 def test_some_voices_are_for_tests_only() -> None:
     assert set(speech.TEST_VOICES) < set(speech.VOICES)
+
+
+def test_a_name_is_said_by_the_recorded_speakers_and_some_others() -> None:
+    said = [speech.voices_of(f"name {number}") for number in range(300)]
+    assert all(len(set(voices)) == len(voices) == speech.VOICES_PER_NAME for voices in said)
+    assert all(set(speech.ALWAYS) < set(voices) for voices in said)
+    assert {voice for voices in said for voice in voices} == set(speech.VOICES)
+
+
+def test_independent_items_are_in_no_split_by_concept() -> None:
+    draft = Draft("p.png", "gcompris", "photograph", "image", "dog", (), "p", "CC0")
+    assert to_item(draft, seed=0).split == split_of("dog")
+    assert to_item(replace(draft, independent=True), seed=0).split == "independent"
+
+
+def test_icons_become_svg_files_of_their_own_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {
+        "cat": {"body": "<path d='M0 0'/>", "width": 24},
+        "gone": {"body": "<path/>", "hidden": True},
+    }
+    (tmp_path / "icons.json").write_text(json.dumps({"icons": entries, "height": 20}))
+    monkeypatch.setattr(iconify, "npm_folder", lambda *_: tmp_path)
+    files = iconify.icon_files("pets", tmp_path)
+    assert list(files) == ["cat"]
+    root = ElementTree.fromstring(files["cat"].read_text())
+    assert root.attrib["viewBox"] == "0 0 24 20"
+    assert root[0].attrib["d"] == "M0 0"
+
+
+def test_icons_are_captioned_without_what_marks_variants() -> None:
+    assert icons.caption_of("birthday-cake-2-flat") == "birthday cake"
+    assert icons.caption_of("abstract-011") == ""
+
+
+def test_files_of_a_resource_archive(tmp_path: Path) -> None:
+    """A tree of a folder with two files, one of them compressed and therefore left out."""
+    names, places = b"", []
+    for name in ("a", "owl.ogg", "x.qml"):
+        places.append(len(names))
+        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
+    contents = b"".join(struct.pack(">I", len(each)) + each for each in (b"hoot", b"zipped"))
+    nodes = [
+        struct.pack(">IHII", 0, 2, 1, 1),  # the root: one child, node 1
+        struct.pack(">IHII", places[0], 2, 2, 2),  # the folder a: two children from node 2
+        struct.pack(">IHHHI", places[1], 0, 0, 0, 0),
+        struct.pack(">IHHHI", places[2], 1, 0, 0, 8),
+    ]
+    start = 20
+    header = struct.pack(
+        ">4sIIII", b"qres", 1, start, start + 14 * 4, start + 14 * 4 + len(contents)
+    )
+    archive = tmp_path / "farm.rcc"
+    archive.write_bytes(header + b"".join(nodes) + contents + names)
+    assert dict(gcompris.files_of(archive)) == {"a/owl.ogg": b"hoot"}
+
+
+def test_what_a_file_of_gcompris_shows_is_told_by_its_name() -> None:
+    assert gcompris.words_of("a/measuringTape1.webp") == "measuring tape 1"
+    assert gcompris.without_number("measuring tape 1") == "measuring tape"
+    assert gcompris.words_of("polar_bear.webp") == "polar bear"
 
 
 def test_the_sample_keeps_its_limits() -> None:

@@ -11,7 +11,7 @@ from encoders.base import normalize
 from encoders.bundled import text_and_image
 from encoders.training.audio_data import augmented as augmented_sound
 from encoders.training.calibrate import logistic
-from encoders.training.class_head import grouped
+from encoders.training.class_head import Classes, grouped
 from encoders.training.contrastive import (
     chance_at_k,
     contrastive_loss,
@@ -60,6 +60,18 @@ def test_groups_join_the_nearest() -> None:
     groups = grouped(vectors, 3)
     assert len(set(groups.tolist())) == 3
     assert groups[0] == groups[1]
+
+
+def test_imagined_photographs_show_a_class_and_train_towards_its_name() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(20, 64)
+    classes = Classes(weight, torch.zeros(20), torch.nn.functional.normalize(torch.randn(20, 8)))
+    features = torch.rand(50, 64)
+    shown = classes.imagined(features)
+    assert shown.shape == features.shape
+    assert shown.min() >= 0
+    sure = classes.likely(shown).max(dim=1).values.mean()
+    assert sure > 0.9 > classes.likely(features).max(dim=1).values.mean()
 
 
 def test_augmentation_repeats_with_its_seed() -> None:
