@@ -29,6 +29,8 @@ SOUNDS = (
     "animals/mammals/dogs/fox",
     "animals/mammals/aquatic/whale",
 )
+# Said in a voice that the models were never trained on; each is in the sample as a picture.
+SPOKEN = ("penguin", "guitar", "tiger", "balloon", "scissors")
 FORGET = (
     "animals/birds/rooster",
     "hobbies/music/string/violin",
@@ -49,6 +51,7 @@ class Plan:
     texts: tuple[str, ...]
     pictures: tuple[Bundle, ...]
     sounds: tuple[Bundle, ...]
+    spoken: tuple[str, ...]
     forget: tuple[Bundle, ...]
     generate: tuple[tuple[str, Bundle], ...]
 
@@ -69,6 +72,7 @@ def plan(bundles: Sequence[Bundle]) -> Plan:
         texts=TEXTS,
         pictures=wanted(PICTURES, "image"),
         sounds=wanted(SOUNDS, "audio"),
+        spoken=SPOKEN,
         forget=wanted(FORGET, "audio")[: len(bundles) // 2],  # something must be left
         generate=tuple(zip(texts, wanted(pictures, "image"), strict=False)),
     )

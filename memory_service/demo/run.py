@@ -16,6 +16,7 @@ from memory_service.demo.findings import Findings
 from memory_service.demo.plan import Plan, plan
 from memory_service.demo.report import report
 from memory_service.demo.service import DemoError, connect, running_service
+from memory_service.demo.spoken import speak
 from memory_service.demo.walk import Walk
 from memory_service.importer import Outcome, Scan, scan
 
@@ -100,6 +101,8 @@ def _walk(
     with clock.step("recall"):
         say("recalling")
         sections = walk.recall(questions)
+        if spoken := _spoken(questions, found.folder):
+            sections.append(walk.listen(spoken))
     with clock.step("generation"):
         say("generating")
         creations = [walk.generate(text, bundle, out) for text, bundle in questions.generate]
@@ -116,6 +119,12 @@ def _walk(
         sections=tuple(sections),
         creations=tuple(creations),
     )
+
+
+def _spoken(questions: Plan, samples: Path) -> dict[str, bytes]:
+    """The words that can be said here, as sounds."""
+    said = {word: speak(word, samples.parent / "spoken-words") for word in questions.spoken}
+    return {word: sound for word, sound in said.items() if sound is not None}
 
 
 def _splits(samples: Path) -> dict[str, str]:

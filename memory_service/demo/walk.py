@@ -64,6 +64,15 @@ class Walk:
             ),
         ]
 
+    def listen(self, spoken: Mapping[str, bytes]) -> Section:
+        """Words, by what they are, as somebody says them."""
+        return Section(
+            "Spoken words find pictures",
+            "The words are said by espeak-ng, in a voice that the bundled models were not trained "
+            "on; none of these sounds is in memory.",
+            tuple(self.ask_spoken(word, sound, ("image",)) for word, sound in spoken.items()),
+        )
+
     def forget(self, plan: Plan) -> Section:
         """Delete episodes, then ask with their sounds again. What is forgotten must not return."""
         gone = {self.episodes.pop(bundle.path): bundle for bundle in plan.forget}
@@ -86,6 +95,13 @@ class Walk:
         started = time.monotonic()
         found = self.client.retrieve(text=text, modalities=into, k=SHOWN // len(into))
         query = Item("text", text.encode(), "text/plain", text)
+        return self._answer(query, found, into, None, time.monotonic() - started)
+
+    def ask_spoken(self, word: str, sound: bytes, into: tuple[str, ...]) -> Answer:
+        started = time.monotonic()
+        found = self.client.retrieve(audio=sound, modalities=into, k=SHOWN // len(into))
+        media_type = "audio/wav" if sound[:4] == b"RIFF" else "audio/flac"
+        query = Item("audio", sound, media_type, f"“{word}”, spoken")
         return self._answer(query, found, into, None, time.monotonic() - started)
 
     def ask(self, bundle: Bundle, modality: str, into: tuple[str, ...]) -> Answer:

@@ -1,6 +1,7 @@
 """The whole demonstration on a small folder, with a real service (profile fake)."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,8 @@ def test_everything_is_written_and_named(samples: Path, tmp_path: Path) -> None:
     assert "Shutting down" in (out / "service.log").read_text()
     asked = json.loads((out / "retrieval.json").read_text())["retrievals"]
     sections = {question["section"] for question in asked}
-    assert len(sections) == 4
     assert "After forgetting" in sections
+    assert len(sections) == (5 if shutil.which("espeak-ng") else 4)
 
 
 def test_an_empty_folder_fails_loudly(tmp_path: Path) -> None:
