@@ -53,6 +53,9 @@ class Encoder(ABC):
 
     modality: ClassVar[Modality]
     space: Space
+    # What is longer than it hears at once is also encoded in segments, each half over the next.
+    # Measured for the bundled sound tower: docs/decisions.md, "Long sounds".
+    segment_s: float = 2.0
 
     def encode(self, batch: Sequence[Any]) -> Vectors:
         """Return float32 (N, D) rows of unit length; (0, D) for an empty batch."""

@@ -1,6 +1,10 @@
-"""What can go wrong when a profile is loaded."""
+"""What can go wrong when a profile is loaded, or media are decoded."""
 
 from __future__ import annotations
+
+from typing import Literal
+
+ErrorCode = Literal["unsupported_media", "invalid_media", "too_large"]
 
 
 class UnknownName(ValueError):
@@ -9,3 +13,16 @@ class UnknownName(ValueError):
 
 class ModelUnavailable(RuntimeError):
     """The weights of a known model cannot be had, or do not fit; the message says what to do."""
+
+
+class MediaError(ValueError):
+    """Why bytes cannot be taken; `found` is what they are, `accepted` what could be taken."""
+
+    def __init__(
+        self, code: ErrorCode, message: str, found: str | None, accepted: tuple[str, ...]
+    ) -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+        self.message = message
+        self.found = found
+        self.accepted = accepted

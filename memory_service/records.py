@@ -73,6 +73,14 @@ class QueryPart:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of a long sound, in seconds from its beginning."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
 class Reach:
     """One way by which a hit was reached."""
 
@@ -81,6 +89,7 @@ class Reach:
     cosine: float  # raw cosine of the query to the memory that matched
     via: str | None = None  # associative: id of the memory of the same episode that matched
     via_modality: str | None = None
+    segment: Segment | None = None  # where in the memory that matched; None: as a whole
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ class Hit:
     score: float  # in [0, 1]: comparable within one modality (see encoders' calibration)
     cosine: float | None  # raw cosine of query and this memory; None where spaces differ
     reached_by: tuple[Reach, ...]
+    segment: Segment | None = None  # the part of this memory that `cosine` is of; None: the whole
 
 
 @dataclass(frozen=True)

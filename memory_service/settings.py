@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest item.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture, width x height.")
-    max_audio_s: float = Field(600.0, gt=0, description="Longest sound, in seconds.")
+    max_audio_s: float = Field(3600.0, gt=0, le=86_400, description="Longest sound, in seconds.")
     max_text_chars: int = Field(100_000, ge=1, description="Longest text, in characters.")
     max_metadata_bytes: int = Field(64 * 1024, ge=2, description="Largest metadata, as JSON.")
     max_k: int = Field(1000, ge=1, description="Most hits per modality in one answer.")

@@ -106,12 +106,22 @@ class StoredOut(BaseModel):
     timings_ms: dict[str, float]
 
 
+class SegmentOut(BaseModel):
+    """A part of a long sound, in seconds from its beginning."""
+
+    start_s: float
+    end_s: float
+
+
 class ReachOut(BaseModel):
     path: Literal["direct", "associative"]
     rank: int
     cosine: float = Field(description="Of the query and the memory that matched.")
     via: str | None = Field(description="Associative: the memory of the episode that matched.")
     via_modality: str | None
+    segment: SegmentOut | None = Field(
+        description="Where in the memory that matched, a long sound; null: as a whole."
+    )
 
 
 class HitOut(BaseModel):
@@ -119,6 +129,9 @@ class HitOut(BaseModel):
     score: float = Field(description="In [0, 1], comparable within one modality.")
     cosine: float | None = Field(description="Of the query and this memory; null across spaces.")
     reached_by: list[ReachOut]
+    segment: SegmentOut | None = Field(
+        description="The part of this memory, a long sound, that the cosine is of; null: the whole."
+    )
 
 
 class RetrievalOut(BaseModel):

@@ -13,6 +13,7 @@ from memory_service.records import (
     Hit,
     Memory,
     Retrieval,
+    Segment,
     Stored,
 )
 
@@ -61,12 +62,23 @@ def hit(record: Hit) -> schemas.HitOut:
             cosine=reach.cosine,
             via=reach.via,
             via_modality=reach.via_modality,
+            segment=_segment(reach.segment),
         )
         for reach in record.reached_by
     ]
     return schemas.HitOut(
-        memory=memory(record.memory), score=record.score, cosine=record.cosine, reached_by=reached
+        memory=memory(record.memory),
+        score=record.score,
+        cosine=record.cosine,
+        reached_by=reached,
+        segment=_segment(record.segment),
     )
+
+
+def _segment(record: Segment | None) -> schemas.SegmentOut | None:
+    if record is None:
+        return None
+    return schemas.SegmentOut(start_s=record.start_s, end_s=record.end_s)
 
 
 def retrieval(record: Retrieval) -> schemas.RetrievalOut:

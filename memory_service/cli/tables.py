@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from memory_service.client import Episode, Generation, Hit, Memory, Retrieval
+from memory_service.client import Episode, Generation, Hit, Memory, Retrieval, Segment
 from memory_service.importer import Scan, Tally
 
 
@@ -23,6 +23,17 @@ def describe(memory: Memory) -> str:
 def reached(hit: Hit) -> str:
     ways = [f"via {way.via_modality}" if way.via else way.path for way in hit.reached_by]
     return ", ".join(dict.fromkeys(ways))
+
+
+def clock(segment: Segment) -> str:
+    """`1:02:03-1:02:05`: from when to when, in hours, minutes and seconds."""
+
+    def told(time_s: float) -> str:
+        minutes, seconds = divmod(int(time_s), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+    return f"{told(segment.start_s)}-{told(segment.end_s)}"
 
 
 def episode_table(episode: Episode, title: str) -> Table:
@@ -41,6 +52,8 @@ def retrieval_table(retrieval: Retrieval) -> Table:
         for rank, hit in enumerate(hits, start=1):
             cosine = "" if hit.cosine is None else f"{hit.cosine:.3f}"
             what = escape(describe(hit.memory))
+            if hit.segment is not None:
+                what += f" at {clock(hit.segment)}"
             table.add_row(modality, str(rank), f"{hit.score:.2f}", cosine, reached(hit), what)
         table.add_section()
     return table

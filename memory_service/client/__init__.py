@@ -13,6 +13,7 @@ from memory_service.client.results import (
     Page,
     Reach,
     Retrieval,
+    Segment,
     Share,
     Stored,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Page",
     "Reach",
     "Retrieval",
+    "Segment",
     "ServiceError",
     "Share",
     "Stored",

@@ -74,6 +74,18 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of a long sound, in seconds from its beginning."""
+
+    start_s: float
+    end_s: float
+
+    @classmethod
+    def read(cls, data: Json | None) -> Segment | None:
+        return None if data is None else cls(data["start_s"], data["end_s"])
+
+
+@dataclass(frozen=True)
 class Reach:
     """One way by which a hit was reached: in the shared space, or over its episode."""
 
@@ -82,11 +94,13 @@ class Reach:
     cosine: float
     via: str | None  # associative: id of the memory of the same episode that matched
     via_modality: str | None
+    segment: Segment | None = None  # where in the memory that matched; None: as a whole
 
     @classmethod
     def read(cls, data: Json) -> Reach:
         via, via_modality = data.get("via"), data.get("via_modality")
-        return cls(data["path"], data["rank"], data["cosine"], via, via_modality)
+        segment = Segment.read(data.get("segment"))
+        return cls(data["path"], data["rank"], data["cosine"], via, via_modality, segment)
 
 
 @dataclass(frozen=True)
@@ -95,11 +109,13 @@ class Hit:
     score: float  # in [0, 1], comparable within one modality
     cosine: float | None
     reached_by: tuple[Reach, ...]
+    segment: Segment | None = None  # the part of this memory that `cosine` is of; None: the whole
 
     @classmethod
     def read(cls, data: Json) -> Hit:
         ways = tuple(Reach.read(way) for way in data.get("reached_by") or ())
-        return cls(Memory.read(data["memory"]), data["score"], data.get("cosine"), ways)
+        segment = Segment.read(data.get("segment"))
+        return cls(Memory.read(data["memory"]), data["score"], data.get("cosine"), ways, segment)
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,82 @@
-"""Decoded media become the vectors that are stored of them. Knows no storage beyond their form."""
+"""Decoded media become the vectors that are stored of them. Knows no storage beyond their form.
+
+A long sound has a vector of each of its segments, and one of the whole: their mean, of unit
+length. That is its one vector wherever a memory counts once, as in the trace, and it is what the
+sound itself, as a query, is searched by.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
+import numpy as np
+
+from encoders.base import Encoder, Vectors, normalize
 from encoders.media import Decoded
-from memory_service.services.models import Models, key_of
+from encoders.sounds import FULL_RATE, Recording, Segment
+from memory_service.services.models import Models, key_of, media_errors
 from memory_service.storage.catalog import Embedding
+
+OVERLAP = 0.5  # of successive segments: what one of them cuts in two, the next one has whole
+BATCH = 16  # segments that are encoded together, and fewer of those with very many samples
+BATCH_SAMPLES = BATCH * 2 * FULL_RATE
 
 
 def embed(models: Models, decoded: Sequence[Decoded]) -> list[tuple[Embedding, ...]]:
     """The vectors of each, in the order of `decoded`; each modality is encoded as one batch.
 
-    Raises ModalityUnavailable.
+    Long sounds are read and encoded segment by segment. Raises ModalityUnavailable, or
+    InvalidMedia where a long sound that was not checked before cannot be read to its end.
     """
     found: list[tuple[Embedding, ...]] = [()] * len(decoded)
     for modality in dict.fromkeys(each.modality for each in decoded):
-        places = [n for n, each in enumerate(decoded) if each.modality == modality]
         encoder = models.encoder(modality)
-        batch = encoder.encode([decoded[place].media for place in places])
-        for place, vector in zip(places, batch, strict=True):
+        short = []
+        for place, each in enumerate(decoded):
+            if each.modality != modality:
+                continue
+            if isinstance(each.media, Recording):
+                found[place] = _of_recording(encoder, each.media)
+            else:
+                short.append(place)
+        batch = encoder.encode([decoded[place].media for place in short])
+        for place, vector in zip(short, batch, strict=True):
             found[place] = (Embedding(key_of(encoder.space), vector),)
     return found
+
+
+def vector_of(encoder: Encoder, media: Any) -> Vectors:
+    """The one vector (D,) of decoded media, as `embed` would store it; zero where there is none."""
+    if isinstance(media, Recording):
+        return _of_recording(encoder, media)[0].vector
+    return encoder.encode([media])[0]  # type: ignore[no-any-return]
+
+
+def _of_recording(encoder: Encoder, recording: Recording) -> tuple[Embedding, ...]:
+    """Of the whole, then of each segment."""
+    vectors: list[Vectors] = []
+    times: list[tuple[float, float]] = []
+    length_s = encoder.segment_s
+    size = max(1, min(BATCH, int(BATCH_SAMPLES / (length_s * recording.sample_rate))))
+    with media_errors():
+        segments = recording.segments(length_s, length_s * (1 - OVERLAP))
+        for batch in _batches(segments, size):
+            vectors.append(encoder.encode([each.sound for each in batch]))
+            times += [(each.start_s, each.end_s) for each in batch]
+    rows = np.concatenate(vectors)
+    key = key_of(encoder.space)
+    return (
+        Embedding(key, normalize(rows.mean(axis=0, dtype=np.float64))),
+        *(
+            Embedding(key, row, number, *time)
+            for number, (row, time) in enumerate(zip(rows, times, strict=True), start=1)
+        ),
+    )
+
+
+def _batches(segments: Iterable[Segment], size: int) -> Iterator[list[Segment]]:
+    left = iter(segments)
+    while batch := list(islice(left, size)):
+        yield batch

@@ -196,7 +196,7 @@ class GenerationService:
                 store=self._store,
                 models=self._models,
             )
-            sources = neighbours.load(chosen, plan.space, self._store, self._models)
+            sources = neighbours.load(chosen, query.vector, plan.space, self._store, self._models)
         if not sources:
             raise NothingRemembered(
                 f"nothing in namespace {plan.namespace!r} matches, so there is nothing to "
@@ -296,7 +296,9 @@ class GenerationService:
         gone = [share.memory_id for share in record.memories if share.deleted]
         if not gone:
             memories = [self._store.catalog.memory(share.memory_id) for share in record.memories]
-            sources = neighbours.load(memories, space, self._store, self._models)
+            sources = neighbours.load(
+                memories, record.query_vector, space, self._store, self._models
+            )
             if len(sources) == len(record.memories):
                 return sources
         raise NotFound(

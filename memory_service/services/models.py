@@ -6,7 +6,8 @@ Turns what the decoders complain about into the service's own errors.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,7 +37,9 @@ class Calibration(Protocol):
         """Score in [0, 1], rising with the cosine: a float, or an array (N,) for an array."""
 
 
-NO_LIMITS = Limits(max_pixels=sys.maxsize, max_audio_s=1e9, max_text_chars=sys.maxsize)
+NO_LIMITS = Limits(
+    max_pixels=sys.maxsize, max_audio_s=1e9, max_text_chars=sys.maxsize, trusted=True
+)
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,15 @@ class Models:
 
 
 def _decode(modality: str, content: bytes, limits: Limits, where: Mapping[str, Any]) -> Decoded:
-    try:
+    with media_errors(**where):
         return decode(modality, content, limits)
+
+
+@contextmanager
+def media_errors(**where: Any) -> Iterator[None]:
+    """What the decoders complain about as errors of the service; `where` goes into the details."""
+    try:
+        yield
     except MediaError as error:
         raise _ERRORS[error.code](
             error.message, found=error.found, accepted=list(error.accepted), **where

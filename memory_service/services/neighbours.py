@@ -16,16 +16,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoders.base import Space
+from encoders.sounds import Recording
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
 from memory_service.errors import InvalidMedia, NotFound, StorageFailure, UnsupportedMedia
 from memory_service.records import Memory, Reach, Retrieval, Vector
-from memory_service.services.models import Models, key_of
+from memory_service.services.models import Models, key_of, media_errors
 from memory_service.services.queries import Query
 from memory_service.services.retrieval import RANK_CONSTANT
+from memory_service.storage import segments
 from memory_service.storage.store import Store
 
 log = logging.getLogger(__name__)
+
+FIRST_S = 8.0  # of a long sound without segments: a generator makes no more than two seconds
 
 
 @dataclass(frozen=True)
@@ -80,25 +84,46 @@ def _best_episodes(retrieval: Retrieval, query: Query, models: Models) -> list[t
     return [(episode, matched[episode]) for episode in ranked]
 
 
-def load(memories: Sequence[Memory], space: Space, store: Store, models: Models) -> list[Source]:
-    """Vectors and decoded media; what has no vector of the space or is unreadable is left out."""
+def load(
+    memories: Sequence[Memory], query: Vector, space: Space, store: Store, models: Models
+) -> list[Source]:
+    """Vectors and decoded media; what has no vector of the space or is unreadable is left out.
+
+    Of a long sound, vector and media are those of the segment that is nearest to the query: why it
+    was recalled, and short enough to be heard whole. A function of query and memory: see `replay`.
+    """
     sources = []
     for memory in memories:
-        vector = store.catalog.vector(memory.sequence, key_of(space))
-        if vector is None:
-            continue
         try:
-            content = store.blobs.read(memory.blob)
-            decoded = models.decode_stored(memory.modality, content, memory_id=memory.id)
+            neighbour = _neighbour(memory, query, space, store, models)
         except NotFound:  # forgotten since it was found
             continue
         except (StorageFailure, InvalidMedia, UnsupportedMedia):
             log.exception("memory %s cannot be read, and is left out", memory.id)
             continue
-        sources.append(
-            Source(memory, Neighbour(memory.id, decoded.modality, vector, decoded.media))
-        )
+        if neighbour is not None:
+            sources.append(Source(memory, neighbour))
     return sources
+
+
+def _neighbour(
+    memory: Memory, query: Vector, space: Space, store: Store, models: Models
+) -> Neighbour | None:
+    vector = store.catalog.vector(memory.sequence, key_of(space))
+    if vector is None:
+        return None
+    content = store.blobs.read(memory.blob)
+    decoded = models.decode_stored(memory.modality, content, memory_id=memory.id)
+    media = decoded.media
+    if isinstance(media, Recording):
+        start_s, end_s = 0.0, FIRST_S  # of a sound that was stored before there were segments
+        parts = segments.of(store.catalog, memory.sequence, key_of(space))
+        if parts:
+            best = max(parts, key=lambda part: float(part.vector @ query))
+            vector, start_s, end_s = best.vector, best.start_s or 0.0, best.end_s or FIRST_S
+        with media_errors(memory_id=memory.id):
+            media = media.read(start_s, end_s)
+    return Neighbour(memory.id, decoded.modality, vector, media)
 
 
 def condition(query: Vector, sources: Sequence[Source], fusion: str) -> Condition:

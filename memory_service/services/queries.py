@@ -13,6 +13,7 @@ from encoders.base import Modality, Space
 from memory_service.errors import InvalidInput, InvalidVector, TooLarge
 from memory_service.records import QueryPart, Vector
 from memory_service.services import checks
+from memory_service.services.embedding import vector_of
 from memory_service.services.models import Models
 from memory_service.settings import Settings
 
@@ -86,7 +87,7 @@ def _encode(part: QueryPart, number: int, models: Models, settings: Settings) ->
         )
     encoder = models.encoder(modality)
     media = models.decode(modality, part.content, part=number).media
-    vector = encoder.encode([media])[0].astype(np.float64)
+    vector = vector_of(encoder, media).astype(np.float64)
     if not np.any(vector):
         raise InvalidInput(f"the {modality} of the query holds nothing to search by", part=number)
     return _Encoded(vector * part.weight, encoder.space, modality)

@@ -15,21 +15,23 @@ from typing import Any
 import numpy as np
 
 from encoders.base import Modality
-from memory_service.records import Hit, QueryPart, Reach, Retrieval, RetrievalMode
+from memory_service.records import Hit, QueryPart, Reach, Retrieval, RetrievalMode, Segment
 from memory_service.services import checks
 from memory_service.services.models import Models, key_of, require_same_space
 from memory_service.services.queries import Query, encode_parts
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
-from memory_service.storage import filters
+from memory_service.storage import filters, segments
 from memory_service.storage.filters import Filter
 from memory_service.storage.store import Store
-from memory_service.storage.vectors import NO_COSINES, NO_SEQUENCES, Sequences, SubMemory, Vectors
+from memory_service.storage.vectors import NO_SEQUENCES, NOTHING, Nearest, Sequences, SubMemory
 
 RANK_CONSTANT = 60  # of reciprocal-rank fusion, as in the source above
 SAME_ITEM = 0.999  # cosine, within the query's modality, from which a memory is the query itself
 SAME_ITEM_WAYS = 4  # more than the two ways of any other memory together
 MIN_DEPTH = 64  # how far each ranking goes at least before they are joined
+
+_Match = tuple[float, Segment | None]  # cosine, and the segment that it is of; None: the whole
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,11 @@ class Retriever:
         else:
             found = (direct or associative)[:k]
         memories = self._store.catalog.memories(each.sequence for each in found)
-        cosines = self._cosines(request, modality, found)
+        own = self._own_matches(request, modality, found)
         return tuple(
-            Hit(memories[each.sequence], each.score, cosines.get(each.sequence), each.reached_by)
+            Hit(memories[each.sequence], each.score, cosine, each.reached_by, segment)
             for each in found
+            for cosine, segment in [own.get(each.sequence, (None, None))]
             if each.sequence in memories  # not forgotten in the meantime
         )
 
@@ -170,15 +173,16 @@ class Retriever:
             return []
         if allowed is None and modality in request.searched:
             return request.searched[modality]
-        sequences, cosines = self._nearest(request, modality, request.depth, allowed)
-        scores = self._models.calibration.score(cosines, query.modality, modality)
-        places = self._store.catalog.places(sequences)
+        nearest = self._nearest(request, modality, request.depth, allowed)
+        scores = self._models.calibration.score(nearest.cosines, query.modality, modality)
+        places = self._store.catalog.places(nearest.sequences)
+        matches = self._matches(nearest, query)
         found: list[_Found] = []
-        for sequence, cosine, score in zip(
-            sequences.tolist(), cosines.tolist(), scores.tolist(), strict=True
+        for (sequence, (cosine, segment)), score in zip(
+            matches.items(), scores.tolist(), strict=True
         ):
             if sequence in places:
-                reach = Reach("direct", len(found) + 1, cosine)
+                reach = Reach("direct", len(found) + 1, cosine, segment=segment)
                 same = query.modality == modality and cosine >= SAME_ITEM
                 score = 1.0 if same else score
                 found.append(_Found(sequence, *places[sequence], score, (reach,), same))
@@ -188,16 +192,26 @@ class Retriever:
 
     def _nearest(
         self, request: _Request, modality: Modality, depth: int, allowed: Sequences | None
-    ) -> tuple[Sequences, Vectors]:
+    ) -> Nearest:
         query = request.query_for(self._models, modality)
         if query is None:
-            return NO_SEQUENCES, NO_COSINES
+            return NOTHING
         index = self._store.index(
             SubMemory(request.namespace, modality, *key_of(query.space)),
         )
         if index is None:
-            return NO_SEQUENCES, NO_COSINES
-        return index.search(query.vector, depth, allowed)
+            return NOTHING
+        return index.nearest(query.vector, depth, allowed)
+
+    def _matches(self, nearest: Nearest, query: Query) -> dict[int, _Match]:
+        """By sequence, best first: the cosine, and the segment of the memory that it is of."""
+        sequences, numbers = nearest.sequences.tolist(), nearest.segments.tolist()
+        pairs = list(zip(sequences, numbers, strict=True))
+        times = segments.times(self._store.catalog, pairs, key_of(query.space))
+        return {
+            pair[0]: (cosine, times.get(pair))
+            for pair, cosine in zip(pairs, nearest.cosines.tolist(), strict=True)
+        }
 
     def _associative(self, request: _Request, modality: Modality, k: int) -> list[_Found]:
         """Memories whose episode holds another one near the query, best first.
@@ -269,20 +283,21 @@ class Retriever:
         # Equal worth: the better score, then what was reached directly, goes first.
         return sorted(joined.values(), key=lambda each: (-worth[each.sequence], _by_score(each)))
 
-    def _cosines(
+    def _own_matches(
         self, request: _Request, modality: Modality, found: Sequence[_Found]
-    ) -> dict[int, float]:
+    ) -> dict[int, _Match]:
         """The memories' own cosines to the query, by sequence; empty where spaces differ."""
-        known = {
-            each.sequence: each.reached_by[0].cosine
+        known: dict[int, _Match] = {
+            each.sequence: (each.reached_by[0].cosine, each.reached_by[0].segment)
             for each in found
             if each.reached_by[0].path == "direct"
         }
         lacking = [each.sequence for each in found if each.sequence not in known]
-        if lacking:
+        query = request.query_for(self._models, modality)
+        if lacking and query is not None:
             allowed = np.array(lacking, np.int64)
-            sequences, cosines = self._nearest(request, modality, len(lacking), allowed)
-            known.update(zip(sequences.tolist(), cosines.tolist(), strict=True))
+            nearest = self._nearest(request, modality, len(lacking), allowed)
+            known.update(self._matches(nearest, query))
         return known
 
     def _familiarity(self, request: _Request, asked: Sequence[Modality]) -> dict[str, float]:
@@ -306,7 +321,8 @@ def _keep_better(
     """Note that `match` leads to the memory `sequence`, unless a better match is known."""
     if sequence == match.sequence:
         return
-    reach = Reach("associative", 0, match.reached_by[0].cosine, match.id, route)
+    matched = match.reached_by[0]
+    reach = Reach("associative", 0, matched.cosine, match.id, route, matched.segment)
     found = _Found(sequence, memory_id, match.episode_id, match.score, (reach,), match.same_item)
     known = best.get(sequence)
     if known is None or _by_score(found) < _by_score(known):

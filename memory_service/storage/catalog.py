@@ -31,10 +31,10 @@ CHUNK = 8192  # vectors handed out at a time
 
 @dataclass(frozen=True)
 class Embedding:
-    """A vector of a memory: one per space that the memory lives in.
+    """A vector of a memory: one of the whole per space that the memory lives in, segment 0.
 
-    `segment` counts the parts of a memory that has several vectors in one space (a long sound);
-    `start_s` and `end_s` say which part it is, and are None where the vector is of the whole.
+    A long sound has further ones in the same space: segments 1, 2, 3 ... without a gap, where
+    `start_s` and `end_s` say which part of it each is.
     """
 
     space: SpaceKey
@@ -42,6 +42,16 @@ class Embedding:
     segment: int = 0
     start_s: float | None = None
     end_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Vectors of one sub-memory, as they are handed out."""
+
+    key: tuple[str, str, str, str]  # namespace, modality, space id, fingerprint
+    sequences: Sequences  # (N,) of their memories
+    segments: Sequences  # (N,) 0: of the whole
+    vectors: npt.NDArray[np.float32]  # (N, D)
 
 
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
@@ -156,7 +166,10 @@ class Catalog:
     def insert_vector(
         self, connection: sqlite3.Connection, memory: Memory, embedding: Embedding
     ) -> None:
-        """Insert the vector, and add it to its sub-memory's trace: Mem[t] = Mem[t-1] + e_t."""
+        """Insert the vector; that of the whole is added to its sub-memory's trace.
+
+        Mem[t] = Mem[t-1] + e_t, with one e_t for each memory, however many segments it has.
+        """
         vector = embedding.vector
         space = self.space_number(connection, *embedding.space, len(vector))
         connection.execute(
@@ -171,12 +184,14 @@ class Catalog:
                 vector.astype("<f4").tobytes(),
             ),
         )
-        self._shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
+        if embedding.segment == 0:
+            self._shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
 
     def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
-        """Delete the row and its vectors, and take the vectors' share out of the traces."""
+        """Delete the row and its vectors, and take its share out of the traces."""
         for found in connection.execute(
-            "SELECT space, vector FROM vectors WHERE sequence = ?", (memory.sequence,)
+            "SELECT space, vector FROM vectors WHERE sequence = ? AND segment = 0",
+            (memory.sequence,),
         ).fetchall():
             key = (memory.namespace, memory.modality, found["space"])
             self._shift_trace(connection, key, rows.vector(found["vector"]), -1)
@@ -329,33 +344,36 @@ class Catalog:
         return found
 
     def vector(self, sequence: int, space: SpaceKey) -> Vector | None:
+        """The vector of the whole memory."""
         found = self.select(
             "SELECT vector FROM vectors JOIN spaces ON space = number"
-            " WHERE sequence = ? AND id = ? AND fingerprint = ?",
+            " WHERE sequence = ? AND id = ? AND fingerprint = ? AND segment = 0",
             (sequence, *space),
         )
         return rows.vector(found[0]["vector"]) if found else None
 
-    def vector_chunks(
-        self,
-    ) -> Iterator[tuple[tuple[str, str, str, str], Sequences, npt.NDArray[np.float32]]]:
-        """All vectors: (namespace, modality, space id, fingerprint), sequences (N,), (N, D)."""
+    def vector_chunks(self) -> Iterator[Chunk]:
+        """All vectors, those of a memory one after the other."""
         groups = self.select(
             "SELECT t.namespace, t.modality, s.id, s.fingerprint, s.number"
             " FROM traces t JOIN spaces s ON t.space = s.number"
         )
         for *key, number in map(tuple, groups):
-            after = 0
+            after = (0, 0)
             while found := self.select(
-                "SELECT m.sequence, v.vector FROM memories m JOIN vectors v USING (sequence)"
-                " WHERE m.namespace = ? AND m.modality = ? AND m.sequence > ? AND v.space = ?"
-                " ORDER BY m.sequence LIMIT ?",
-                (*key[:2], after, number, CHUNK),
+                "SELECT m.sequence, v.segment, v.vector"
+                " FROM memories m JOIN vectors v USING (sequence)"
+                " WHERE m.namespace = ? AND m.modality = ? AND v.space = ? AND m.sequence >= ?"
+                " AND (m.sequence > ? OR v.segment > ?) ORDER BY m.sequence, v.segment LIMIT ?",
+                (*key[:2], number, after[0], *after, CHUNK),
             ):
-                after = found[-1]["sequence"]
-                sequences = np.array([row["sequence"] for row in found], np.int64)
-                vectors = np.stack([rows.vector(row["vector"]) for row in found])
-                yield (key[0], key[1], key[2], key[3]), sequences, vectors
+                after = (found[-1]["sequence"], found[-1]["segment"])
+                yield Chunk(
+                    key=(key[0], key[1], key[2], key[3]),
+                    sequences=np.array([row["sequence"] for row in found], np.int64),
+                    segments=np.array([row["segment"] for row in found], np.int64),
+                    vectors=np.stack([rows.vector(row["vector"]) for row in found]),
+                )
 
     def spaces_by_modality(self) -> dict[str, set[SpaceKey]]:
         """For each modality, the spaces that stored vectors bear."""

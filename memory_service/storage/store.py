@@ -73,8 +73,8 @@ class Store:
             if swept := self.blobs.sweep(self.catalog.referenced_blobs()):
                 log.info("removed %d files that no memory names, left by a crash", swept)
         self._indexes = VectorIndexes(threads=threads)
-        for key, sequences, vectors in self.catalog.vector_chunks():
-            self._indexes.add(SubMemory(*key), sequences, vectors)
+        for chunk in self.catalog.vector_chunks():
+            self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
         self._spaces = self.catalog.spaces_by_modality()
 
     def close(self) -> None:
@@ -131,13 +131,15 @@ class Store:
 
     def _add_to_indexes(self, stored: Episode, new: Sequence[NewMemory]) -> None:
         for memory, each in zip(stored.memories, new, strict=True):
-            for embedding in each.embeddings:
+            for space in dict.fromkeys(embedding.space for embedding in each.embeddings):
+                own = [embedding for embedding in each.embeddings if embedding.space == space]
                 self._indexes.add(
-                    SubMemory(memory.namespace, memory.modality, *embedding.space),
-                    np.array([memory.sequence], np.int64),
-                    embedding.vector[None],
+                    SubMemory(memory.namespace, memory.modality, *space),
+                    np.full(len(own), memory.sequence, np.int64),
+                    np.stack([embedding.vector for embedding in own]),
+                    np.array([embedding.segment for embedding in own], np.int64),
                 )
-                self._spaces[memory.modality] = self.spaces(memory.modality) | {embedding.space}
+                self._spaces[memory.modality] = self.spaces(memory.modality) | {space}
 
     @contextmanager
     def _writing_blobs(self, contents: Sequence[bytes]) -> Iterator[list[str]]:

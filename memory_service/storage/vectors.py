@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Lock
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -14,8 +15,22 @@ import numpy.typing as npt
 Sequences = npt.NDArray[np.int64]  # (N,)
 Vectors = npt.NDArray[np.float32]  # (N, D)
 
+# FAISS knows a vector by one number: that of its memory, and in the lowest bits its segment.
+SEGMENT_BITS = 20
+DEEPER = 8  # times as many vectors, when those found are of too few memories
+
+
+class Nearest(NamedTuple):
+    """Distinct memories, best first, each with its nearest vector."""
+
+    sequences: Sequences  # (N,)
+    cosines: npt.NDArray[np.float32]  # (N,)
+    segments: Sequences  # (N,) 0: the vector of the whole
+
+
 NO_SEQUENCES: Sequences = np.empty(0, np.int64)
 NO_COSINES: npt.NDArray[np.float32] = np.empty(0, np.float32)
+NOTHING = Nearest(NO_SEQUENCES, NO_COSINES, NO_SEQUENCES)
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,9 @@ class VectorIndex:
     """Exact inner-product search over fp16 vectors, addressed by memory sequence.
 
     fp16 halves the memory and keeps recall@10 above 0.999 on sentence embeddings; vectors
-    are of unit length, so inner products are cosines. Safe for use from several threads.
+    are of unit length, so inner products are cosines. A memory has one vector, or besides that of
+    the whole (segment 0) those of its segments 1 ... n; it is found, counted and removed as one.
+    Safe for use from several threads.
     """
 
     def __init__(self, dimension: int, *, threads: int = 1) -> None:
@@ -78,52 +95,100 @@ class VectorIndex:
             dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
         self._index = faiss.IndexIDMap2(flat)
+        self._segments: dict[int, int] = {}  # how many each memory has that has any
+        self._in_segments = 0  # vectors in all that are not of a whole memory
         # FAISS allows concurrent searches, but none beside an add or a removal.
         self._lock = _SharedLock()
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        """Number of memories."""
+        return int(self._index.ntotal) - self._in_segments
 
-    def add(self, sequences: Sequences, vectors: Vectors) -> None:
-        """Add rows (N, D) of unit length."""
+    def add(
+        self, sequences: Sequences, vectors: Vectors, segments: Sequences | None = None
+    ) -> None:
+        """Add rows (N, D) of unit length; without `segments`, each is of a whole memory."""
+        parts = np.zeros_like(sequences) if segments is None else segments
+        owners, counts = np.unique(sequences[parts > 0], return_counts=True)
+        ids = sequences << SEGMENT_BITS | parts
         with self._lock.exclusive():
-            self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), sequences)
+            self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
+            for owner, count in zip(owners.tolist(), counts.tolist(), strict=True):
+                self._segments[owner] = self._segments.get(owner, 0) + count
+                self._in_segments += count
 
     def remove(self, sequences: Sequences) -> int:
-        """Remove what is there of `sequences`; returns how many were."""
+        """Remove what is there of `sequences`; returns how many memories were."""
         with self._lock.exclusive():
-            return int(self._index.remove_ids(faiss.IDSelectorBatch(sequences)))
+            before = len(self)
+            self._index.remove_ids(faiss.IDSelectorBatch(self._ids(sequences)))
+            for sequence in sequences.tolist():
+                self._in_segments -= self._segments.pop(sequence, 0)
+            return before - len(self)
 
     def search(
         self, query: npt.NDArray[np.float32], k: int, allowed: Sequences | None = None
     ) -> tuple[Sequences, npt.NDArray[np.float32]]:
-        """The k nearest: sequences and cosines, best first; fewer when there are fewer.
+        """Sequences and cosines of `nearest`."""
+        found = self.nearest(query, k, allowed)
+        return found.sequences, found.cosines
+
+    def nearest(
+        self, query: npt.NDArray[np.float32], k: int, allowed: Sequences | None = None
+    ) -> Nearest:
+        """The k nearest memories, each by its nearest vector; fewer when there are fewer.
 
         `query` (D,) of unit length. `allowed`: search only these sequences; exact at every
         selectivity, since the scan passes over all rows and compares only the allowed ones.
         """
-        parameters = None
-        if allowed is not None:
-            if not len(allowed):
-                return NO_SEQUENCES, NO_COSINES
-            selector = faiss.IDSelectorBatch(allowed)
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        if allowed is not None and not len(allowed):
+            return NOTHING
         # OpenMP's number of threads is a setting of the calling thread.
         faiss.omp_set_num_threads(self._threads)
         with self._lock.shared():
             k = min(k, len(self))
             if k == 0:
-                return NO_SEQUENCES, NO_COSINES
-            cosines, sequences = self._index.search(query[None], k, params=parameters)
-        found = sequences[0] >= 0
-        # fp16 rounds: a vector's cosine to itself may come out as 1.00003.
-        return sequences[0][found], np.clip(cosines[0][found], -1.0, 1.0)
+                return NOTHING
+            parameters = None
+            if allowed is not None:
+                selector = faiss.IDSelectorBatch(self._ids(allowed))
+                parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+            depth, total = k, int(self._index.ntotal)
+            while True:
+                cosines, ids = self._index.search(query[None], depth, params=parameters)
+                rows = ids[0] >= 0
+                found = _distinct(ids[0][rows], cosines[0][rows])
+                exhausted = depth == total or rows.sum() < depth
+                if len(found.sequences) >= k or exhausted:
+                    return Nearest(found.sequences[:k], found.cosines[:k], found.segments[:k])
+                # One long memory may have more near vectors than were looked at.
+                depth = min(DEEPER * depth, total)
 
     def sequences(self) -> Sequences:
-        """All that the index holds, in rising order."""
+        """The memories that the index holds, in rising order."""
         with self._lock.shared():
-            held: Sequences = np.sort(faiss.vector_to_array(self._index.id_map))
+            ids = faiss.vector_to_array(self._index.id_map)
+        held: Sequences = np.unique(ids >> SEGMENT_BITS)
         return held
+
+    def _ids(self, sequences: Sequences) -> Sequences:
+        """The numbers that FAISS knows all vectors of these memories by."""
+        ids = [sequences << SEGMENT_BITS]
+        if self._segments:
+            held = np.fromiter(self._segments, np.int64, len(self._segments))
+            for sequence in np.intersect1d(sequences, held).tolist():
+                first = sequence << SEGMENT_BITS
+                ids.append(first + 1 + np.arange(self._segments[sequence]))
+        return np.concatenate(ids)
+
+
+def _distinct(ids: Sequences, cosines: npt.NDArray[np.float32]) -> Nearest:
+    """Of vectors, best first, the first one of each memory."""
+    sequences = ids >> SEGMENT_BITS
+    first = np.sort(np.unique(sequences, return_index=True)[1])
+    segments = ids[first] & ((1 << SEGMENT_BITS) - 1)
+    # fp16 rounds: a vector's cosine to itself may come out as 1.00003.
+    return Nearest(sequences[first], np.clip(cosines[first], -1.0, 1.0), segments)
 
 
 class VectorIndexes:
@@ -134,13 +199,19 @@ class VectorIndexes:
         self._lock = Lock()
         self._indexes: dict[SubMemory, VectorIndex] = {}
 
-    def add(self, sub_memory: SubMemory, sequences: Sequences, vectors: Vectors) -> None:
+    def add(
+        self,
+        sub_memory: SubMemory,
+        sequences: Sequences,
+        vectors: Vectors,
+        segments: Sequences | None = None,
+    ) -> None:
         with self._lock:
             index = self._indexes.get(sub_memory)
             if index is None:
                 index = VectorIndex(vectors.shape[1], threads=self._threads)
                 self._indexes[sub_memory] = index
-        index.add(sequences, vectors)
+        index.add(sequences, vectors, segments)
 
     def remove(self, namespace: str, modality: str, sequence: int) -> None:
         """Remove a memory from the indexes of all spaces."""
