@@ -45,6 +45,17 @@ class Space:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What is known of a model's weights, for people who decide whether to use them."""
+
+    name: str
+    origin: str  # hub repository and commit, folder or file
+    parameters: int
+    size_bytes: int  # of the files
+    licence: str | None  # None: not stated where the weights come from
+
+
 class Encoder(ABC):
     """Maps a batch of one modality into one space.
 

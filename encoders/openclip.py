@@ -1,7 +1,8 @@
 """Image and text encoders over any OpenCLIP model: a hub name, a local file or a local folder.
 
 A local folder holds `open_clip_config.json`, tokenizer files where the text tower needs them, and
-the weights: one checkpoint, or one safetensors file per tower (`visual`, `text`).
+the weights: one checkpoint, or one safetensors file per tower (`visual`, `text`). Pickled weights
+are read as tensors only, never as code.
 Knows nothing about profiles; imports torch and open_clip, so import it only when a model is
 wanted.
 """
@@ -14,7 +15,6 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,16 @@ import encoders.torchvision_import  # noqa: F401 - before open_clip
 
 import open_clip  # isort: skip
 from open_clip.factory import load_state_dict  # isort: skip
+from open_clip.tokenizer import HFTokenizer  # isort: skip
 from open_clip.transform import PreprocessCfg, image_transform_v2  # isort: skip
 
-from encoders.base import Encoder, Space, Vectors
-from encoders.errors import ModelUnavailable, UnknownName
+from encoders.base import Encoder, Space, Vectors, Weights
+from encoders.checkpoints import LOADING_ERRORS
+from encoders.errors import ModelUnavailable
+from encoders.openclip_source import HUB, LOCAL, Source, has_schema, locate
 
-LOCAL = "local-dir:"
-HUB = "hf-hub:"
+__all__ = ["HUB", "LOCAL", "OpenClipImageEncoder", "OpenClipModel", "OpenClipTextEncoder"]
+
 BATCH = 32  # items per forward pass: bounds memory, and longer ones are no faster on a CPU
 MAX_ASPECT = 64  # a thinner picture is padded first: resizing it would leave no pixel
 
@@ -39,13 +42,21 @@ MAX_ASPECT = 64  # a thinner picture is padded first: resizing it would leave no
 class OpenClipModel:
     """The two towers with their preprocessing and tokenizer; safe to call from several threads."""
 
-    def __init__(self, model: Any, preprocess: Any, tokenizer: Any, space: Space) -> None:
+    def __init__(
+        self,
+        model: Any,
+        preprocess: Any,
+        tokenizer: Any,
+        space: Space,
+        weights: Weights,
+    ) -> None:
         self._model = model.eval().requires_grad_(False)
         self._preprocess = preprocess
         self._tokenizer = tokenizer
         # A fast tokenizer of `transformers` raises "Already borrowed" on concurrent calls.
         self._tokenizer_lock = threading.Lock()
         self.space = space
+        self.weights = weights
 
     @classmethod
     def open(
@@ -57,21 +68,26 @@ class OpenClipModel:
         `space` is computed from the loaded weights when it is not given.
         Raises UnknownName, or ModelUnavailable when the weights cannot be had.
         """
-        _check_name(name, pretrained)
+        source = locate(name, pretrained)
         try:
-            model = _create(name, None if _has_schema(name) else pretrained)
-            tokenizer = open_clip.get_tokenizer(name)
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
-            source = name if _has_schema(name) else f"{name} ({pretrained})"
+            model = _create(source)
+            tokenizer = _tokenizer(source)
+        except LOADING_ERRORS as error:
             raise ModelUnavailable(
-                f"OpenCLIP model {source} could not be loaded: {error}. Without a network, give "
-                f"a checkpoint file as `pretrained`, or a folder as {LOCAL}/path/to/folder."
+                f"OpenCLIP model {name} could not be loaded from {source.origin}: {error}"
             ) from error
         preprocess_cfg = open_clip.get_model_preprocess_cfg(model)
         preprocess = image_transform_v2(PreprocessCfg(**preprocess_cfg), is_train=False)
         if space is None:
             space = _space(name, pretrained, model, preprocess_cfg)
-        return cls(model, preprocess, tokenizer, space)
+        weights = Weights(
+            name=name if has_schema(name) else f"{name} ({pretrained})",
+            origin=source.origin,
+            parameters=sum(each.numel() for each in model.parameters()),
+            size_bytes=sum(path.stat().st_size for path in source.weights),
+            licence=source.licence,
+        )
+        return cls(model, preprocess, tokenizer, space, weights)
 
     @property
     def visual(self) -> torch.nn.Module:
@@ -153,51 +169,35 @@ def on_white(picture: Image.Image) -> Image.Image:
     return padded
 
 
-def _has_schema(name: str) -> bool:
-    return name.startswith((LOCAL, HUB))
-
-
-def _check_name(name: str, pretrained: str | None) -> None:
-    if name.startswith(LOCAL):
-        if not (Path(name.removeprefix(LOCAL)) / "open_clip_config.json").is_file():
-            raise UnknownName(f"{name.removeprefix(LOCAL)} holds no open_clip_config.json")
-        return
-    if name.startswith(HUB):
-        return
-    builtin = name.replace("/", "-")
-    if builtin not in open_clip.list_models():
-        raise UnknownName(
-            f"no OpenCLIP model {name!r}; give {HUB}owner/name, {LOCAL}folder, or one of: "
-            + ", ".join(open_clip.list_models())
-        )
-    tags = open_clip.list_pretrained_tags_by_model(builtin)
-    if pretrained not in tags and not Path(pretrained or "").is_file():
-        raise UnknownName(
-            f"no weights {pretrained!r} of {name}; give a checkpoint file, or one of: "
-            + ", ".join(tags)
-        )
-
-
-def _create(name: str, pretrained: str | None) -> Any:
+def _create(source: Source) -> Any:
     """The model with weights in fp32; never a randomly initialised one."""
-    if not name.startswith(LOCAL):
-        return open_clip.create_model(name, pretrained, require_pretrained=True)
-    folder = Path(name.removeprefix(LOCAL)).resolve()
-    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-    overrides = {}
-    text_cfg = config["model_cfg"]["text_cfg"]
-    if text_cfg.get("hf_model_name", "").startswith("."):
-        # open_clip takes the name as it stands: relative to the working directory.
-        source = str((folder / text_cfg["hf_model_name"]).resolve())
-        overrides["text_cfg"] = {**text_cfg, "hf_model_name": source, "hf_model_pretrained": False}
-    towers = {tower: folder / f"{tower}.safetensors" for tower in ("visual", "text")}
-    if not all(path.is_file() for path in towers.values()):
-        return open_clip.create_model(name, require_pretrained=True, **overrides)
+    towers = {}
+    if source.folder is not None:
+        towers = {tower: source.folder / f"{tower}.safetensors" for tower in ("visual", "text")}
+    if not towers or not all(path.is_file() for path in towers.values()):
+        checkpoint = None if source.checkpoint is None else str(source.checkpoint)
+        return open_clip.create_model(
+            source.name, checkpoint, require_pretrained=True, **source.overrides
+        )
     with _without_warnings_about_missing_weights():
-        model = open_clip.create_model(name, load_weights=False, pretrained_text=False, **overrides)
+        model = open_clip.create_model(
+            source.name, load_weights=False, pretrained_text=False, **source.overrides
+        )
     for tower, path in towers.items():
         getattr(model, tower).load_state_dict(load_state_dict(str(path)), strict=True)
     return model
+
+
+def _tokenizer(source: Source) -> Any:
+    if source.tokenizer is None:
+        return open_clip.get_tokenizer(source.name)
+    text_cfg = source.config["text_cfg"]
+    return HFTokenizer(
+        str(source.tokenizer),
+        context_length=text_cfg.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
+        tokenizer_mode=text_cfg.get("tokenizer_mode"),
+        **text_cfg.get("tokenizer_kwargs", {}),
+    )
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def _space(name: str, pretrained: str | None, model: Any, preprocess_cfg: Any) -
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
     dimension = int(getattr(model, "embed_dim", 0)) or _dimension(model)
-    identity = f"openclip/{name}" if _has_schema(name) else f"openclip/{name}/{pretrained}"
+    identity = f"openclip/{name}" if has_schema(name) else f"openclip/{name}/{pretrained}"
     return Space(identity, dimension, digest.hexdigest())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from encoders.base import Weights
 from encoders.media import ACCEPTED
 from memory_service.services.generation import GenerationService
 from memory_service.services.memory import MemoryStore
@@ -27,11 +28,15 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class ProfileInfo:
-    """The active models. `generators`: the modalities that can be generated."""
+    """The active models. `generators`: the modalities that can be generated.
+
+    A modality that lives in several spaces has an encoder for each, that of its home first.
+    """
 
     name: str
     encoders: tuple[EncoderInfo, ...]
     generators: tuple[str, ...]
+    weights: tuple[Weights, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,15 @@ def profile_info(models: Models) -> ProfileInfo:
         name=models.profile,
         encoders=tuple(
             EncoderInfo(
-                modality=modality,
+                modality=encoder.modality,
                 name=type(encoder).__name__,
                 space_id=encoder.space.id,
                 dimension=encoder.space.dimension,
                 fingerprint=encoder.space.fingerprint,
-                accepted=ACCEPTED[modality],
+                accepted=ACCEPTED[encoder.modality],
             )
-            for modality, encoder in models.encoders.items()
+            for encoder in models.all_encoders()
         ),
         generators=tuple(models.generators),
+        weights=models.weights,
     )

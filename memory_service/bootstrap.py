@@ -55,6 +55,8 @@ def _models(settings: Settings) -> Models:
             max_audio_s=settings.max_audio_s,
             max_text_chars=settings.max_text_chars,
         ),
+        further=profile.further,
+        weights=profile.weights,
     )
 
 
@@ -71,6 +73,9 @@ def _limit_threads(threads: int) -> None:
 def _profile(settings: Settings) -> Profile:
     if settings.profile == "openclip":
         return load_profile(
-            "openclip", model=settings.openclip_model, pretrained=settings.openclip_pretrained
+            "openclip",
+            model=settings.openclip_model,
+            pretrained=settings.openclip_pretrained,
+            clap=settings.clap_model,
         )
     return load_profile(settings.profile)

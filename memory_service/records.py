@@ -63,13 +63,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class QueryPart:
-    """One part of a query: media to be encoded, or a vector of the active space. Not both."""
+    """One part of a query: media to be encoded, or a vector of an active space. Not both.
+
+    `space` names the vector's space, which has to be said where several have its dimension.
+    """
 
     modality: str | None = None
     content: bytes | None = None
     media_type: str | None = None
     vector: Vector | None = None
     weight: float = 1.0
+    space: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,9 @@ class Retrieval:
     familiarity: Mapping[str, float]  # by modality: cos(query, trace)
     query_vector: Vector
     timings_ms: Mapping[str, float]
+    # By modality asked for, the id of the space that the query was compared in; None where query
+    # and modality share none: nothing is reached directly there, by association only.
+    spaces: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,9 @@ def _query_part(part: QueryPartIn, number: int) -> QueryPart:
             accepted=[*MEDIA_FIELDS, "vector"],
         )
     if part.vector is not None:
-        return QueryPart(vector=_vector(part.vector), weight=part.weight)
+        return QueryPart(vector=_vector(part.vector), weight=part.weight, space=part.space)
+    if part.space is not None:
+        raise InvalidInput(f"query part {number} names a space, but has no vector", part=number)
     if part.text is not None:
         return QueryPart("text", part.text.encode(), "text/plain", weight=part.weight)
     content, declared = _bytes(getattr(part, given[0]), f"query part {number}")

@@ -44,6 +44,9 @@ class QueryPartIn(Strict):
     image: str | None = Field(None, description="Base64 or data URI.")
     audio: str | None = Field(None, description="Base64 or data URI.")
     vector: Numbers | str | None = Field(None, description=VECTOR_HELP)
+    space: str | None = Field(
+        None, description="Id of the vector's space, where several have its dimension."
+    )
     weight: float = Field(1.0, ge=1e-6, le=1e6, description="Share in the query.")
 
 
@@ -137,6 +140,10 @@ class HitOut(BaseModel):
 class RetrievalOut(BaseModel):
     results: dict[str, list[HitOut]] = Field(description="By modality, best first.")
     familiarity: dict[str, float] = Field(description="Cosine of the query to each trace.")
+    spaces: dict[str, str | None] = Field(
+        description="By modality, the space that the query was compared in; null where they share "
+        "none: such memories are reached over their episodes only."
+    )
     timings_ms: dict[str, float]
 
 
@@ -218,9 +225,18 @@ class EncoderOut(BaseModel):
     accepted: list[str] = Field(description="Media types.")
 
 
+class WeightsOut(BaseModel):
+    name: str
+    origin: str = Field(description="Hub repository and commit, folder or file.")
+    parameters: int
+    size_bytes: int
+    licence: str | None = Field(description="null: not stated where the weights come from.")
+
+
 class ModelsOut(BaseModel):
     profile: str
-    encoders: list[EncoderOut]
+    encoders: list[EncoderOut] = Field(description="One per modality and space, its home first.")
+    weights: list[WeightsOut]
     generators: list[str] = Field(description="Modalities that can be generated.")
     limits: dict[str, float]
 

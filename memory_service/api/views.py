@@ -85,6 +85,7 @@ def retrieval(record: Retrieval) -> schemas.RetrievalOut:
     return schemas.RetrievalOut(
         results={modality: [hit(each) for each in hits] for modality, hits in record.hits.items()},
         familiarity=dict(record.familiarity),
+        spaces=dict(record.spaces),
         timings_ms=dict(record.timings_ms),
     )
 

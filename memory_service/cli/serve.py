@@ -73,7 +73,7 @@ def _configure_log(level: str) -> None:
     if level not in LEVELS:
         options.fail(f"--log-level must be one of {', '.join(LEVELS)}, not {level!r}")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("memory_service", "uvicorn"):
+    for name in ("memory_service", "encoders", "uvicorn"):
         logging.getLogger(name).setLevel(level.upper())
 
 

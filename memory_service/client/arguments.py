@@ -35,14 +35,15 @@ class StoreArguments(TypedDict, total=False):
 class QueryArguments(TypedDict, total=False):
     """The parts of a query, any of them; `weights` by modality (or "vector"), 1 by default.
 
-    `vector` is one of the service's own space, shape (D,). What is left out, or None, takes the
-    default of the service.
+    `vector` is one of the service's own space, shape (D,); `space` is the id of that space, where
+    several have D dimensions. What is left out, or None, takes the default of the service.
     """
 
     image: Several | None
     text: Several | None
     audio: Several | None
     vector: npt.ArrayLike | None
+    space: str | None
     weights: Mapping[str, float]
     namespace: str | None
     mode: Literal["direct", "associative", "auto"] | None
@@ -94,7 +95,11 @@ def query_parts(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     vector = arguments.get("vector")
     if vector is not None:
         packed = np.asarray(vector, dtype="<f4").tobytes()
-        parts.append({"vector": _base64(packed), **_weight(weights, "vector")})
+        space = arguments.get("space")
+        named = {} if space is None else {"space": space}
+        parts.append({"vector": _base64(packed), **named, **_weight(weights, "vector")})
+    elif arguments.get("space") is not None:
+        raise ValueError("a space is named for a vector, and the query has none")
     return parts
 
 

@@ -122,6 +122,8 @@ class Hit:
 class Retrieval:
     hits: Mapping[str, tuple[Hit, ...]]  # by modality, best first
     familiarity: Mapping[str, float]
+    # By modality, the space that the query was compared in; None: reached by association only.
+    spaces: Mapping[str, str | None]
     timings_ms: Mapping[str, float]
     raw: Json = field(repr=False, compare=False)  # the answer as it came
 
@@ -131,7 +133,13 @@ class Retrieval:
             modality: tuple(Hit.read(hit) for hit in found)
             for modality, found in data["results"].items()
         }
-        return cls(hits, data.get("familiarity") or {}, data.get("timings_ms") or {}, data)
+        return cls(
+            hits=hits,
+            familiarity=data.get("familiarity") or {},
+            spaces=data.get("spaces") or {},
+            timings_ms=data.get("timings_ms") or {},
+            raw=data,
+        )
 
 
 @dataclass(frozen=True)

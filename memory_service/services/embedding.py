@@ -25,25 +25,23 @@ BATCH_SAMPLES = BATCH * 2 * FULL_RATE
 
 
 def embed(models: Models, decoded: Sequence[Decoded]) -> list[tuple[Embedding, ...]]:
-    """The vectors of each, in the order of `decoded`; each modality is encoded as one batch.
+    """The vectors of each, in the order of `decoded`: one per space of its modality.
+
+    Each modality is encoded as one batch.
 
     Long sounds are read and encoded segment by segment. Raises ModalityUnavailable, or
     InvalidMedia where a long sound that was not checked before cannot be read to its end.
     """
     found: list[tuple[Embedding, ...]] = [()] * len(decoded)
     for modality in dict.fromkeys(each.modality for each in decoded):
-        encoder = models.encoder(modality)
-        short = []
-        for place, each in enumerate(decoded):
-            if each.modality != modality:
-                continue
-            if isinstance(each.media, Recording):
-                found[place] = _of_recording(encoder, each.media)
-            else:
-                short.append(place)
-        batch = encoder.encode([decoded[place].media for place in short])
-        for place, vector in zip(short, batch, strict=True):
-            found[place] = (Embedding(key_of(encoder.space), vector),)
+        places = [n for n, each in enumerate(decoded) if each.modality == modality]
+        short = [n for n in places if not isinstance(decoded[n].media, Recording)]
+        media = [decoded[place].media for place in short]
+        for encoder in models.encoders_of(modality):
+            for place, vector in zip(short, encoder.encode(media), strict=True):
+                found[place] += (Embedding(key_of(encoder.space), vector),)
+            for place in set(places) - set(short):
+                found[place] += _of_recording(encoder, decoded[place].media)
     return found
 
 

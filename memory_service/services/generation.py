@@ -163,7 +163,7 @@ class GenerationService:
         for query in queries:
             if query.space == space:
                 return query
-        fitting = [name for name, each in self._models.encoders.items() if each.space == space]
+        fitting = [each.modality for each in self._models.all_encoders() if each.space == space]
         raise ModalityUnavailable(
             f"the generators need a query in space {space.id}: give one part of {fitting}",
             accepted=fitting,

@@ -81,8 +81,8 @@ class MemoryStore:
         return Stored(stored, duplicate, watch.timings_ms())
 
     def _check(self, upload: Upload) -> None:
-        space = self._models.space(upload.modality)
-        require_same_space(upload.modality, space, self._store.spaces(upload.modality))
+        spaces = self._models.spaces(upload.modality)
+        require_same_space(upload.modality, spaces, self._store.spaces(upload.modality))
         if len(upload.content) > self._settings.max_upload_bytes:
             raise TooLarge(
                 f"{len(upload.content)} bytes were given, "
@@ -181,6 +181,10 @@ class MemoryStore:
 
     def stats(self) -> Sequence[SubMemoryStats]:
         return self._store.catalog.stats()
+
+    def count(self) -> int:
+        """Memories in the whole store, whatever the number of their vectors."""
+        return self._store.catalog.count_memories()
 
     def find_blob(self, namespace: str, sha256: str) -> Sequence[Memory]:
         """The memories of a namespace that have exactly this content."""

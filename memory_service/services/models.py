@@ -6,12 +6,12 @@ Turns what the decoders complain about into the service's own errors.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from encoders.base import Encoder, Modality, Space
+from encoders.base import Encoder, Modality, Space, Weights
 from encoders.media import Decoded, Limits, MediaError, decode
 from generator.base import Generator
 from memory_service.errors import (
@@ -44,7 +44,11 @@ NO_LIMITS = Limits(
 
 @dataclass(frozen=True)
 class Models:
-    """`generator_space` is the space of the vectors that the generators are conditioned on."""
+    """`encoders` are the main ones: the space of each is the home of its modality. `further` are
+    of modalities that live in several spaces; their memories have a vector in each of them.
+
+    `generator_space` is the space of the vectors that the generators are conditioned on.
+    """
 
     profile: str
     encoders: Mapping[Modality, Encoder]
@@ -52,13 +56,28 @@ class Models:
     generators: Mapping[Modality, Generator] = field(default_factory=dict)
     generator_space: Space | None = None
     limits: Limits = field(default_factory=Limits)
+    further: tuple[Encoder, ...] = ()
+    weights: tuple[Weights, ...] = ()
 
     def encoder(self, modality: str) -> Encoder:
         """Raises InvalidInput for an unknown modality, ModalityUnavailable for a missing one."""
         return self.encoders[checks.modality(modality, self.encoders)]
 
+    def encoders_of(self, modality: str) -> tuple[Encoder, ...]:
+        """All encoders of the modality, the main one first; raises as `encoder`."""
+        main = self.encoder(modality)
+        return (main, *(each for each in self.further if each.modality == main.modality))
+
+    def all_encoders(self) -> tuple[Encoder, ...]:
+        return (*self.encoders.values(), *self.further)
+
     def space(self, modality: str) -> Space:
+        """The home of the modality."""
         return self.encoder(modality).space
+
+    def spaces(self, modality: str) -> tuple[Space, ...]:
+        """Those that the modality's memories live in, its home first."""
+        return tuple(encoder.space for encoder in self.encoders_of(modality))
 
     def generator(self, modality: Modality) -> Generator:
         """The generator; its weights are loaded at first use."""
@@ -99,18 +118,39 @@ def key_of(space: Space) -> SpaceKey:
     return space.id, space.fingerprint
 
 
-def require_same_space(modality: str, active: Space, recorded: set[SpaceKey]) -> None:
-    """Raise SpaceMismatch when stored vectors of the modality bear another space."""
-    foreign = sorted(recorded - {key_of(active)})
-    if not foreign:
+def require_same_space(modality: str, active: Sequence[Space], recorded: set[SpaceKey]) -> None:
+    """Raise SpaceMismatch unless stored vectors of the modality bear just the active spaces.
+
+    A space too many: they were made by other encoders. One too few: the profile has got a further
+    space since, and a search there would pass over all that was stored before.
+    """
+    keys = {key_of(space): space for space in active}
+    foreign, lacking = sorted(recorded - keys.keys()), sorted(keys.keys() - recorded)
+    if foreign:
+        detail = (
+            f"the store's {modality} vectors were made in space {_named(foreign)}; the active "
+            f"profile encodes {modality} into {_named(list(keys))}."
+        )
+    elif lacking and recorded:
+        detail = (
+            f"the store's {modality} memories have no vector in space {_named(lacking)}, which "
+            "the active profile has besides."
+        )
+    else:
         return
-    names = ", ".join(f"{space_id} ({fingerprint})" for space_id, fingerprint in foreign)
     raise SpaceMismatch(
-        f"the store's {modality} vectors were made in space {names}; the active profile encodes "
-        f"{modality} into {active.id} ({active.fingerprint}). Start the service with the profile "
-        "that the store was made with, or choose another data_dir. Reading memories and their "
-        "content works as before.",
+        f"{detail} Start the service with the profile that the store was made with, choose another "
+        "data_dir, or embed what is stored anew: memory-service reembed. Reading memories and "
+        "their content works as before.",
         modality=modality,
-        recorded=[{"id": each[0], "fingerprint": each[1]} for each in foreign],
-        active={"id": active.id, "fingerprint": active.fingerprint},
+        recorded=[_as_json(key) for key in sorted(recorded)],
+        active=[_as_json(key) for key in keys],
     )
+
+
+def _named(keys: Sequence[SpaceKey]) -> str:
+    return ", ".join(f"{space_id} ({fingerprint})" for space_id, fingerprint in keys)
+
+
+def _as_json(key: SpaceKey) -> dict[str, str]:
+    return {"id": key[0], "fingerprint": key[1]}

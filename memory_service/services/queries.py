@@ -27,6 +27,7 @@ class Query:
     vector: Vector  # (D,), unit length
     space: Space
     modality: Modality | None
+    parts: int = 1  # of the whole query, how many have a vector in this space
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,11 @@ def encode_parts(
     ModalityUnavailable.
     """
     checks.not_empty(parts, "parts of a query", settings.max_query_parts)
-    encoded = [_encode(part, number, models, settings) for number, part in enumerate(parts)]
+    encoded = [
+        each
+        for number, part in enumerate(parts)
+        for each in _encode(part, number, models, settings)
+    ]
     spaces = dict.fromkeys(each.space for each in encoded)
     return tuple(_sum([each for each in encoded if each.space == space]) for space in spaces)
 
@@ -60,10 +65,21 @@ def _sum(encoded: Sequence[_Encoded]) -> Query:
         vector=(total / length).astype(np.float32),
         space=encoded[0].space,
         modality=modalities.pop() if len(modalities) == 1 else None,
+        parts=len(encoded),
     )
 
 
-def _encode(part: QueryPart, number: int, models: Models, settings: Settings) -> _Encoded:
+def best_for(queries: Sequence[Query], spaces: Sequence[Space]) -> Query | None:
+    """The query to compare a modality that lives in `spaces` with; None where they share none.
+
+    Of several, the one that has most of the query in it; among equals that of the first space.
+    """
+    fitting = [query for space in spaces for query in queries if query.space == space]
+    return max(fitting, key=lambda query: query.parts, default=None)
+
+
+def _encode(part: QueryPart, number: int, models: Models, settings: Settings) -> list[_Encoded]:
+    """The part in every space of its modality, its home first."""
     if not (math.isfinite(part.weight) and 0 < part.weight <= 1e6):
         raise InvalidInput(
             "the weight of a query part must be above 0 and at most a million",
@@ -75,7 +91,10 @@ def _encode(part: QueryPart, number: int, models: Models, settings: Settings) ->
     if part.content is None:
         modality = None if part.modality is None else checks.known_modality(part.modality)
         vector = _given(part.vector, number)
-        return _Encoded(vector * part.weight, _space_of(vector, modality, models, number), modality)
+        space = _space_of(vector, part, modality, models, number)
+        return [_Encoded(vector * part.weight, space, modality)]
+    if part.space is not None:
+        raise InvalidInput("a space is named for a vector, not for media", part=number)
     modality = checks.modality(part.modality, models.encoders)
     if len(part.content) > settings.max_upload_bytes:
         raise TooLarge(
@@ -85,12 +104,16 @@ def _encode(part: QueryPart, number: int, models: Models, settings: Settings) ->
             accepted=settings.max_upload_bytes,
             part=number,
         )
-    encoder = models.encoder(modality)
     media = models.decode(modality, part.content, part=number).media
-    vector = vector_of(encoder, media).astype(np.float64)
-    if not np.any(vector):
-        raise InvalidInput(f"the {modality} of the query holds nothing to search by", part=number)
-    return _Encoded(vector * part.weight, encoder.space, modality)
+    encoded = []
+    for encoder in models.encoders_of(modality):
+        vector = vector_of(encoder, media).astype(np.float64)
+        if not np.any(vector):
+            raise InvalidInput(
+                f"the {modality} of the query holds nothing to search by", part=number
+            )
+        encoded.append(_Encoded(vector * part.weight, encoder.space, modality))
+    return encoded
 
 
 def _given(values: Vector | None, number: int) -> Double:
@@ -114,14 +137,27 @@ def _given(values: Vector | None, number: int) -> Double:
     return np.asarray(vector / np.linalg.norm(vector), np.float64)
 
 
-def _space_of(vector: Double, modality: Modality | None, models: Models, number: int) -> Space:
-    """The space that a bare vector is of: its modality's, or the only one that fits."""
-    spaces = (
-        [encoder.space for encoder in models.encoders.values()]
-        if modality is None
-        else [models.space(modality)]
-    )
-    fitting = list(dict.fromkeys(space for space in spaces if space.dimension == len(vector)))
+def _space_of(
+    vector: Double, part: QueryPart, modality: Modality | None, models: Models, number: int
+) -> Space:
+    """The space that a bare vector is of: the one named, its modality's, or the only one that fits.
+
+    Where a modality lives in several spaces that would do, its home is meant.
+    """
+    encoders = models.all_encoders() if modality is None else models.encoders_of(modality)
+    spaces = list(dict.fromkeys(encoder.space for encoder in encoders))
+    if part.space is not None:
+        named = [space for space in spaces if space.id == part.space]
+        if not named:
+            raise InvalidVector(
+                f"the vector is said to be of space {part.space[:200]!r}; "
+                f"there are: {', '.join(space.id for space in spaces)}",
+                found=part.space[:200],
+                accepted=[space.id for space in spaces],
+                part=number,
+            )
+        spaces = named
+    fitting = [space for space in spaces if space.dimension == len(vector)]
     if not fitting:
         accepted = sorted({space.dimension for space in spaces})
         raise InvalidVector(
@@ -131,10 +167,11 @@ def _space_of(vector: Double, modality: Modality | None, models: Models, number:
             accepted=accepted,
             part=number,
         )
-    if len(fitting) > 1:
+    if len(fitting) > 1 and modality is None:
         raise InvalidVector(
-            "several spaces have this dimension: say of which modality the vector is",
-            accepted=sorted(models.encoders),
+            "several spaces have this dimension: say in `space` of which the vector is, one of "
+            + ", ".join(space.id for space in fitting),
+            accepted=[space.id for space in fitting],
             part=number,
         )
     return fitting[0]

@@ -18,7 +18,7 @@ from encoders.base import Modality
 from memory_service.records import Hit, QueryPart, Reach, Retrieval, RetrievalMode, Segment
 from memory_service.services import checks
 from memory_service.services.models import Models, key_of, require_same_space
-from memory_service.services.queries import Query, encode_parts
+from memory_service.services.queries import Query, best_for, encode_parts
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import filters, segments
@@ -60,9 +60,8 @@ class _Request:
     allowed: dict[Modality, Sequences] = field(default_factory=dict)
 
     def query_for(self, models: Models, modality: str) -> Query | None:
-        """The query vector in the modality's own space, if there is one."""
-        space = models.space(modality)
-        return next((query for query in self.queries if query.space == space), None)
+        """The query vector in a space of the modality, if there is one."""
+        return best_for(self.queries, models.spaces(modality))
 
 
 class Retriever:
@@ -122,15 +121,22 @@ class Retriever:
         asked = checks.modalities(modalities, self._models.encoders)
         k = checks.count("k", k, self._settings.max_k)
         for modality in asked if mode == "direct" else self._models.encoders:
-            space = self._models.space(modality)
-            require_same_space(modality, space, self._store.spaces(modality))
+            spaces = self._models.spaces(modality)
+            require_same_space(modality, spaces, self._store.spaces(modality))
         request = _Request(namespace, queries, filters.parse(filter), max(4 * k, MIN_DEPTH))
         with watch.stage("search"):
             hits: dict[str, tuple[Hit, ...]] = {
                 modality: self._hits(request, modality, mode, k) for modality in asked
             }
             familiarity = self._familiarity(request, asked)
-        return Retrieval(hits, familiarity, queries[0].vector, watch.timings_ms())
+        compared = {modality: request.query_for(self._models, modality) for modality in asked}
+        return Retrieval(
+            hits,
+            familiarity,
+            queries[0].vector,
+            watch.timings_ms(),
+            {name: None if query is None else query.space.id for name, query in compared.items()},
+        )
 
     def _hits(
         self, request: _Request, modality: Modality, mode: RetrievalMode, k: int

@@ -410,6 +410,9 @@ class Catalog:
             for row in found
         ]
 
+    def count_memories(self) -> int:
+        return int(self.select("SELECT COUNT(*) AS size FROM memories")[0]["size"])
+
     def referenced_blobs(self) -> set[str]:
         found = self.select("SELECT blob FROM memories UNION SELECT blob FROM generation_outputs")
         return {row["blob"] for row in found}

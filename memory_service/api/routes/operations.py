@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Request, Response
 
 from memory_service.api.calls import application_of, probe
-from memory_service.api.schemas import Alive, EncoderOut, ModelsOut, StatsOut, SubMemoryOut
+from memory_service.api.schemas import (
+    Alive,
+    EncoderOut,
+    ModelsOut,
+    StatsOut,
+    SubMemoryOut,
+    WeightsOut,
+)
 from memory_service.errors import MemoryServiceError, NotReady
 
 router = APIRouter(tags=["operations"])
@@ -47,6 +56,7 @@ async def models(request: Request) -> ModelsOut:
             )
             for each in profile.encoders
         ],
+        weights=[WeightsOut(**asdict(each)) for each in profile.weights],
         generators=list(profile.generators),
         limits={
             "max_upload_bytes": settings.max_upload_bytes,
@@ -62,7 +72,8 @@ async def models(request: Request) -> ModelsOut:
 @router.get("/stats", response_model=StatsOut)
 async def stats(request: Request) -> StatsOut:
     """Size of each sub-memory, and the length of its trace."""
-    found = await probe(request, application_of(request).memory.stats)
+    memory = application_of(request).memory
+    found = await probe(request, memory.stats)
     return StatsOut(
         sub_memories=[
             SubMemoryOut(
@@ -74,7 +85,7 @@ async def stats(request: Request) -> StatsOut:
             )
             for each in found
         ],
-        memories=sum(each.count for each in found),
+        memories=await probe(request, memory.count),
     )
 
 
