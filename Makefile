@@ -50,6 +50,7 @@ serve: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.batching
 
 clean:
 	rm -rf $(VENV) out

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +51,13 @@ class Encoder(ABC):
     Inputs by modality: `PIL.Image.Image` (any mode), `str`, `Waveform` (any rate).
     """
 
-    modality: ClassVar[Modality]
+    modality: Modality
     space: Space
+
+    @property
+    def name(self) -> str:
+        """What people read; one that wraps another has that one's."""
+        return type(self).__name__
 
     def encode(self, batch: Sequence[Any]) -> Vectors:
         """Return float32 (N, D) rows of unit length; (0, D) for an empty batch."""

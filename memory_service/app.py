@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoders.media import ACCEPTED
+from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.generation import GenerationService
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
@@ -44,9 +45,17 @@ class Application:
     generation: GenerationService
     profile: ProfileInfo
     store: Store
+    batching: tuple[BatchingEncoder, ...] = ()
+
+    def observe_batches(self, observer: Observer) -> None:
+        """Have `observer` told what is encoded together, and what waits."""
+        for encoder in self.batching:
+            encoder.observe(observer)
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
+        for encoder in self.batching:
+            encoder.close()
         self.store.close()
 
     def __enter__(self) -> Application:
@@ -62,7 +71,7 @@ def profile_info(models: Models) -> ProfileInfo:
         encoders=tuple(
             EncoderInfo(
                 modality=modality,
-                name=type(encoder).__name__,
+                name=encoder.name,
                 space_id=encoder.space.id,
                 dimension=encoder.space.dimension,
                 fingerprint=encoder.space.fingerprint,

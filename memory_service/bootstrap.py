@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
+from encoders.base import Encoder, Modality
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile
 from generator.registry import load_generators
 from memory_service.app import Application, profile_info
+from memory_service.services.batching import BatchingEncoder
 from memory_service.services.generation import GenerationService
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
@@ -31,6 +34,9 @@ def build(settings: Settings) -> Application:
         generation=GenerationService(store, models, retriever, settings),
         profile=profile_info(models),
         store=store,
+        batching=tuple(
+            each for each in models.encoders.values() if isinstance(each, BatchingEncoder)
+        ),
     )
 
 
@@ -46,7 +52,7 @@ def _models(settings: Settings) -> Models:
     generators = load_generators(profile.name, space)
     return Models(
         profile=profile.name,
-        encoders=profile.encoders,
+        encoders=_batched(profile.encoders, settings),
         calibration=profile.calibration,
         generators=generators,
         generator_space=space if len(generators) else None,
@@ -56,6 +62,22 @@ def _models(settings: Settings) -> Models:
             max_text_chars=settings.max_text_chars,
         ),
     )
+
+
+def _batched(
+    encoders: Mapping[Modality, Encoder], settings: Settings
+) -> Mapping[Modality, Encoder]:
+    if settings.batch_items == 1:
+        return encoders
+    return {
+        modality: BatchingEncoder(
+            encoder,
+            max_batch=settings.batch_items,
+            max_wait_s=settings.batch_wait_ms / 1e3,
+            max_queue=settings.queue_items,
+        )
+        for modality, encoder in encoders.items()
+    }
 
 
 def _limit_threads(threads: int) -> None:
