@@ -9,13 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Modality = Literal["image", "text", "audio"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
+Modality = str  # a name; `encoders.modalities` lists which there are
 
 Vectors = npt.NDArray[np.float32]  # (N, D) or (D,)
 
@@ -48,7 +47,8 @@ class Space:
 class Encoder(ABC):
     """Maps a batch of one modality into one space.
 
-    Inputs by modality: `PIL.Image.Image` (any mode), `str`, `Waveform` (any rate).
+    Inputs are what the modality's decoder makes: `PIL.Image.Image` (any mode), `str`, `Waveform`
+    (any rate), `encoders.sensor.series.TimeSeries`.
     """
 
     modality: Modality

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from encoders.base import MODALITIES, Modality, Waveform
+from encoders.base import Modality, Waveform
 from encoders.containers import ends_early
 
 ErrorCode = Literal["unsupported_media", "invalid_media", "too_large"]
@@ -60,7 +60,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """`media`: RGB `PIL.Image.Image`, `str` or mono `Waveform`; `media_type` by the content.
+    """`media`: RGB `PIL.Image.Image`, `str`, mono `Waveform`, or what another modality's decoder
+    makes; `media_type` by the content.
 
     A picture is at most 2048 px wide and high, smaller than its content where that is larger.
     """
@@ -107,14 +108,14 @@ def _is_text(content: bytes) -> bool:
 
 
 def decode(modality: str, content: bytes, limits: Limits) -> Decoded:
-    """Decode bytes of one modality.
+    """Decode bytes of a picture, text or sound (`encoders.modalities` decodes any modality).
 
     Raises MediaError: unsupported_media (another type than the modality takes), invalid_media
     (broken, truncated, empty) or too_large (more pixels, seconds or characters than allowed).
     """
     if modality not in ACCEPTED:
         raise MediaError(
-            "unsupported_media", f"unknown modality {modality!r}", modality, MODALITIES
+            "unsupported_media", f"unknown modality {modality!r}", modality, tuple(ACCEPTED)
         )
     accepted = ACCEPTED[modality]
     if not content:

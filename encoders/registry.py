@@ -7,11 +7,12 @@ loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from encoders.base import Encoder, Modality
 from encoders.calibration import Calibration
 from encoders.errors import UnknownName
+from encoders.modalities import completed
 
 __all__ = ["Profile", "UnknownName", "load_profile", "profile_names"]
 
@@ -26,7 +27,7 @@ class Profile:
 
 
 def load_profile(name: str, **options: str) -> Profile:
-    """Load the encoders of a profile.
+    """Load the encoders of a profile, with those that further modalities make from them.
 
     Options of `openclip`: `model`, an OpenCLIP model name, `hf-hub:owner/name` or
     `local-dir:folder`; `pretrained`, a tag of that model or a local checkpoint.
@@ -37,7 +38,8 @@ def load_profile(name: str, **options: str) -> Profile:
     loader, accepted = _LOADERS[name]
     if unknown := set(options) - accepted:
         raise ValueError(f"profile {name!r} takes no {', '.join(sorted(unknown))}")
-    return loader(**options)
+    profile = loader(**options)
+    return replace(profile, encoders=completed(profile.encoders))
 
 
 def profile_names() -> tuple[str, ...]:

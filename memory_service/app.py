@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoders.media import ACCEPTED
+from encoders.modalities import kinds
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.generation import GenerationService
 from memory_service.services.memory import MemoryStore
@@ -12,6 +12,8 @@ from memory_service.services.models import Models
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
+
+MODALITIES = tuple(kinds())  # names of all that can be stored and asked by, as fields of requests
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def profile_info(models: Models) -> ProfileInfo:
                 space_id=encoder.space.id,
                 dimension=encoder.space.dimension,
                 fingerprint=encoder.space.fingerprint,
-                accepted=ACCEPTED[modality],
+                accepted=kinds()[modality].accepted,
             )
             for modality, encoder in models.encoders.items()
         ),

@@ -44,11 +44,7 @@ def _models(settings: Settings) -> Models:
     profile = _profile(settings)
     _limit_threads(settings.threads)
     # The generators are conditioned on the space that texts and pictures share.
-    space = next(
-        profile.encoders[modality].space
-        for modality in ("text", "image", "audio")
-        if modality in profile.encoders
-    )
+    space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
     generators = load_generators(profile.name, space)
     return Models(
         profile=profile.name,

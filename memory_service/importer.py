@@ -22,6 +22,7 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "image": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),
     "text": (".txt",),
     "audio": (".wav", ".flac", ".ogg", ".oga", ".mp3"),
+    "sensor": (".csv",),
 }
 MODALITY_BY_SUFFIX = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}
 METADATA_SUFFIX = ".json"
@@ -36,6 +37,7 @@ class Bundle:
     image: tuple[Path, ...] = ()
     text: tuple[Path, ...] = ()
     audio: tuple[Path, ...] = ()
+    sensor: tuple[Path, ...] = ()
     metadata_file: Path | None = None
 
     def metadata(self) -> dict[str, Any]:
@@ -51,7 +53,7 @@ class Bundle:
 class Scan:
     folder: Path
     bundles: tuple[Bundle, ...]  # by path
-    ignored: tuple[Path, ...]  # files that are no picture, text or sound by their name
+    ignored: tuple[Path, ...]  # files that are of no modality by their name
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def _store_patiently(client: Client, bundle: Bundle, namespace: str) -> Stored:
                 image=bundle.image,
                 text=bundle.text,
                 audio=bundle.audio,
+                sensor=bundle.sensor,
                 namespace=namespace,
                 metadata=bundle.metadata(),
                 if_duplicate="skip",
