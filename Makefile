@@ -51,6 +51,7 @@ serve: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.batching
 
 collection/manifest.jsonl: | $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[training]"

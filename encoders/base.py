@@ -9,13 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Modality = Literal["image", "text", "audio"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
+Modality = str  # a name; `encoders.modalities` lists which there are
 
 Vectors = npt.NDArray[np.float32]  # (N, D) or (D,)
 
@@ -59,14 +58,20 @@ class Weights:
 class Encoder(ABC):
     """Maps a batch of one modality into one space.
 
-    Inputs by modality: `PIL.Image.Image` (any mode), `str`, `Waveform` (any rate).
+    Inputs are what the modality's decoder makes: `PIL.Image.Image` (any mode), `str`, `Waveform`
+    (any rate), `encoders.sensor.series.TimeSeries`.
     """
 
-    modality: ClassVar[Modality]
+    modality: Modality
     space: Space
     # What is longer than it hears at once is also encoded in segments, each half over the next.
     # Measured for the bundled sound tower: docs/decisions.md, "Long sounds".
     segment_s: float = 2.0
+
+    @property
+    def name(self) -> str:
+        """What people read; one that wraps another has that one's."""
+        return type(self).__name__
 
     def encode(self, batch: Sequence[Any]) -> Vectors:
         """Return float32 (N, D) rows of unit length; (0, D) for an empty batch."""

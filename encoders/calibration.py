@@ -8,7 +8,7 @@ validation split. Knows nothing about encoders.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -30,10 +30,17 @@ class Logistic:
         if not self.slope > 0:
             raise ValueError(f"slope must be positive, not {self.slope}")
 
+    def __call__(self, cosine: Floats) -> Floats:
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * cosine + self.intercept))))
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logistic maps by (query modality, memory modality); (1 + cosine) / 2 where there is none."""
+    """Logistic maps by (query modality, memory modality); (1 + cosine) / 2 where there are none.
+
+    A pair that nobody has fitted has the lowest score that the maps of its query modality or its
+    memory modality give (or, where both are new, any map): it never outvotes a fitted one unfairly.
+    """
 
     maps: Mapping[tuple[str, str], Logistic] = field(default_factory=dict)
 
@@ -51,12 +58,15 @@ class Calibration:
         modality: that is where its vector most often comes from.
         """
         bounded = np.clip(np.asarray(cosine, np.float64), -1.0, 1.0)
-        logistic = self.maps.get((query_modality or memory_modality, memory_modality))
-        if logistic is None:
-            scores = (1.0 + bounded) / 2.0
-        else:
-            scores = 1.0 / (1.0 + np.exp(-(logistic.slope * bounded + logistic.intercept)))
+        maps = self._maps_for(query_modality or memory_modality, memory_modality)
+        scores = np.min([each(bounded) for each in maps], axis=0) if maps else (1 + bounded) / 2
         return scores if isinstance(cosine, np.ndarray) else float(scores)
+
+    def _maps_for(self, query: str, memory: str) -> Sequence[Logistic]:
+        if fitted := self.maps.get((query, memory)):
+            return [fitted]
+        near = [each for pair, each in self.maps.items() if pair[0] == query or pair[1] == memory]
+        return near or list(self.maps.values())
 
     @classmethod
     def load(cls, path: Path) -> Calibration:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from encoders import sounds
-from encoders.base import MODALITIES, Modality
+from encoders.base import Modality
 from encoders.containers import ends_early
 from encoders.errors import MediaError as MediaError
 
@@ -43,7 +43,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """`media`: RGB `PIL.Image.Image`, `str`, or mono `Waveform`; `media_type` by the content.
+    """`media`: RGB `PIL.Image.Image`, `str`, mono `Waveform`, or what another modality's decoder
+    makes; `media_type` by the content.
 
     A picture is at most 2048 px wide and high, smaller than its content where that is larger. A
     sound longer than `sounds.WHOLE_S` is a `sounds.Recording`, to be read in segments.
@@ -91,14 +92,14 @@ def _is_text(content: bytes) -> bool:
 
 
 def decode(modality: str, content: bytes, limits: Limits) -> Decoded:
-    """Decode bytes of one modality.
+    """Decode bytes of a picture, text or sound (`encoders.modalities` decodes any modality).
 
     Raises MediaError: unsupported_media (another type than the modality takes), invalid_media
     (broken, truncated, empty) or too_large (more pixels, seconds or characters than allowed).
     """
     if modality not in ACCEPTED:
         raise MediaError(
-            "unsupported_media", f"unknown modality {modality!r}", modality, MODALITIES
+            "unsupported_media", f"unknown modality {modality!r}", modality, tuple(ACCEPTED)
         )
     accepted = ACCEPTED[modality]
     if not content:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from encoders.base import MODALITIES, Encoder, Modality, Weights
+from encoders.base import Encoder, Modality, Weights
 from encoders.calibration import Calibration, Logistic
 from encoders.errors import UnknownName
+from encoders.modalities import completed
 
 __all__ = ["Profile", "UnknownName", "load_profile", "profile_names"]
 
@@ -21,7 +22,7 @@ __all__ = ["Profile", "UnknownName", "load_profile", "profile_names"]
 _WITHIN, _PICTURES, _SOUNDS = Logistic(15.0, -11.25), Logistic(25.0, -6.25), Logistic(12.0, -3.0)
 CONTRASTIVE = Calibration(
     {
-        **{(modality, modality): _WITHIN for modality in MODALITIES},
+        **{(modality, modality): _WITHIN for modality in ("image", "text", "audio")},
         ("text", "image"): _PICTURES,
         ("image", "text"): _PICTURES,
         ("text", "audio"): _SOUNDS,
@@ -45,7 +46,7 @@ class Profile:
 
 
 def load_profile(name: str, **options: str) -> Profile:
-    """Load the encoders of a profile.
+    """Load the encoders of a profile, with those that further modalities make from them.
 
     Options of `openclip`: `model`, an OpenCLIP model name, `hf-hub:owner/name` or
     `local-dir:folder`; `pretrained`, a tag of that model or a local checkpoint; `clap`, for
@@ -57,7 +58,8 @@ def load_profile(name: str, **options: str) -> Profile:
     loader, accepted = _LOADERS[name]
     if unknown := set(options) - accepted:
         raise ValueError(f"profile {name!r} takes no {', '.join(sorted(unknown))}")
-    return loader(**options)
+    profile = loader(**options)
+    return replace(profile, encoders=completed(profile.encoders))
 
 
 def profile_names() -> tuple[str, ...]:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from encoders.base import MODALITIES, Modality, Waveform
+from encoders.base import Modality, Waveform
 from generator.base import Condition, Generated, Generator
 
+MODALITIES: tuple[Modality, ...] = ("image", "text", "audio")  # that it can make
 SIDE_PX = 16
 SAMPLE_RATE = 16_000
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoders.base import Weights
-from encoders.media import ACCEPTED
+from encoders.modalities import kinds
+from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.generation import GenerationService
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
+
+MODALITIES = tuple(kinds())  # names of all that can be stored and asked by, as fields of requests
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,17 @@ class Application:
     generation: GenerationService
     profile: ProfileInfo
     store: Store
+    batching: tuple[BatchingEncoder, ...] = ()
+
+    def observe_batches(self, observer: Observer) -> None:
+        """Have `observer` told what is encoded together, and what waits."""
+        for encoder in self.batching:
+            encoder.observe(observer)
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
+        for encoder in self.batching:
+            encoder.close()
         self.store.close()
 
     def __enter__(self) -> Application:
@@ -67,11 +78,11 @@ def profile_info(models: Models) -> ProfileInfo:
         encoders=tuple(
             EncoderInfo(
                 modality=encoder.modality,
-                name=type(encoder).__name__,
+                name=encoder.name,
                 space_id=encoder.space.id,
                 dimension=encoder.space.dimension,
                 fingerprint=encoder.space.fingerprint,
-                accepted=ACCEPTED[encoder.modality],
+                accepted=kinds()[encoder.modality].accepted,
             )
             for encoder in models.all_encoders()
         ),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-
+from encoders.base import Encoder
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile
 from generator.registry import load_generators
 from memory_service.app import Application, profile_info
+from memory_service.services.batching import BatchingEncoder
 from memory_service.services.generation import GenerationService
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
@@ -31,6 +32,7 @@ def build(settings: Settings) -> Application:
         generation=GenerationService(store, models, retriever, settings),
         profile=profile_info(models),
         store=store,
+        batching=tuple(each for each in models.all_encoders() if isinstance(each, BatchingEncoder)),
     )
 
 
@@ -38,15 +40,11 @@ def _models(settings: Settings) -> Models:
     profile = _profile(settings)
     _limit_threads(settings.threads)
     # The generators are conditioned on the space that texts and pictures share.
-    space = next(
-        profile.encoders[modality].space
-        for modality in ("text", "image", "audio")
-        if modality in profile.encoders
-    )
+    space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
     generators = load_generators(profile.name, space)
     return Models(
         profile=profile.name,
-        encoders=profile.encoders,
+        encoders={name: _batched(each, settings) for name, each in profile.encoders.items()},
         calibration=profile.calibration,
         generators=generators,
         generator_space=space if len(generators) else None,
@@ -55,8 +53,19 @@ def _models(settings: Settings) -> Models:
             max_audio_s=settings.max_audio_s,
             max_text_chars=settings.max_text_chars,
         ),
-        further=profile.further,
+        further=tuple(_batched(each, settings) for each in profile.further),
         weights=profile.weights,
+    )
+
+
+def _batched(encoder: Encoder, settings: Settings) -> Encoder:
+    if settings.batch_items == 1:
+        return encoder
+    return BatchingEncoder(
+        encoder,
+        max_batch=settings.batch_items,
+        max_wait_s=settings.batch_wait_ms / 1e3,
+        max_queue=settings.queue_items,
     )
 
 

@@ -86,6 +86,14 @@ class StorageFailure(MemoryServiceError):
     code = "storage_failure"
 
 
+class Overloaded(MemoryServiceError):
+    """Too much waits already, and nothing was done; `retry_after_s` of the details says when to
+    ask again.
+    """
+
+    code = "overloaded"
+
+
 class NotReady(MemoryServiceError):
     """The service is still loading, or is shutting down."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +22,11 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "image": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),
     "text": (".txt",),
     "audio": (".wav", ".flac", ".ogg", ".oga", ".mp3"),
+    "sensor": (".csv",),
 }
 MODALITY_BY_SUFFIX = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}
 METADATA_SUFFIX = ".json"
+PATIENCE_S = 300.0  # with a service that is overloaded
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Bundle:
     image: tuple[Path, ...] = ()
     text: tuple[Path, ...] = ()
     audio: tuple[Path, ...] = ()
+    sensor: tuple[Path, ...] = ()
     metadata_file: Path | None = None
 
     def metadata(self) -> dict[str, Any]:
@@ -49,7 +53,7 @@ class Bundle:
 class Scan:
     folder: Path
     bundles: tuple[Bundle, ...]  # by path
-    ignored: tuple[Path, ...]  # files that are no picture, text or sound by their name
+    ignored: tuple[Path, ...]  # files that are of no modality by their name
 
 
 @dataclass(frozen=True)
@@ -143,18 +147,32 @@ def store_bundles(
 
 def _store(client: Client, bundle: Bundle, namespace: str) -> Outcome:
     try:
-        stored = client.store(
-            image=bundle.image,
-            text=bundle.text,
-            audio=bundle.audio,
-            namespace=namespace,
-            metadata=bundle.metadata(),
-            if_duplicate="skip",
-        )
+        stored = _store_patiently(client, bundle, namespace)
     except ServiceError as error:
-        if not 400 <= error.status < 500:
+        if not 400 <= error.status < 500 or error.status == 429:
             raise
         return Outcome(bundle, "rejected", str(error))
     except (OSError, ValueError) as error:
         return Outcome(bundle, "rejected", str(error))
     return Outcome(bundle, "duplicate" if stored.duplicate else "stored", stored=stored)
+
+
+def _store_patiently(client: Client, bundle: Bundle, namespace: str) -> Stored:
+    """Store; a service that has too much to do is asked again when it says so, for a while."""
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return client.store(
+                image=bundle.image,
+                text=bundle.text,
+                audio=bundle.audio,
+                sensor=bundle.sensor,
+                namespace=namespace,
+                metadata=bundle.metadata(),
+                if_duplicate="skip",
+            )
+        except ServiceError as error:
+            pause_s = float(error.details.get("retry_after_s", 1))
+            if error.status != 429 or time.monotonic() + pause_s > give_up:
+                raise
+            time.sleep(pause_s)

@@ -34,6 +34,18 @@ class Settings(BaseSettings):
     threads: int = Field(
         1, ge=1, description="Numeric threads of torch and FAISS, per request being computed."
     )
+    batch_items: int = Field(
+        32, ge=1, description="Most items encoded together; 1: each request encodes its own."
+    )
+    batch_wait_ms: float = Field(
+        2.0, ge=0, description="Longest wait of an item for others, while several callers are busy."
+    )
+    queue_items: int = Field(
+        256, ge=1, description="Most items that wait for an encoder; beyond, 429."
+    )
+    queue_requests: int = Field(
+        128, ge=0, description="Most requests that wait to be worked on; beyond, 429."
+    )
     max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest item.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture, width x height.")
     max_audio_s: float = Field(3600.0, gt=0, le=86_400, description="Longest sound, in seconds.")

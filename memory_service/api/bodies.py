@@ -25,12 +25,12 @@ from memory_service.api.schemas import (
     StoreRequest,
     Strict,
 )
+from memory_service.app import MODALITIES
 from memory_service.errors import InvalidInput, InvalidVector, UnsupportedMedia
 from memory_service.records import QueryPart, Upload, Vector
 
 Body = TypeVar("Body", bound=Strict)
 
-MEDIA_FIELDS = ("image", "text", "audio")
 _BLANKS = dict.fromkeys(b" \t\r\n")
 _DATA_URI = re.compile(
     r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE
@@ -112,7 +112,7 @@ def _from_fields(
     """The form's plain fields as a body; `objects` are JSON, `lists` comma-separated."""
     values: dict[str, Any] = dict(fixed)
     for name, value in form.multi_items():
-        if name in MEDIA_FIELDS:
+        if name in MODALITIES:
             continue
         if not isinstance(value, str):
             value = _text_of(name, value.file.read())
@@ -147,7 +147,7 @@ def json_of(name: str, value: str) -> Any:
 async def _uploads(form: FormData) -> list[Upload]:
     uploads = []
     for name, value in form.multi_items():
-        if name not in MEDIA_FIELDS:
+        if name not in MODALITIES:
             continue
         if isinstance(value, UploadFile):
             content = await value.read()
@@ -168,9 +168,9 @@ def _upload(item: ItemIn, number: int) -> Upload:
         if item.modality != "text":
             raise InvalidInput(
                 f"item {number}: text is for modality text, not {item.modality[:40]!r}; "
-                "pictures and sounds come as data",
+                "all others come as data",
                 item=number,
-                accepted=list(MEDIA_FIELDS),
+                accepted=list(MODALITIES),
             )
         return Upload("text", item.text.encode(), "text/plain")
     assert item.data is not None
@@ -179,12 +179,12 @@ def _upload(item: ItemIn, number: int) -> Upload:
 
 
 def _query_part(part: QueryPartIn, number: int) -> QueryPart:
-    given = [name for name in (*MEDIA_FIELDS, "vector") if getattr(part, name) is not None]
+    given = [name for name in (*MODALITIES, "vector") if getattr(part, name) is not None]
     if len(given) != 1:
         raise InvalidInput(
             f"query part {number} needs exactly one of its kinds",
             found=given,
-            accepted=[*MEDIA_FIELDS, "vector"],
+            accepted=[*MODALITIES, "vector"],
         )
     if part.vector is not None:
         return QueryPart(vector=_vector(part.vector), weight=part.weight, space=part.space)

@@ -1,19 +1,70 @@
-"""How routes reach the application: its services run in threads, a bounded number at a time."""
+"""How routes reach the application: its services run in threads, a bounded number at a time, and a
+bounded number of requests waits for one.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 import anyio.to_thread
+from anyio import CapacityLimiter
 from fastapi import Request
 
 from memory_service.app import Application
-from memory_service.errors import NotReady
+from memory_service.errors import NotReady, Overloaded
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+RECENT = 0.1  # weight of the last call in the running mean of their duration
+MOST_RETRY_S = 60
+
+
+class Calls:
+    """Runs functions in at most `concurrent` threads; at most `most_waiting` more wait for one.
+
+    Belongs to one event loop; only `waiting` may be read from elsewhere.
+    """
+
+    def __init__(self, concurrent: int, most_waiting: int) -> None:
+        self._limiter = CapacityLimiter(concurrent)
+        self._concurrent = concurrent
+        self._most_waiting = most_waiting
+        self._present = 0  # running or waiting; the limiter counts only what has reached it
+        self._call_s = 0.0  # running mean
+
+    @property
+    def waiting(self) -> int:
+        return max(0, self._present - self._concurrent)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Raises Overloaded, before anything is done, when too many wait already."""
+        if self._present >= self._concurrent + self._most_waiting:
+            turns = self._present / self._concurrent
+            raise Overloaded(
+                f"{self.waiting} of at most {self._most_waiting} requests wait already",
+                retry_after_s=min(max(1, math.ceil(turns * self._call_s)), MOST_RETRY_S),
+                accepted=self._most_waiting,
+            )
+        self._present += 1
+        try:
+            result, seconds = await anyio.to_thread.run_sync(
+                _timed, function, limiter=self._limiter
+            )
+        finally:
+            self._present -= 1
+        self._call_s += RECENT * (seconds - self._call_s)
+        return result
+
+
+def _timed(function: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - started
 
 
 def application_of(request: Request) -> Application:
@@ -25,13 +76,14 @@ def application_of(request: Request) -> Application:
 
 async def probe(request: Request, function: Callable[[], T]) -> T:
     """Like `call`, for what tells operators how it is: does not queue behind the work of others."""
-    return await anyio.to_thread.run_sync(function, limiter=request.app.state.probe_limiter)
+    probes: Calls = request.app.state.probes
+    return await probes.run(function)
 
 
 async def call(request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a service's method in a worker thread."""
-    work: Callable[[], T] = partial(function, *args, **kwargs)
-    return await anyio.to_thread.run_sync(work, limiter=request.app.state.limiter)
+    """Run a service's method in a worker thread; raises Overloaded when too many wait for one."""
+    calls: Calls = request.app.state.calls
+    return await calls.run(partial(function, *args, **kwargs))
 
 
 def count_stages(request: Request, name: str, timings_ms: Any) -> None:

@@ -13,6 +13,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import GenerateRequest, RetrieveRequest, StoreRequest
+from memory_service.app import MODALITIES
 
 _REFERENCE = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (StoreRequest, RetrieveRequest, GenerateRequest, Problem)
@@ -37,7 +38,7 @@ def body(
     model: type[BaseModel], examples: dict[str, Any], fields: dict[str, Any]
 ) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is JSON or a form of media and `fields`."""
-    form = {"image": _FILES, "text": _FILES, "audio": _FILES, **fields}
+    form = {**dict.fromkeys(MODALITIES, _FILES), **fields}
     return {
         "requestBody": {
             "required": True,

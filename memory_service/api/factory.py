@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from memory_service.api import docs, problems
+from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import episodes, generate, memories, operations, retrieve, store
@@ -39,8 +39,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.limiter = CapacityLimiter(CONCURRENT_CALLS)
-        app.state.probe_limiter = CapacityLimiter(CONCURRENT_PROBES)
+        app.state.calls = Calls(CONCURRENT_CALLS, settings.queue_requests)
+        app.state.probes = Calls(CONCURRENT_PROBES, settings.queue_requests)
         own = None
         if application is None:
             from memory_service.bootstrap import build
@@ -48,6 +48,8 @@ def create_app(
             own = await anyio.to_thread.run_sync(build, settings)
         app.state.application = application or own
         app.state.metrics.watch(app.state.application.memory.stats)
+        app.state.metrics.watch_waiting(lambda: app.state.calls.waiting)
+        app.state.application.observe_batches(app.state.metrics)
         try:
             yield
         finally:

@@ -26,6 +26,7 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.SpaceMismatch: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,
+    errors.Overloaded: 429,
     errors.StorageFull: 507,
     errors.StorageFailure: 500,
     errors.NotReady: 503,
@@ -53,6 +54,7 @@ TITLES = {
     413: "Too large",
     415: "Unsupported media type",
     422: "Invalid request",
+    429: "Overloaded",
     500: "Internal error",
     503: "Not ready",
     507: "Storage full",
@@ -88,7 +90,8 @@ def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
         "code": code,
         "detail": detail,
     }
-    headers = {"Retry-After": "1"} if status == 503 else None
+    retry_after_s = more.get("retry_after_s", 1 if status == 503 else None)
+    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return JSONResponse(
         {**more, **body}, status, headers=headers, media_type="application/problem+json"
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+
+from memory_service.app import MODALITIES
 
 Mode = Literal["direct", "associative", "auto"]
 Fusion = Literal["sum", "weighted", "attention"]
@@ -15,6 +18,10 @@ Several = Annotated[list[Value], Field(max_length=1_024, fail_fast=True)]
 VECTOR_HELP = "List of numbers, or base64 of little-endian float32, in the active space."
 
 
+def _one_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 class Strict(BaseModel):
     """A misspelt field is an error, not a default."""
 
@@ -22,7 +29,7 @@ class Strict(BaseModel):
 
 
 class ItemIn(Strict):
-    modality: str = Field(description="image, text or audio", examples=["text"])
+    modality: str = Field(description=_one_of(MODALITIES), examples=["text"])
     text: str | None = Field(None, description="The text itself, for modality text.")
     data: str | None = Field(None, description="Base64 or data URI of the bytes.")
     media_type: str | None = Field(None, description="Informative; the content decides.")
@@ -37,17 +44,25 @@ class StoreRequest(Strict):
     )
 
 
-class QueryPartIn(Strict):
-    """One of text, image, audio and vector."""
-
+class _QueryPart(Strict):
     text: str | None = Field(None, examples=["a cat"])
-    image: str | None = Field(None, description="Base64 or data URI.")
-    audio: str | None = Field(None, description="Base64 or data URI.")
     vector: Numbers | str | None = Field(None, description=VECTOR_HELP)
     space: str | None = Field(
         None, description="Id of the vector's space, where several have its dimension."
     )
     weight: float = Field(1.0, ge=1e-6, le=1e6, description="Share in the query.")
+
+
+if TYPE_CHECKING:
+    QueryPartIn = _QueryPart
+else:  # with a field for each modality that there is
+    _BASE64 = (str | None, Field(None, description="Base64 or data URI."))
+    QueryPartIn = create_model(
+        "QueryPartIn",
+        __base__=_QueryPart,
+        __doc__=f"One of {_one_of((*MODALITIES, 'vector'))}.",
+        **{name: _BASE64 for name in MODALITIES if name != "text"},
+    )
 
 
 def _listed(value: Any) -> Any:

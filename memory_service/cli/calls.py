@@ -19,6 +19,8 @@ def store(
     image: options.Images = None,
     text: options.Texts = None,
     audio: options.Sounds = None,
+    sensor: options.Series = None,
+    media: options.OtherMedia = None,
     metadata: Annotated[str | None, typer.Option(help="JSON object.")] = None,
     skip_duplicate: Annotated[
         bool, typer.Option("--skip-duplicate", help="Store nothing that is there already.")
@@ -28,13 +30,15 @@ def store(
     url: options.Url = DEFAULT_URL,
 ) -> None:
     """Store pictures, texts and sounds as one episode."""
-    if not (image or text or audio):
-        options.fail("nothing to store: give --image, --text or --audio")
+    if not (image or text or audio or sensor or media):
+        options.fail("nothing to store: give --image, --text, --audio or --sensor")
     with options.service(url) as client:
         stored = client.store(
             image=image,
             text=options.texts(text),
             audio=audio,
+            sensor=sensor,
+            media=options.other_media(media),
             metadata=options.json_object("--metadata", metadata),
             namespace=namespace,
             if_duplicate="skip" if skip_duplicate else "keep",
@@ -50,9 +54,13 @@ def retrieve(
     image: options.Images = None,
     text: options.Texts = None,
     audio: options.Sounds = None,
+    sensor: options.Series = None,
+    media: options.OtherMedia = None,
     modality: Annotated[
         list[str] | None,
-        typer.Option("--modality", "-m", help="What to find: image,text,audio; default all."),
+        typer.Option(
+            "--modality", "-m", help="What to find: image,text,audio,sensor; default all."
+        ),
     ] = None,
     k: options.K = None,
     mode: options.Mode = None,
@@ -62,13 +70,15 @@ def retrieve(
     url: options.Url = DEFAULT_URL,
 ) -> None:
     """Find what is nearest to a picture, text, sound, or several together."""
-    if not (image or text or audio):
-        options.fail("no query: give --image, --text or --audio")
+    if not (image or text or audio or sensor or media):
+        options.fail("no query: give --image, --text, --audio or --sensor")
     with options.service(url) as client:
         found = client.retrieve(
             image=image,
             text=options.texts(text),
             audio=audio,
+            sensor=sensor,
+            media=options.other_media(media),
             modalities=options.names(modality),
             k=k,
             mode=_mode(mode),
@@ -87,6 +97,8 @@ def generate(
     image: options.Images = None,
     text: options.Texts = None,
     audio: options.Sounds = None,
+    sensor: options.Series = None,
+    media: options.OtherMedia = None,
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", help="image,text,audio; default image.")
     ] = None,
@@ -104,13 +116,15 @@ def generate(
     url: options.Url = DEFAULT_URL,
 ) -> None:
     """Generate a picture, text or sound from a query and what it recalls."""
-    if not (image or text or audio):
-        options.fail("no query: give --image, --text or --audio")
+    if not (image or text or audio or sensor or media):
+        options.fail("no query: give --image, --text, --audio or --sensor")
     with options.service(url) as client:
         made = client.generate(
             image=image,
             text=options.texts(text),
             audio=audio,
+            sensor=sensor,
+            media=options.other_media(media),
             output=options.names(output) or ["image"],
             creativity=creativity,
             seed=seed,

@@ -28,7 +28,7 @@ def import_folder(
     with options.service(url) as client:
         found = scan(folder)
         if not found.bundles:
-            options.fail(f"{folder} has no picture, text or sound")
+            options.fail(f"{folder} has no picture, text, sound or series")
         tally = import_with_progress(client, found, options.errors, namespace, workers)
     if as_json:
         ignored = [str(path) for path in found.ignored]

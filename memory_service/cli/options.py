@@ -28,6 +28,14 @@ Texts = Annotated[list[str] | None, typer.Option("--text", help="Text; @FILE rea
 Sounds = Annotated[
     list[Path] | None, typer.Option("--audio", help="Sound file; may be given several times.")
 ]
+Series = Annotated[
+    list[Path] | None,
+    typer.Option("--sensor", help="Time series, CSV or JSON; may be given several times."),
+]
+OtherMedia = Annotated[
+    list[str] | None,
+    typer.Option("--media", metavar="NAME=FILE", help="File of another modality."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 K = Annotated[int | None, typer.Option("--k", help="Memories per modality.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="direct, associative or auto.")]
@@ -66,6 +74,17 @@ def texts(given: list[str] | None) -> list[str | Path] | None:
     if given is None:
         return None
     return [Path(text[1:]) if text.startswith("@") else text for text in given]
+
+
+def other_media(given: list[str] | None) -> dict[str, list[Path]]:
+    """`depth=map.bin` is a file of modality depth."""
+    media: dict[str, list[Path]] = {}
+    for each in given or ():
+        name, separator, file = each.partition("=")
+        if not (name and separator and file):
+            fail(f"--media takes NAME=FILE, not {each!r}")
+        media.setdefault(name, []).append(Path(file))
+    return media
 
 
 def json_object(name: str, given: str | None) -> dict[str, Any] | None:

@@ -14,34 +14,36 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-MODALITIES = ("image", "text", "audio")
-
 Media = bytes | Path | str
 Several = Media | Sequence[Media]
 Upload = tuple[str, tuple[str, bytes, str]]  # modality, (file name, content, media type)
 
 
-class StoreArguments(TypedDict, total=False):
-    """`if_duplicate="skip"` stores nothing when an episode with the same contents exists."""
+class MediaArguments(TypedDict, total=False):
+    """`media` takes those of modalities that a service has besides, by name."""
 
     image: Several | None
     text: Several | None
     audio: Several | None
+    sensor: Several | None
+    media: Mapping[str, Several | None] | None
+
+
+class StoreArguments(MediaArguments, total=False):
+    """`if_duplicate="skip"` stores nothing when an episode with the same contents exists."""
+
     namespace: str
     metadata: Mapping[str, Any] | None
     if_duplicate: Literal["keep", "skip"]
 
 
-class QueryArguments(TypedDict, total=False):
+class QueryArguments(MediaArguments, total=False):
     """The parts of a query, any of them; `weights` by modality (or "vector"), 1 by default.
 
     `vector` is one of the service's own space, shape (D,); `space` is the id of that space, where
     several have D dimensions. What is left out, or None, takes the default of the service.
     """
 
-    image: Several | None
-    text: Several | None
-    audio: Several | None
     vector: npt.ArrayLike | None
     space: str | None
     weights: Mapping[str, float]
@@ -72,24 +74,38 @@ def require_known(arguments: Mapping[str, Any], accepted: type[Any]) -> None:
         raise TypeError(f"unknown argument {', '.join(unknown)}; there are: {known}")
 
 
+def media_of(arguments: Mapping[str, Any]) -> dict[str, Several | None]:
+    """What is given of each modality, by name. Raises TypeError for one that is given twice."""
+    named: dict[str, Several | None] = {
+        name: arguments.get(name) for name in MediaArguments.__annotations__ if name != "media"
+    }
+    more = arguments.get("media") or {}
+    twice = [name for name in more if named.get(name) is not None]
+    if twice:
+        raise TypeError(f"given twice: {', '.join(twice)}")
+    return {**named, **more}
+
+
 def uploads(arguments: Mapping[str, Any]) -> list[Upload]:
     """Multipart files of a store. The service looks at the content, so no type is declared."""
     return [
         (modality, (name, content, "application/octet-stream"))
-        for modality in MODALITIES
-        for name, content in _contents(modality, arguments.get(modality))
+        for modality, given in media_of(arguments).items()
+        for name, content in _contents(modality, given)
     ]
 
 
 def query_parts(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The `query` of a JSON body."""
     weights = arguments.get("weights") or {}
-    idle = [name for name in weights if arguments.get(name) is None]
+    media = media_of(arguments)
+    given = {**media, "vector": arguments.get("vector")}
+    idle = [name for name in weights if given.get(name) is None]
     if idle:
         raise ValueError(f"weights of what the query does not have: {', '.join(idle)}")
     parts: list[dict[str, Any]] = []
-    for modality in MODALITIES:
-        for _, content in _contents(modality, arguments.get(modality)):
+    for modality, items in media.items():
+        for _, content in _contents(modality, items):
             value = content.decode() if modality == "text" else _base64(content)
             parts.append({modality: value, **_weight(weights, modality)})
     vector = arguments.get("vector")

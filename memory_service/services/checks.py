@@ -6,9 +6,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-from encoders.base import MODALITIES, Modality
+from encoders.base import Modality
+from encoders.modalities import kinds
 from memory_service.errors import InvalidInput, ModalityUnavailable, TooLarge
 
 NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -71,13 +72,13 @@ def _is_json(value: Any, depth: int) -> bool:
 
 def known_modality(name: Any) -> Modality:
     """A modality that there is, whether the active profile has it or not."""
-    if name not in MODALITIES:
+    if not isinstance(name, str) or name not in kinds():
         raise InvalidInput(
-            f"unknown modality {name!r}; there are: {', '.join(MODALITIES)}",
+            f"unknown modality {name!r}; there are: {', '.join(kinds())}",
             found=repr(name),
-            accepted=list(MODALITIES),
+            accepted=list(kinds()),
         )
-    return cast(Modality, name)
+    return str(name)
 
 
 def modality(name: Any, available: Iterable[Modality], what: str = "encoder") -> Modality:
@@ -99,7 +100,7 @@ def modalities(
     """Those asked for, each once; all available ones for None."""
     accepted = tuple(available)
     if names is None:
-        return tuple(name for name in MODALITIES if name in accepted)
+        return tuple(name for name in kinds() if name in accepted)
     if isinstance(names, str) or not names:
         raise InvalidInput(
             "name at least one modality, as a list", found=repr(names), accepted=list(accepted)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from encoders.base import Encoder, Modality, Space, Weights
-from encoders.media import Decoded, Limits, MediaError, decode
+from encoders.media import Decoded, Limits, MediaError
+from encoders.modalities import decode
 from generator.base import Generator
 from memory_service.errors import (
     InvalidMedia,

@@ -20,6 +20,8 @@ def render(modality: Modality, media: Any) -> tuple[str, bytes]:
             return "audio/wav", _wav(media)
         case "text":
             return "text/plain", str(media).encode("utf-8", errors="replace")
+        case _:
+            raise ValueError(f"a generated {modality} cannot be rendered")
 
 
 def _png(picture: Any) -> bytes:

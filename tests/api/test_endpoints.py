@@ -69,7 +69,7 @@ def test_storing_twice_keeps_or_skips(
 def test_retrieve_finds_and_says_how(client: TestClient, stored: dict) -> None:
     text = next(m["text"] for m in stored["memories"] if m["modality"] == "text")
     found = client.post("/retrieve", json={"query": {"text": text}, "k": 3}).json()
-    assert set(found["results"]) == {"image", "text", "audio"}
+    assert set(found["results"]) == {"image", "text", "audio", "sensor"}
     (hit,) = found["results"]["text"]
     assert hit["cosine"] == pytest.approx(1.0, abs=1e-2)
     sound = found["results"]["audio"][0]
@@ -100,7 +100,7 @@ def test_retrieve_by_multipart_and_by_vector(
 def test_filter_keeps_what_does_not_fit_out(client: TestClient, stored: dict) -> None:
     body = {"query": {"text": "A tiger."}, "filter": {"place": "ocean"}}
     found = client.post("/retrieve", json=body).json()
-    assert found["results"] == {"image": [], "text": [], "audio": []}
+    assert found["results"] == {"image": [], "text": [], "audio": [], "sensor": []}
 
 
 def test_namespaces_do_not_see_each_other(client: TestClient, stored: dict) -> None:
@@ -191,7 +191,12 @@ def test_operations(client: TestClient, stored: dict) -> None:
     assert client.get("/livez").json() == client.get("/readyz").json() == {"status": "ok"}
     models = client.get("/models").json()
     assert models["profile"] == "fake"
-    assert {encoder["modality"] for encoder in models["encoders"]} == {"image", "text", "audio"}
+    assert {encoder["modality"] for encoder in models["encoders"]} == {
+        "image",
+        "text",
+        "audio",
+        "sensor",
+    }
     metrics = client.get("/metrics").text
     assert (
         'memory_service_memories{modality="image",namespace="default",space="fake"} 1.0' in metrics

@@ -6,6 +6,7 @@ import answers
 import httpx
 import pytest
 
+from memory_service import importer
 from memory_service.client import Client, ServiceError
 from memory_service.importer import Outcome, Tally, scan, store_bundles
 
@@ -70,6 +71,26 @@ def test_broken_metadata_rejects_that_episode_only(folder: Path) -> None:
     (folder / "cats/owl.json").write_text("{")
     tally = run(folder, httpx.Response(201, json=answers.STORED))
     assert tally.counts == {"stored": 1, "rejected": 1}
+
+
+def test_an_overloaded_service_is_asked_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(importer.time, "sleep", pauses.append)
+    busy = httpx.Response(429, json={"code": "overloaded", "detail": "busy", "retry_after_s": 7})
+    stored = httpx.Response(201, json=answers.STORED)
+    assert run(folder, busy, busy, stored, stored).counts == {"stored": 2}
+    assert pauses == [7.0, 7.0]
+
+
+def test_a_service_that_stays_overloaded_ends_the_import(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer, "PATIENCE_S", 5.0)
+    busy = httpx.Response(429, json={"code": "overloaded", "detail": "busy", "retry_after_s": 7})
+    with pytest.raises(ServiceError, match="busy"):
+        run(folder, busy)
 
 
 def test_a_failing_service_ends_the_import(folder: Path) -> None:

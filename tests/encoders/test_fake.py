@@ -9,6 +9,7 @@ from PIL import Image
 
 from encoders.base import Encoder, Waveform
 from encoders.registry import load_profile
+from encoders.sensor.series import Channel, TimeSeries
 
 ENCODERS = load_profile("fake").encoders
 
@@ -18,10 +19,16 @@ def noise(seed: int, seconds: float = 0.5, rate: int = 16_000) -> Waveform:
     return Waveform(samples.astype(np.float32), rate)
 
 
+def series(seed: int) -> TimeSeries:
+    values = np.random.default_rng(seed).standard_normal(100).cumsum()
+    return TimeSeries((Channel("temperature", values, "°C"),), 60.0)
+
+
 MEDIA = {
     "text": ("a cat", "a lorry"),
     "image": (Image.new("RGBA", (5, 4), "red"), Image.new("L", (5, 4), 200)),
     "audio": (noise(0), noise(1, rate=22_050)),
+    "sensor": (series(0), series(1)),
 }
 
 

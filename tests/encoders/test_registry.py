@@ -33,11 +33,22 @@ def test_a_map_serves_its_pair_and_bare_vectors_of_its_modality() -> None:
     calibration = Calibration({("image", "image"): Logistic(10.0, -5.0)})
     assert calibration.score(0.5, "image", "image") == pytest.approx(0.5)
     assert calibration.score(0.5, None, "image") == pytest.approx(0.5)
-    assert calibration.score(0.5, "text", "image") == 0.75
     scores = calibration.score(np.linspace(-1, 1, 50), "image", "image")
     assert (np.diff(scores) > 0).all()
     assert scores.min() >= 0
     assert scores.max() <= 1
+
+
+def test_a_pair_that_nobody_fitted_is_scored_by_the_most_careful_of_its_neighbours() -> None:
+    text, image, sound = Logistic(10.0, -5.0), Logistic(10.0, 0.0), Logistic(10.0, -8.0)
+    calibration = Calibration(
+        {("text", "text"): text, ("text", "image"): image, ("audio", "audio"): sound}
+    )
+    assert calibration.score(0.5, "text", "sensor") == calibration.score(0.5, "text", "text")
+    assert calibration.score(0.5, "sensor", "image") == calibration.score(0.5, "text", "image")
+    assert calibration.score(0.5, "sensor", "sensor") == calibration.score(0.5, "audio", "audio")
+    scores = calibration.score(np.linspace(-1, 1, 50), "sensor", "text")
+    assert (np.diff(scores) > 0).all()
 
 
 def test_calibration_survives_a_round_trip(tmp_path: Path) -> None:

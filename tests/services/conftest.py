@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from service_media import audio, image, text
+from service_media import audio, image, sensor, text
 
 from memory_service.app import Application
 from memory_service.bootstrap import build
@@ -71,11 +71,11 @@ def animals(app: Application) -> dict[str, Episode]:
 
 
 def store_animals(app: Application) -> dict[str, Episode]:
-    """Three episodes of picture, text and sound."""
+    """Three episodes of picture, text, sound and series."""
     names = ("a red fox", "a blue whale", "a green frog")
     return {
         name.split()[-1]: app.memory.store(
-            [image(number), text(name), audio(300 + 400 * number)],
+            [image(number), text(name), audio(300 + 400 * number), sensor(number)],
             metadata={"name": name.split()[-1], "number": number, "wet": number > 0},
         ).episode
         for number, name in enumerate(names)

@@ -38,3 +38,10 @@ def image(seed: int) -> Upload:
 
 def audio(frequency_hz: float) -> Upload:
     return Upload("audio", wav(frequency_hz))
+
+
+def sensor(seed: int) -> Upload:
+    """Weight and speed of an animal, for an hour."""
+    rows = np.random.default_rng(seed).normal((20, 3), 1, (60, 2)).cumsum(axis=0)
+    lines = ["weight [kg],speed [km/h]", *(f"{a:.2f},{b:.2f}" for a, b in rows)]
+    return Upload("sensor", "\n".join(lines).encode())

@@ -170,7 +170,7 @@ class TestForgetting:
         assert receipt.blobs_removed == (picture.blob,)
         assert picture.blob not in files(app)
         left = app.memory.episode(animals["fox"].id)
-        assert [memory.modality for memory in left.memories] == ["text", "audio"]
+        assert [memory.modality for memory in left.memories] == ["text", "audio", "sensor"]
         with pytest.raises(NotFound):
             app.memory.forget(picture.id)
 

@@ -39,7 +39,7 @@ class TestWays:
     )
     def test_the_same_thing_is_found(self, zoo: Application, part: QueryPart, mode: Any) -> None:
         found = zoo.retriever.retrieve([part], mode=mode, k=1)
-        assert found.hits.keys() == {"image", "text", "audio"}
+        assert found.hits.keys() == {"image", "text", "audio", "sensor"}
         (hit,) = found.hits[part.modality or ""]
         assert hit.memory.metadata["name"] == "fox"
         assert hit.cosine == pytest.approx(1.0, abs=2e-3)
@@ -66,7 +66,7 @@ class TestWays:
     def test_direct_stays_within_the_space(self, zoo: Application) -> None:
         found = zoo.retriever.retrieve([words("whale")], mode="direct", k=3)
         hits = list(itertools.chain(*found.hits.values()))
-        assert len(hits) == 9
+        assert len(hits) == 12
         assert all(paths(hit) == ["direct"] for hit in hits)
         for ranked in found.hits.values():
             cosines = [hit.cosine or 0.0 for hit in ranked]
@@ -157,7 +157,7 @@ class TestQueries:
     def test_parts_of_several_modalities(self, zoo: Application) -> None:
         parts = [QueryPart("image", png(2)), words("frog")]
         found = zoo.retriever.retrieve(parts, k=1)
-        assert [names(hits) for hits in found.hits.values()] == [["frog"]] * 3
+        assert [names(hits) for hits in found.hits.values()] == [["frog"]] * 4
 
     def test_a_vector_finds_its_memory(self, zoo: Application) -> None:
         by_text = zoo.retriever.retrieve([words("a red fox")], modalities=["text"])
@@ -178,8 +178,8 @@ class TestQueries:
 
 def test_nothing_stored_nothing_found(empty_app: Application) -> None:
     found = empty_app.retriever.retrieve([words("fox")])
-    assert found.hits == {"image": (), "text": (), "audio": ()}
-    assert found.familiarity == {"image": 0.0, "text": 0.0, "audio": 0.0}
+    assert found.hits == dict.fromkeys(("image", "text", "audio", "sensor"), ())
+    assert found.familiarity == dict.fromkeys(found.hits, 0.0)
 
 
 @pytest.mark.usefixtures("animals")
@@ -263,9 +263,9 @@ def test_refuses(
 
 
 def test_unknown_modality_names_the_valid_ones(empty_app: Application) -> None:
-    with pytest.raises(InvalidInput, match="image, text, audio") as caught:
+    with pytest.raises(InvalidInput, match="image, text, audio, sensor") as caught:
         empty_app.retriever.retrieve([words("x")], modalities=["smell"])
-    assert caught.value.details["accepted"] == ["image", "text", "audio"]
+    assert caught.value.details["accepted"] == ["image", "text", "audio", "sensor"]
 
 
 def test_what_the_query_itself_was_stored_with_goes_first(

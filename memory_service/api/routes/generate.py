@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -12,7 +15,7 @@ from memory_service.api.negotiation import preferred
 from memory_service.api.problems import HttpProblem
 from memory_service.api.schemas import GenerateRequest, GenerationOut, ReplayedOut, ReplayOut
 from memory_service.app import Application
-from memory_service.records import Generation
+from memory_service.records import Generation, QueryPart
 
 router = APIRouter(tags=["generation"])
 
@@ -55,9 +58,10 @@ async def generate(request: Request) -> Response:
     outputs = [body.output] if isinstance(body.output, str) else body.output
     kind = _answer_kind(request.headers.get("accept"), outputs)
     application = application_of(request)
-    made = await call(
+    made, contents = await call(
         request,
-        application.generation.generate,
+        _generate,
+        application,
         parts,
         outputs=outputs,
         namespace=body.namespace,
@@ -70,7 +74,6 @@ async def generate(request: Request) -> Response:
     )
     count_stages(request, "generate", made.timings_ms)
     headers = {"Location": f"/generations/{made.id}", "Generation-Id": made.id}
-    contents = await call(request, _contents, application, made)
     if kind != "application/json":
         media_type = "text/plain; charset=utf-8" if kind == "text/plain" else kind
         content = contents[made.outputs[0].id]
@@ -96,10 +99,15 @@ def _answer_kind(accept: str | None, outputs: list[str]) -> str:
     return kind
 
 
-def _contents(application: Application, made: Generation) -> dict[str, bytes]:
-    return {
+def _generate(
+    application: Application, parts: Sequence[QueryPart], **options: Any
+) -> tuple[Generation, dict[str, bytes]]:
+    """The generation and, by output id, its media: in one call, which is turned away before."""
+    made = application.generation.generate(parts, **options)
+    contents = {
         output.id: application.generation.content(made.id, output.id)[1] for output in made.outputs
     }
+    return made, contents
 
 
 @router.get("/generations/{generation_id}", response_model=GenerationOut)

@@ -1,0 +1,220 @@
+"""CSV or JSON to a time series, within limits. Knows nothing about encoders.
+
+CSV: a header row of channel names, each with its unit in brackets if there is one
+(`temperature [°C]`); the first column may be a time (ISO 8601 or seconds). JSON:
+`{"series": {"temperature": [..]}, "units": {"temperature": "°C"}, "interval_s": 60}`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders.media import Decoded, Limits, MediaError, sniff
+
+CSV, JSON = "text/csv", "application/json"
+ACCEPTED = (CSV, JSON)
+MOST_CHANNELS = 64
+MOST_VALUES = 1_000_000  # of all channels together
+LONGEST_NAME = 100  # characters
+LARGEST = 1e30  # beyond it, squares of float32 overflow
+_KEYS = ("series", "units", "interval_s")
+_UNIT = re.compile(r"^(?P<name>.*?)\s*[\[(](?P<unit>[^\])]*)[\])]$")
+_TIME = re.compile(r"(time|timestamp|date|datetime|t|time_s|seconds)", re.IGNORECASE)
+
+Values = npt.NDArray[np.float64]  # (T,)
+
+
+@dataclass(frozen=True)
+class Channel:
+    name: str
+    values: Values
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class TimeSeries:
+    """Channels of equal length, T >= 2 values each, `interval_s` apart where that is known."""
+
+    channels: tuple[Channel, ...]
+    interval_s: float | None = None
+
+
+def decode(content: bytes, limits: Limits) -> Decoded:
+    """Raises MediaError: unsupported_media, invalid_media or too_large. Of `limits` none applies:
+    a series is bounded by MOST_CHANNELS and MOST_VALUES.
+    """
+    if sniff(content) != "text/plain":
+        kind = sniff(content)
+        message = f"the sensor series is {kind or 'of an unknown type'}; accepted: CSV or JSON"
+        raise MediaError("unsupported_media", message, kind, ACCEPTED)
+    text = content.decode("utf-8-sig")
+    if not text.strip():
+        _refuse("it is blank", "blank")
+    if text.lstrip().startswith(("{", "[")):
+        return Decoded("sensor", JSON, _from_json(text))
+    return Decoded("sensor", CSV, _from_csv(text))
+
+
+def _refuse(why: str, found: str | None = None) -> NoReturn:
+    raise MediaError("invalid_media", f"the sensor series is broken: {why}", found, ACCEPTED)
+
+
+def _too_large(found: str, most: str) -> NoReturn:
+    raise MediaError("too_large", f"the sensor series has {found}, at most {most}", found, ACCEPTED)
+
+
+def _from_json(text: str) -> TimeSeries:
+    try:
+        given = json.loads(text)  # NaN and Infinity pass, and are refused with the values
+    except (ValueError, RecursionError) as error:
+        _refuse(f"it is not JSON: {error}")
+    if not isinstance(given, dict) or not isinstance(given.get("series"), dict):
+        _refuse('it needs an object "series" of channels')
+    if unknown := sorted(set(given) - set(_KEYS)):
+        _refuse(f"there is no {unknown[0][:40]!r}; there are: {', '.join(_KEYS)}")
+    units, interval_s = given.get("units", {}), given.get("interval_s")
+    if not isinstance(units, dict) or not all(isinstance(unit, str) for unit in units.values()):
+        _refuse('"units" maps channels to text')
+    if unknown := sorted(set(units) - set(given["series"])):
+        _refuse(f"a unit for {unknown[0][:40]!r}, which is no channel")
+    if interval_s is not None and not _is_interval(interval_s):
+        _refuse('"interval_s" must be a number of seconds above 0', repr(interval_s)[:40])
+    columns: list[Sequence[Any]] = []
+    for name, values in given["series"].items():
+        if not isinstance(values, list) or any(isinstance(value, str) for value in values):
+            _refuse(f"channel {name[:40]!r} is no list of numbers")
+        columns.append(values)
+    names = [(name, units.get(name, "")) for name in given["series"]]
+    return _series(names, columns, None if interval_s is None else float(interval_s))
+
+
+def _is_interval(value: Any) -> bool:
+    return _is_number(value) and 0 < value < LARGEST
+
+
+def _from_csv(text: str) -> TimeSeries:
+    first = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    rows: list[list[str]] = []
+    cells = 0
+    try:
+        for row in csv.reader(io.StringIO(text), delimiter=delimiter):
+            if not row:  # a blank line
+                continue
+            if rows and len(row) != len(rows[0]):
+                _refuse(f"row {len(rows) + 1} has {len(row)} cells, the header has {len(rows[0])}")
+            cells += len(row)
+            if cells > 2 * MOST_VALUES + 2 * MOST_CHANNELS:  # told exactly where values are counted
+                _too_large(f"more than {cells} cells", f"{MOST_VALUES} values")
+            rows.append([cell.strip() for cell in row])
+    except csv.Error as error:
+        _refuse(f"it is not CSV: {error}")
+    header, rows = rows[0], rows[1:]
+    if all(_number(name) is not None for name in header):
+        _refuse("the first row must name the channels", ", ".join(header)[:80])
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(header)
+    interval_s = None
+    if rows and _is_time(header[0], rows[0][0]):
+        interval_s = _interval_s(header[0], columns[0])
+        header, columns = header[1:], columns[1:]
+    return _series([_name_and_unit(name) for name in header], columns, interval_s)
+
+
+def _name_and_unit(header: str) -> tuple[str, str]:
+    found = _UNIT.match(header)
+    return (found["name"], found["unit"].strip()) if found else (header, "")
+
+
+def _is_time(name: str, cell: str) -> bool:
+    return bool(_TIME.fullmatch(_name_and_unit(name)[0])) or (
+        _number(cell) is None and _moment(cell) is not None
+    )
+
+
+def _moment(cell: str) -> float | None:
+    """Seconds of a number or of an ISO 8601 time; None for anything else."""
+    number = _number(cell)
+    if number is not None:
+        return number
+    try:
+        moment = datetime.fromisoformat(cell)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _interval_s(name: str, cells: Sequence[str]) -> float | None:
+    """The median step; None where time stands still."""
+    moments = []
+    for row, cell in enumerate(cells, start=2):
+        moment = _moment(cell)
+        if moment is None or not math.isfinite(moment):
+            _refuse(
+                f"row {row}, {name[:40]!r}: {cell[:40]!r} is no time (ISO 8601 or seconds)",
+                cell[:40],
+            )
+        moments.append(moment)
+    steps = np.diff(moments)
+    if len(steps) and steps.min() < 0:
+        _refuse(f"time goes backwards at row {int(np.argmax(steps < 0)) + 3}")
+    step = float(np.median(steps)) if len(steps) else 0.0
+    return step if 0 < step < LARGEST else None
+
+
+def _series(
+    names: Sequence[tuple[str, str]], columns: Sequence[Sequence[Any]], interval_s: float | None
+) -> TimeSeries:
+    if not names:
+        _refuse("it has no channel", "no channel")
+    if len(names) > MOST_CHANNELS:
+        _too_large(f"{len(names)} channels", str(MOST_CHANNELS))
+    count = sum(map(len, columns))
+    if count > MOST_VALUES:
+        _too_large(f"{count} values", str(MOST_VALUES))
+    channels: list[Channel] = []
+    for (name, unit), values in zip(names, columns, strict=True):
+        if not name.strip() or max(len(name), len(unit)) > LONGEST_NAME:
+            _refuse(f"a channel needs a name of 1 to {LONGEST_NAME} characters", name[:40])
+        if any(name == channel.name for channel in channels):
+            _refuse(f"two channels are named {name!r}", name)
+        if len(values) != len(columns[0]):
+            _refuse(f"channel {name!r} has {len(values)} values, the first has {len(columns[0])}")
+        channels.append(Channel(name, _values(name, values), unit))
+    if len(columns[0]) < 2:
+        _refuse("a series has at least two values per channel", f"{len(columns[0])} values")
+    return TimeSeries(tuple(channels), interval_s)
+
+
+def _values(channel: str, cells: Sequence[Any]) -> Values:
+    numbers = []
+    for place, cell in enumerate(cells, start=1):
+        number = cell if _is_number(cell) else _number(cell) if isinstance(cell, str) else None
+        if number is None:
+            shown = repr(cell)[:40] if cell != "" else "empty"
+            _refuse(f"value {place} of {channel!r} is no number: {shown}", shown)
+        if not -LARGEST < number < LARGEST:  # false for NaN, too
+            _refuse(f"value {place} of {channel!r} is NaN, infinite or huge", repr(cell)[:40])
+        numbers.append(float(number))
+    return np.array(numbers, np.float64)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
