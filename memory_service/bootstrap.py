@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+
 from encoders.base import Encoder
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile
