@@ -92,9 +92,11 @@ class Client:
             page = self.memories(namespace=namespace, modality=modality, after=page.next)
             yield from page.memories
 
-    def content(self, memory_id: str) -> bytes:
-        """The bytes as they were stored."""
-        return self._send(operations.content(memory_id))
+    def content(
+        self, memory_id: str, *, start_s: float | None = None, end_s: float | None = None
+    ) -> bytes:
+        """The bytes as they were stored; of a sound, a part in seconds as WAV."""
+        return self._send(operations.content(memory_id, start_s, end_s))
 
     def forget(self, memory_id: str) -> results.Forgotten:
         return self._send(operations.forget(memory_id))
@@ -196,8 +198,10 @@ class AsyncClient:
             for memory in page.memories:
                 yield memory
 
-    async def content(self, memory_id: str) -> bytes:
-        return await self._send(operations.content(memory_id))
+    async def content(
+        self, memory_id: str, *, start_s: float | None = None, end_s: float | None = None
+    ) -> bytes:
+        return await self._send(operations.content(memory_id, start_s, end_s))
 
     async def forget(self, memory_id: str) -> results.Forgotten:
         return await self._send(operations.forget(memory_id))

@@ -101,8 +101,11 @@ def memories(
     return Operation("GET", "/memories", read, {"params": params})
 
 
-def content(memory_id: str) -> Operation[bytes]:
-    return Operation("GET", f"/memories/{_segment(memory_id)}/content", lambda r: r.content)
+def content(memory_id: str, start_s: float | None, end_s: float | None) -> Operation[bytes]:
+    given = {"start_s": start_s, "end_s": end_s}
+    params = {name: value for name, value in given.items() if value is not None}
+    path = f"/memories/{_segment(memory_id)}/content"
+    return Operation("GET", path, lambda response: response.content, {"params": params})
 
 
 def forget(memory_id: str) -> Operation[results.Forgotten]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from encoders import sounds
 from encoders.media import Decoded
 from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
 from memory_service.ids import new_id
@@ -29,6 +30,7 @@ from memory_service.storage.catalog import Embedding
 from memory_service.storage.store import NewMemory, Store
 
 MAX_LIST = 1000
+MAX_PART_S = 60.0  # of a sound that is answered at once: unpacked, a minute may be many megabytes
 
 
 class MemoryStore:
@@ -141,6 +143,40 @@ class MemoryStore:
                 f"the content of memory {memory_id} is missing from the data folder",
                 id=memory_id,
             ) from error
+
+    def part(
+        self, memory_id: str, start_s: float | None = None, end_s: float | None = None
+    ) -> tuple[Memory, bytes]:
+        """A sound from `start_s` to `end_s` (its beginning, its end) as WAV, at most MAX_PART_S.
+
+        Raises NotFound, InvalidInput, TooLarge, or StorageFailure when damaged.
+        """
+        memory, content = self.content(memory_id)
+        if memory.modality != "audio":
+            raise InvalidInput(
+                f"memory {memory_id} is of modality {memory.modality}: only sounds have parts",
+                found=memory.modality,
+                accepted=["audio"],
+            )
+        duration_s = self._models.decode_stored(
+            "audio", content, memory_id=memory_id
+        ).media.duration_s
+        start = 0.0 if start_s is None else start_s
+        end = duration_s if end_s is None else min(end_s, duration_s)
+        if not 0.0 <= start < end:  # NaN, too
+            raise InvalidInput(
+                f"the sound lasts {duration_s:.3f} s: a part of it starts from 0 on and ends later",
+                found=[repr(start_s), repr(end_s)],
+                accepted=[0.0, duration_s],
+            )
+        if end - start > MAX_PART_S:
+            raise TooLarge(
+                f"a part of {end - start:.1f} s was asked for, at most {MAX_PART_S:g} s are "
+                "answered at once",
+                found=end - start,
+                accepted=MAX_PART_S,
+            )
+        return memory, sounds.cut(content, start, end)
 
     def list(
         self,

@@ -2,12 +2,13 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -126,3 +127,76 @@ def test_forgetting_is_complete(client: TestClient, episodes: dict) -> None:
     assert len(receipt["blobs_removed"]) == 3
     found = client.post("/retrieve", json={"query": {"text": "a kettle"}, "k": 10}).json()
     assert all("kettle" not in names(hits) for hits in found["results"].values())
+
+
+PLAYED = (
+    "animals/birds/rooster",
+    "vehicles/emergency/firetruck",
+    "animals/mammals/bovines/cow",
+    "hobbies/music/percussion/drumkit",
+    "animals/mammals/dogs/dog",
+    "hobbies/music/string/cello",
+    "household/kettle",
+    "animals/birds/owl",
+)
+
+
+def a_minute_of(stems: Sequence[str]) -> tuple[bytes, dict[str, tuple[float, float]]]:
+    """The sounds with silence between them as Ogg, and from when to when each is heard."""
+    rate, at = 22_050, 0.0
+    pieces, places = [], {}
+    for stem in stems:
+        samples, own_rate = soundfile.read((SAMPLES / stem).with_suffix(".ogg"), always_2d=True)
+        sound = soxr.resample(samples.mean(axis=1), own_rate, rate)
+        slot = np.zeros(int(7.5 * rate))
+        slot[rate : rate + len(sound)] = sound[: len(slot) - rate]
+        places[stem] = (at + 1.0, at + 1.0 + min(len(sound) / rate, 6.5))
+        pieces.append(slot)
+        at += 7.5
+    file = io.BytesIO()
+    soundfile.write(file, np.concatenate(pieces), rate, format="OGG", subtype="VORBIS")
+    return file.getvalue(), places
+
+
+def test_a_minute_of_sounds_is_found_by_each_of_them(tmp_path: Path) -> None:
+    content, places = a_minute_of(PLAYED)
+    settings = Settings(data_dir=tmp_path / "data", profile="bundled")
+    bodies = {stem: {"audio": (SAMPLES / stem).with_suffix(".ogg").read_bytes()} for stem in PLAYED}
+
+    def ask(service: TestClient) -> dict[str, list[dict]]:
+        form = {"modalities": "audio", "mode": "direct"}
+        return {
+            stem: service.post("/retrieve", files=body, data=form).json()["results"]["audio"]
+            for stem, body in bodies.items()
+        }
+
+    with TestClient(create_app(settings=settings)) as first:
+        answer = first.post("/store", files={"audio": content})
+        assert answer.status_code == 201, answer.text
+        (memory,) = answer.json()["episode"]["memories"]
+        other = (SAMPLES / "animals/insects/bee.ogg").read_bytes()
+        assert first.post("/store", files={"audio": other}).status_code == 201
+        assert first.get("/stats").json()["memories"] == 2
+        found = ask(first)
+    for stem, hits in found.items():
+        assert hits[0]["memory"]["id"] == memory["id"], stem
+        assert len(hits) == 2  # each memory once
+        assert hits[1]["segment"] is None
+        start, end = places[stem]
+        told = hits[0]["segment"]
+        assert told["end_s"] - told["start_s"] == pytest.approx(2.0)
+        assert min(told["end_s"], end) - max(told["start_s"], start) > 0, stem
+    with TestClient(create_app(settings=settings)) as second:
+        assert ask(second) == found
+        told = found[PLAYED[0]][0]["segment"]
+        part = second.get(memory["links"]["content"], params=told)
+        assert part.headers["content-type"] == "audio/wav"
+        assert soundfile.info(io.BytesIO(part.content)).duration == pytest.approx(2.0, abs=1e-3)
+        assert second.get(memory["links"]["content"]).content == content
+        late = second.get(memory["links"]["content"], params={"start_s": 61, "end_s": 62})
+        assert (late.status_code, late.json()["code"]) == (422, "invalid_input")
+        second.delete(f"/memories/{memory['id']}")
+        assert all(
+            [hit["memory"]["id"] for hit in hits] == [found[PLAYED[0]][1]["memory"]["id"]]
+            for hits in ask(second).values()
+        )

@@ -27,8 +27,9 @@ RETRIEVAL = {
                 "cosine": 0.5,
                 "reached_by": [
                     {"path": "associative", "rank": 1, "cosine": 0.4, "via": "m2"}
-                    | {"via_modality": "image"}
+                    | {"via_modality": "audio", "segment": {"start_s": 61.0, "end_s": 63.0}}
                 ],
+                "segment": None,
             }
         ],
         "audio": [],

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from memory_service.client import AsyncClient, Client, ServiceError
+from memory_service.client import AsyncClient, Client, Segment, ServiceError
 
 
 def client(answer: Any, seen: list[httpx.Request] | None = None, status: int = 200) -> Client:
@@ -87,7 +87,9 @@ def test_retrieve_sends_every_part_with_its_weight() -> None:
         "modalities": ["text", "audio"],
     }
     hit = found.hits["text"][0]
-    assert (hit.score, hit.reached_by[0].via_modality) == (0.9, "image")
+    assert (hit.score, hit.reached_by[0].via_modality) == (0.9, "audio")
+    assert hit.reached_by[0].segment == Segment(61.0, 63.0)
+    assert hit.segment is None
     assert found.hits["audio"] == ()
 
 

@@ -58,6 +58,26 @@ def test_removed_rows_are_not_found_and_the_others_keep_their_numbers(index: Vec
         assert (cosines[0] > 0.99) is not gone
 
 
+def test_a_memory_of_many_vectors_is_found_counted_and_removed_as_one() -> None:
+    index, vectors = VectorIndex(DIMENSION), unit(60)
+    query = vectors[:50].mean(axis=0)
+    query /= np.linalg.norm(query)
+    index.add(np.full(50, 7), vectors[:50], np.arange(50))
+    index.add(np.arange(8, 18), -vectors[:10])  # all farther away than any of them
+    assert len(index) == 11
+    assert index.sequences().tolist() == list(range(7, 18))
+    found = index.nearest(query, 3)
+    assert found.sequences[0] == 7
+    assert found.segments[0] == np.argmax(vectors[:50] @ query)
+    assert len(set(found.sequences.tolist())) == 3
+    assert found.segments[1:].tolist() == [0, 0]
+    assert index.nearest(query, 5, np.array([7, 9])).sequences.tolist() == [7, 9]
+    assert index.nearest(query, 5, np.array([9])).sequences.tolist() == [9]
+    assert index.remove(np.array([7, 99])) == 1
+    assert len(index) == 10
+    assert 7 not in index.search(query, 11)[0]
+
+
 def test_searches_beside_additions_and_removals() -> None:
     index, vectors = VectorIndex(DIMENSION), unit(400)
     index.add(np.arange(100), vectors[:100])

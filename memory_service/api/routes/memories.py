@@ -40,10 +40,19 @@ async def get_memory(request: Request, memory_id: str) -> MemoryOut:
 
 
 @router.get("/memories/{memory_id}/content", response_class=Response)
-async def get_content(request: Request, memory_id: str) -> Response:
-    """The original bytes, as they were stored."""
-    memory, content = await call(request, application_of(request).memory.content, memory_id)
-    etag = f'"{memory.blob}"'
+async def get_content(
+    request: Request, memory_id: str, start_s: float | None = None, end_s: float | None = None
+) -> Response:
+    """The original bytes, as they were stored. Of a sound, `start_s` and `end_s`: that part as WAV,
+    in seconds, at most a minute.
+    """
+    service = application_of(request).memory
+    if start_s is None and end_s is None:
+        memory, content = await call(request, service.content, memory_id)
+        etag, kind = f'"{memory.blob}"', memory.media_type
+    else:
+        memory, content = await call(request, service.part, memory_id, start_s, end_s)
+        etag, kind = f'"{memory.blob}-{start_s}-{end_s}"', "audio/wav"
     headers = {
         "ETag": etag,
         "Cache-Control": "private, max-age=3600",
@@ -53,7 +62,7 @@ async def get_content(request: Request, memory_id: str) -> Response:
     }
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
-    return Response(content, media_type=memory.media_type, headers=headers)
+    return Response(content, media_type=kind, headers=headers)
 
 
 @router.delete("/memories/{memory_id}", response_model=ForgottenOut)
