@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoders.media import ACCEPTED
+from memory_service.services.active import ActiveModels
 from memory_service.services.generation import GenerationService
+from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
+from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
@@ -42,11 +45,18 @@ class Application:
     memory: MemoryStore
     retriever: Retriever
     generation: GenerationService
-    profile: ProfileInfo
+    reembedding: Reembedding
+    jobs: Jobs
+    active: ActiveModels
     store: Store
+
+    @property
+    def profile(self) -> ProfileInfo:
+        return profile_info(self.active.models)
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
+        self.jobs.close()
         self.store.close()
 
     def __enter__(self) -> Application:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
+from encoders.errors import ModelUnavailable
 from encoders.media import Limits
-from encoders.registry import Profile, load_profile
+from encoders.registry import Profile, load_profile, profile_names
 from generator.registry import load_generators
-from memory_service.app import Application, profile_info
+from memory_service.app import Application
+from memory_service.errors import ModalityUnavailable
+from memory_service.services.active import ActiveModels
 from memory_service.services.generation import GenerationService
+from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
+from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
@@ -21,17 +27,37 @@ def build(settings: Settings) -> Application:
 
     Raises StorageFailure when the folder is in use or broken, and what `load_profile` raises.
     """
-    models = _models(settings)
-    store = Store(settings.data_dir, threads=settings.threads)
-    retriever = Retriever(store, models, settings)
+    active = ActiveModels(_models(settings))
+    store = open_store(settings)
+    retriever = Retriever(store, active, settings)
+    jobs = Jobs(store)
     return Application(
         settings=settings,
-        memory=MemoryStore(store, models, settings),
+        memory=MemoryStore(store, active, settings),
         retriever=retriever,
-        generation=GenerationService(store, models, retriever, settings),
-        profile=profile_info(models),
+        generation=GenerationService(store, active, retriever, settings),
+        reembedding=Reembedding(store, active, jobs, _loader(settings), profile_names()),
+        jobs=jobs,
+        active=active,
         store=store,
     )
+
+
+def open_store(settings: Settings) -> Store:
+    """The data folder without any models. Raises StorageFailure."""
+    return Store(settings.data_dir, threads=settings.threads)
+
+
+def _loader(settings: Settings) -> Callable[[str], Models]:
+    """Loads another profile by name, under the same settings."""
+
+    def load(profile: str) -> Models:
+        try:
+            return _models(settings.model_copy(update={"profile": profile}))
+        except ModelUnavailable as error:
+            raise ModalityUnavailable(str(error), profile=profile) from error
+
+    return load
 
 
 def _models(settings: Settings) -> Models:

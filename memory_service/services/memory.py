@@ -20,7 +20,7 @@ from memory_service.records import (
     Upload,
 )
 from memory_service.services import checks
-from memory_service.services.embedding import embed
+from memory_service.services.active import ActiveModels, steady
 from memory_service.services.models import Models, require_same_space
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
@@ -34,11 +34,16 @@ MAX_LIST = 1000
 class MemoryStore:
     """Safe for use from several threads."""
 
-    def __init__(self, store: Store, models: Models, settings: Settings) -> None:
+    def __init__(self, store: Store, active: ActiveModels, settings: Settings) -> None:
         self._store = store
-        self._models = models
+        self._active = active
         self._settings = settings
 
+    @property
+    def _models(self) -> Models:
+        return self._active.models
+
+    @steady
     def store(
         self,
         uploads: Sequence[Upload],
@@ -72,7 +77,7 @@ class MemoryStore:
                 for number, upload in enumerate(uploads)
             ]
         with watch.stage("encode"):
-            embeddings = embed(self._models, decoded)
+            embeddings = self._active.embed(decoded)
         episode, new = self._assemble(uploads, decoded, embeddings, namespace, fields, when)
         with watch.stage("write"):
             stored, duplicate = self._store.add_episode(
@@ -82,7 +87,12 @@ class MemoryStore:
 
     def _check(self, upload: Upload) -> None:
         space = self._models.space(upload.modality)
-        require_same_space(upload.modality, space, self._store.spaces(upload.modality))
+        require_same_space(
+            upload.modality,
+            space,
+            self._store.spaces(upload.modality),
+            self._store.standby.spaces(upload.modality),
+        )
         if len(upload.content) > self._settings.max_upload_bytes:
             raise TooLarge(
                 f"{len(upload.content)} bytes were given, "

@@ -6,7 +6,7 @@ Turns what the decoders complain about into the service's own errors.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,17 +89,31 @@ def key_of(space: Space) -> SpaceKey:
     return space.id, space.fingerprint
 
 
-def require_same_space(modality: str, active: Space, recorded: set[SpaceKey]) -> None:
-    """Raise SpaceMismatch when stored vectors of the modality bear another space."""
+def require_same_space(
+    modality: str, active: Space, recorded: set[SpaceKey], standby: Collection[SpaceKey] = ()
+) -> None:
+    """Raise SpaceMismatch when the modality is searched by vectors of another space, or when the
+    own space holds vectors that are not searched (`standby`)."""
     foreign = sorted(recorded - {key_of(active)})
-    if not foreign:
+    own = f"{active.id} ({active.fingerprint})"
+    if foreign:
+        names = ", ".join(f"{space_id} ({fingerprint})" for space_id, fingerprint in foreign)
+        what = (
+            f"the store's {modality} vectors were made in space {names}; the active profile "
+            f"encodes {modality} into {own}"
+        )
+    elif key_of(active) in standby:
+        what = (
+            f"the store's {modality} vectors in space {own} are not in use: a re-embedding into "
+            "it was not finished, or another one has replaced them"
+        )
+    else:
         return
-    names = ", ".join(f"{space_id} ({fingerprint})" for space_id, fingerprint in foreign)
     raise SpaceMismatch(
-        f"the store's {modality} vectors were made in space {names}; the active profile encodes "
-        f"{modality} into {active.id} ({active.fingerprint}). Start the service with the profile "
-        "that the store was made with, or choose another data_dir. Reading memories and their "
-        "content works as before.",
+        f"{what}. Start the service with the profile that the store was made with, or stop it and "
+        "re-embed the store into the active one: memory-service reembed --profile PROFILE "
+        "(--rollback takes back the last re-embedding), or choose another data_dir. Reading "
+        "memories and their content works as before.",
         modality=modality,
         recorded=[{"id": each[0], "fingerprint": each[1]} for each in foreign],
         active={"id": active.id, "fingerprint": active.fingerprint},

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from memory_service.storage.schema import migrate
 Double = npt.NDArray[np.float64]
 Sequences = npt.NDArray[np.int64]
 SpaceKey = tuple[str, str]  # space id, fingerprint
+Role = Literal["new", "old"]  # of a space that is not searched: see storage.standby
 
 CHUNK = 8192  # vectors handed out at a time
 
@@ -171,7 +172,7 @@ class Catalog:
                 vector.astype("<f4").tobytes(),
             ),
         )
-        self._shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
+        self.shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
 
     def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
         """Delete the row and its vectors, and take the vectors' share out of the traces."""
@@ -179,10 +180,10 @@ class Catalog:
             "SELECT space, vector FROM vectors WHERE sequence = ?", (memory.sequence,)
         ).fetchall():
             key = (memory.namespace, memory.modality, found["space"])
-            self._shift_trace(connection, key, rows.vector(found["vector"]), -1)
+            self.shift_trace(connection, key, rows.vector(found["vector"]), -1)
         connection.execute("DELETE FROM memories WHERE sequence = ?", (memory.sequence,))
 
-    def _shift_trace(
+    def shift_trace(
         self,
         connection: sqlite3.Connection,
         key: tuple[str, str, int],
@@ -337,12 +338,16 @@ class Catalog:
         return rows.vector(found[0]["vector"]) if found else None
 
     def vector_chunks(
-        self,
+        self, role: Role | None = None
     ) -> Iterator[tuple[tuple[str, str, str, str], Sequences, npt.NDArray[np.float32]]]:
-        """All vectors: (namespace, modality, space id, fingerprint), sequences (N,), (N, D)."""
+        """All vectors: (namespace, modality, space id, fingerprint), sequences (N,), (N, D).
+
+        Those of the spaces that are searched, or of those of a role beside them.
+        """
         groups = self.select(
             "SELECT t.namespace, t.modality, s.id, s.fingerprint, s.number"
-            " FROM traces t JOIN spaces s ON t.space = s.number"
+            " FROM traces_by_role t JOIN spaces s ON t.space = s.number WHERE t.role IS ?",
+            (role,),
         )
         for *key, number in map(tuple, groups):
             after = 0
@@ -358,11 +363,11 @@ class Catalog:
                 yield (key[0], key[1], key[2], key[3]), sequences, vectors
 
     def spaces_by_modality(self) -> dict[str, set[SpaceKey]]:
-        """For each modality, the spaces that stored vectors bear."""
+        """For each modality, the spaces that stored vectors bear, those on standby left out."""
         found: dict[str, set[SpaceKey]] = {}
         for row in self.select(
             "SELECT DISTINCT t.modality, s.id, s.fingerprint"
-            " FROM traces t JOIN spaces s ON t.space = s.number"
+            " FROM traces_by_role t JOIN spaces s ON t.space = s.number WHERE t.role IS NULL"
         ):
             found.setdefault(row["modality"], set()).add((row["id"], row["fingerprint"]))
         return found
@@ -379,7 +384,8 @@ class Catalog:
     def stats(self) -> list[SubMemoryStats]:
         found = self.select(
             "SELECT t.namespace, t.modality, s.id, t.count, t.vector"
-            " FROM traces t JOIN spaces s ON t.space = s.number ORDER BY 1, 2, 3"
+            " FROM traces_by_role t JOIN spaces s ON t.space = s.number"
+            " WHERE t.role IS NULL ORDER BY 1, 2, 3"
         )
         return [
             SubMemoryStats(
