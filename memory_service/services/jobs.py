@@ -99,6 +99,7 @@ class Jobs:
         def in_background() -> None:
             _lower_priority()
             self._run(kind, run, work)
+            log.info("job %s (%s): %s %s", run.job.id, kind, run.job.state, run.job.error or "")
 
         thread = threading.Thread(target=in_background, name=f"job-{kind}", daemon=True)
         self._runs[kind] = run, thread
@@ -156,7 +157,6 @@ class Jobs:
         except _Stopped as stopped:
             run.finished(stopped.args[0])
         except MemoryServiceError as error:
-            log.error("job %s failed: %s", run.job.id, error)
             problem = {**error.details, "code": error.code, "message": error.message}
             run.finished("failed", error=problem)
         except KeyboardInterrupt:

@@ -241,7 +241,7 @@ class Standby:
 
     def _held(self, sequences: Mapping[int, object]) -> set[tuple[int, str, str]]:
         found = self._catalog.select(
-            "SELECT DISTINCT sequence, id, fingerprint FROM json_each(?)"
+            "SELECT DISTINCT sequence, spaces.id, fingerprint FROM json_each(?)"
             " JOIN vectors ON sequence = value JOIN spaces ON space = number",
             (json.dumps(list(sequences)),),
         )
