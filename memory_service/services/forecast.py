@@ -45,7 +45,7 @@ def measure(
     }
     return {
         **total,
-        "seconds": round(total["seconds"], 1),
+        "seconds": round(total["seconds"], 3),
         "disk_free_bytes": shutil.disk_usage(store.folder).free,
         "modalities": modalities,
     }
@@ -76,7 +76,7 @@ def _modality(
         "sampled": len(sample),
         "sampled_failed": len(failed),
         "seconds_per_memory": round(each_s, 5),
-        "seconds": round(count * each_s + write_s, 2),
+        "seconds": round(count * each_s + write_s, 3),
         "disk_bytes": int(disk),
         "memory_bytes": int(memory),
     }
