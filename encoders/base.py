@@ -79,6 +79,10 @@ class Encoder(ABC):
             return np.zeros((0, self.space.dimension), dtype=np.float32)
         return normalize(self._encode(batch))
 
+    def close(self) -> None:
+        """Release what is held; nothing is encoded afterwards."""
+        return
+
     @abstractmethod
     def _encode(self, batch: Sequence[Any]) -> Vectors:
         """Return float32 (N, D), not yet normalised; N >= 1."""

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from encoders.base import Weights
 from encoders.modalities import kinds
+from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.generation import GenerationService
+from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
+from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
@@ -50,19 +53,29 @@ class Application:
     memory: MemoryStore
     retriever: Retriever
     generation: GenerationService
-    profile: ProfileInfo
+    reembedding: Reembedding
+    jobs: Jobs
+    active: ActiveModels
     store: Store
-    batching: tuple[BatchingEncoder, ...] = ()
+    observers: list[Observer]  # of all batching encoders, those of a later profile, too
 
     def observe_batches(self, observer: Observer) -> None:
         """Have `observer` told what is encoded together, and what waits."""
-        for encoder in self.batching:
-            encoder.observe(observer)
+        self.observers.append(observer)
+
+    @property
+    def batching(self) -> tuple[BatchingEncoder, ...]:
+        every = self.active.models.all_encoders()
+        return tuple(each for each in every if isinstance(each, BatchingEncoder))
+
+    @property
+    def profile(self) -> ProfileInfo:
+        return profile_info(self.active.models)
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
-        for encoder in self.batching:
-            encoder.close()
+        self.jobs.close()
+        self.active.models.close()
         self.store.close()
 
     def __enter__(self) -> Application:

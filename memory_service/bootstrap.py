@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Callable
 
 from encoders.base import Encoder
+from encoders.errors import ModelUnavailable
 from encoders.media import Limits
-from encoders.registry import Profile, load_profile
+from encoders.registry import Profile, load_profile, profile_names
 from generator.registry import load_generators
-from memory_service.app import Application, profile_info
-from memory_service.services.batching import BatchingEncoder
+from memory_service.app import Application
+from memory_service.errors import ModalityUnavailable, SpaceMismatch
+from memory_service.services.active import ActiveModels
+from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.generation import GenerationService
+from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
-from memory_service.services.models import Models
+from memory_service.services.models import Models, require_same_space
+from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
+
+log = logging.getLogger(__name__)
 
 
 def build(settings: Settings) -> Application:
@@ -23,21 +32,57 @@ def build(settings: Settings) -> Application:
 
     Raises StorageFailure when the folder is in use or broken, and what `load_profile` raises.
     """
-    models = _models(settings)
-    store = Store(settings.data_dir, threads=settings.threads)
-    retriever = Retriever(store, models, settings)
+    observers: list[Observer] = []
+    active = ActiveModels(_models(settings, observers))
+    store = open_store(settings)
+    _warn_of_other_spaces(store, active.models)
+    retriever = Retriever(store, active, settings)
+    jobs = Jobs(store)
     return Application(
         settings=settings,
-        memory=MemoryStore(store, models, settings),
+        memory=MemoryStore(store, active, settings),
         retriever=retriever,
-        generation=GenerationService(store, models, retriever, settings),
-        profile=profile_info(models),
+        generation=GenerationService(store, active, retriever, settings),
+        reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
+        jobs=jobs,
+        active=active,
         store=store,
-        batching=tuple(each for each in models.all_encoders() if isinstance(each, BatchingEncoder)),
+        observers=observers,
     )
 
 
-def _models(settings: Settings) -> Models:
+def open_store(settings: Settings) -> Store:
+    """The data folder without any models. Raises StorageFailure."""
+    return Store(settings.data_dir, threads=settings.threads)
+
+
+def _warn_of_other_spaces(store: Store, models: Models) -> None:
+    """Each request will be told; an operator should not have to wait for one."""
+    for modality in models.encoders:
+        try:
+            require_same_space(
+                modality,
+                models.spaces(modality),
+                store.spaces(modality),
+                store.standby.spaces(modality),
+            )
+        except SpaceMismatch as error:
+            log.warning("%s", error.message)
+
+
+def _loader(settings: Settings, observers: list[Observer]) -> Callable[[str], Models]:
+    """Loads another profile by name, under the same settings."""
+
+    def load(profile: str) -> Models:
+        try:
+            return _models(settings.model_copy(update={"profile": profile}), observers)
+        except ModelUnavailable as error:
+            raise ModalityUnavailable(str(error), profile=profile) from error
+
+    return load
+
+
+def _models(settings: Settings, observers: list[Observer]) -> Models:
     profile = _profile(settings)
     _limit_threads(settings.threads)
     # The generators are conditioned on the space that texts and pictures share.
@@ -45,7 +90,9 @@ def _models(settings: Settings) -> Models:
     generators = load_generators(profile.name, space)
     return Models(
         profile=profile.name,
-        encoders={name: _batched(each, settings) for name, each in profile.encoders.items()},
+        encoders={
+            name: _batched(each, settings, observers) for name, each in profile.encoders.items()
+        },
         calibration=profile.calibration,
         generators=generators,
         generator_space=space if len(generators) else None,
@@ -54,12 +101,12 @@ def _models(settings: Settings) -> Models:
             max_audio_s=settings.max_audio_s,
             max_text_chars=settings.max_text_chars,
         ),
-        further=tuple(_batched(each, settings) for each in profile.further),
+        further=tuple(_batched(each, settings, observers) for each in profile.further),
         weights=profile.weights,
     )
 
 
-def _batched(encoder: Encoder, settings: Settings) -> Encoder:
+def _batched(encoder: Encoder, settings: Settings, observers: list[Observer]) -> Encoder:
     if settings.batch_items == 1:
         return encoder
     return BatchingEncoder(
@@ -67,6 +114,7 @@ def _batched(encoder: Encoder, settings: Settings) -> Encoder:
         max_batch=settings.batch_items,
         max_wait_s=settings.batch_wait_ms / 1e3,
         max_queue=settings.queue_items,
+        observers=observers,
     )
 
 

@@ -62,6 +62,18 @@ class SpaceMismatch(MemoryServiceError):
     code = "space_mismatch"
 
 
+class Incomplete(MemoryServiceError):
+    """Memories lack a vector of the space that was to be switched to."""
+
+    code = "incomplete"
+
+
+class JobConflict(MemoryServiceError):
+    """Another job is in the way: one is running, or one that was not finished must be first."""
+
+    code = "job_conflict"
+
+
 class ModalityUnavailable(MemoryServiceError):
     """The active profile has no encoder or generator for this modality."""
 

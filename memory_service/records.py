@@ -178,3 +178,25 @@ class SubMemoryStats:
     space_id: str
     count: int
     trace_norm: float
+
+
+JobState = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that goes on after its request was answered. All mappings hold JSON values.
+
+    `interrupted`: the process ended while the job was running; the same request goes on with it.
+    """
+
+    id: str
+    kind: str
+    state: JobState
+    created_at: float  # Unix seconds
+    updated_at: float
+    parameters: Mapping[str, Any]
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    finished_at: float | None = None
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None  # code, message, and what the error tells besides

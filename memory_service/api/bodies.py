@@ -21,6 +21,7 @@ from memory_service.api.schemas import (
     ItemIn,
     QueryPartIn,
     QueryRequest,
+    ReembedRequest,
     RetrieveRequest,
     StoreRequest,
     Strict,
@@ -52,6 +53,18 @@ async def read_retrieve(request: Request) -> tuple[RetrieveRequest, list[QueryPa
 
 async def read_generate(request: Request) -> tuple[GenerateRequest, list[QueryPart]]:
     return await _read_query(request, GenerateRequest, lists=("output",))
+
+
+async def read_reembed(request: Request) -> ReembedRequest:
+    if _is_form(request):
+        raise HttpProblem(
+            415,
+            "unsupported_content_type",
+            "the body is a form",
+            found=_content_type(request),
+            accepted=["application/json"],
+        )
+    return await _json(request, ReembedRequest)
 
 
 async def _read_query(

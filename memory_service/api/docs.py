@@ -12,11 +12,22 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from memory_service.api.problems import Problem
-from memory_service.api.schemas import GenerateRequest, RetrieveRequest, StoreRequest
+from memory_service.api.schemas import (
+    GenerateRequest,
+    ReembedRequest,
+    RetrieveRequest,
+    StoreRequest,
+)
 from memory_service.app import MODALITIES
 
 _REFERENCE = "#/components/schemas/{model}"
-_MODELS: tuple[type[BaseModel], ...] = (StoreRequest, RetrieveRequest, GenerateRequest, Problem)
+_MODELS: tuple[type[BaseModel], ...] = (
+    StoreRequest,
+    RetrieveRequest,
+    GenerateRequest,
+    ReembedRequest,
+    Problem,
+)
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {
@@ -53,6 +64,12 @@ def body(
             },
         }
     }
+
+
+def json_body(model: type[BaseModel], examples: dict[str, Any]) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is JSON only."""
+    content = body(model, examples, {})["requestBody"]["content"]["application/json"]
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def text_field(description: str) -> dict[str, str]:

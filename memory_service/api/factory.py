@@ -13,7 +13,16 @@ from memory_service.api import docs, problems
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
-from memory_service.api.routes import episodes, generate, memories, operations, retrieve, store
+from memory_service.api.routes import (
+    episodes,
+    generate,
+    jobs,
+    memories,
+    operations,
+    reembed,
+    retrieve,
+    store,
+)
 from memory_service.app import Application
 from memory_service.settings import Settings
 
@@ -72,7 +81,7 @@ def create_app(
     if hosts is not None:
         app.add_middleware(KnownHosts, hosts=hosts)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
-    for routes in (store, retrieve, generate, memories, episodes, operations):
+    for routes in (store, retrieve, generate, memories, episodes, reembed, jobs, operations):
         app.include_router(routes.router, responses=docs.PROBLEMS)
     docs.install(app)
     return app

@@ -24,6 +24,8 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.TooLarge: 413,
     errors.NotFound: 404,
     errors.SpaceMismatch: 409,
+    errors.Incomplete: 409,
+    errors.JobConflict: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,
     errors.Overloaded: 429,

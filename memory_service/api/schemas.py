@@ -269,5 +269,50 @@ class StatsOut(BaseModel):
     memories: int
 
 
+class ReembedRequest(Strict):
+    profile: str = Field(description="Profile to re-embed into.", examples=["bundled"])
+    dry_run: bool = Field(False, description="Only predict time, disk and memory.")
+    switch: bool = Field(True, description="false: stop before the switch.")
+    accept_failures: bool = Field(
+        False, description="Switch though some memories could not be embedded."
+    )
+
+
+class JobOut(BaseModel):
+    id: str
+    kind: str = Field(examples=["reembed"])
+    state: Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
+    created_at: float = Field(description="Unix seconds.")
+    updated_at: float
+    finished_at: float | None
+    parameters: dict[str, Any]
+    progress: dict[str, Any] = Field(description="Phase, counts by modality, seconds left.")
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None = Field(description="`code` and `message`, as in a problem.")
+    links: dict[str, str]
+
+
+class JobsOut(BaseModel):
+    jobs: list[JobOut]
+
+
+class StoredSpaceOut(BaseModel):
+    modality: str
+    space: str
+    fingerprint: str
+    role: Literal["active", "new", "old"] = Field(
+        description="Searched; of an unfinished re-embedding; kept from before the last switch."
+    )
+    vectors: int
+
+
+class StoredSpacesOut(BaseModel):
+    spaces: list[StoredSpaceOut]
+
+
+class DroppedOut(BaseModel):
+    dropped: int = Field(description="Vectors deleted.")
+
+
 class Alive(BaseModel):
     status: Literal["ok"] = "ok"

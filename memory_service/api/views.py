@@ -11,6 +11,7 @@ from memory_service.records import (
     Generation,
     GenerationOutput,
     Hit,
+    Job,
     Memory,
     Retrieval,
     Segment,
@@ -140,4 +141,20 @@ def forgotten(record: Forgotten) -> schemas.ForgottenOut:
         memory_ids=list(record.memory_ids),
         episode_ids=list(record.episode_ids),
         blobs_removed=list(record.blobs_removed),
+    )
+
+
+def job(record: Job) -> schemas.JobOut:
+    return schemas.JobOut(
+        id=record.id,
+        kind=record.kind,
+        state=record.state,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        finished_at=record.finished_at,
+        parameters=dict(record.parameters),
+        progress=dict(record.progress),
+        result=None if record.result is None else dict(record.result),
+        error=None if record.error is None else dict(record.error),
+        links={"self": f"/jobs/{record.id}"},
     )

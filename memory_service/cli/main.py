@@ -7,6 +7,7 @@ import typer
 from memory_service.cli.calls import generate, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.folder import import_folder
+from memory_service.cli.reembed import reembed
 from memory_service.cli.serve import serve
 
 app = typer.Typer(
@@ -22,4 +23,5 @@ app.command()(retrieve)
 app.command()(generate)
 app.command("import")(import_folder)
 app.command()(stats)
+app.command()(reembed)
 app.command()(demo)

@@ -124,6 +124,37 @@ class Client:
     def models(self) -> Mapping[str, Any]:
         return self._send(operations.models())
 
+    def reembed(
+        self,
+        profile: str,
+        *,
+        dry_run: bool = False,
+        switch: bool = True,
+        accept_failures: bool = False,
+    ) -> results.Job:
+        """Begin to re-embed all memories into another profile's space; see `job` for the rest."""
+        return self._send(operations.reembed(profile, dry_run, switch, accept_failures))
+
+    def spaces(self) -> Mapping[str, Any]:
+        """The spaces that memories have vectors in, and which of them are searched."""
+        return self._send(operations.spaces())
+
+    def drop_vectors(self, role: str) -> Mapping[str, Any]:
+        """Delete vectors that are not searched: `old`, kept from before the last switch, or
+        `new`, of an unfinished re-embedding."""
+        return self._send(operations.drop_vectors(role))
+
+    def jobs(self, limit: int | None = None) -> tuple[results.Job, ...]:
+        """The newest first."""
+        return self._send(operations.jobs(limit))
+
+    def job(self, job_id: str) -> results.Job:
+        return self._send(operations.job(job_id))
+
+    def cancel_job(self, job_id: str) -> results.Job:
+        """Ask a running job to stop; it can be taken up by the same request later."""
+        return self._send(operations.cancel_job(job_id))
+
     def ready(self) -> bool:
         """Whether the service answers and has loaded. Never raises `ServiceError`."""
         try:
@@ -226,6 +257,31 @@ class AsyncClient:
 
     async def models(self) -> Mapping[str, Any]:
         return await self._send(operations.models())
+
+    async def reembed(
+        self,
+        profile: str,
+        *,
+        dry_run: bool = False,
+        switch: bool = True,
+        accept_failures: bool = False,
+    ) -> results.Job:
+        return await self._send(operations.reembed(profile, dry_run, switch, accept_failures))
+
+    async def spaces(self) -> Mapping[str, Any]:
+        return await self._send(operations.spaces())
+
+    async def drop_vectors(self, role: str) -> Mapping[str, Any]:
+        return await self._send(operations.drop_vectors(role))
+
+    async def jobs(self, limit: int | None = None) -> tuple[results.Job, ...]:
+        return await self._send(operations.jobs(limit))
+
+    async def job(self, job_id: str) -> results.Job:
+        return await self._send(operations.job(job_id))
+
+    async def cancel_job(self, job_id: str) -> results.Job:
+        return await self._send(operations.cancel_job(job_id))
 
     async def ready(self) -> bool:
         try:

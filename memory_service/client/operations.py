@@ -148,6 +148,42 @@ def models() -> Operation[Mapping[str, Any]]:
     return Operation("GET", "/models", _object)
 
 
+def reembed(
+    profile: str, dry_run: bool, switch: bool, accept_failures: bool
+) -> Operation[results.Job]:
+    body = {
+        "profile": profile,
+        "dry_run": dry_run,
+        "switch": switch,
+        "accept_failures": accept_failures,
+    }
+    return Operation("POST", "/reembed", _from_json(results.Job.read), {"json": body})
+
+
+def spaces() -> Operation[Mapping[str, Any]]:
+    return Operation("GET", "/reembed", _object)
+
+
+def drop_vectors(role: str) -> Operation[Mapping[str, Any]]:
+    return Operation("DELETE", f"/reembed/{_segment(role)}", _object)
+
+
+def jobs(limit: int | None) -> Operation[tuple[results.Job, ...]]:
+    def read(answer: results.Json) -> tuple[results.Job, ...]:
+        return tuple(results.Job.read(job) for job in answer["jobs"])
+
+    params = {} if limit is None else {"limit": limit}
+    return Operation("GET", "/jobs", _from_json(read), {"params": params})
+
+
+def job(job_id: str) -> Operation[results.Job]:
+    return Operation("GET", f"/jobs/{_segment(job_id)}", _from_json(results.Job.read))
+
+
+def cancel_job(job_id: str) -> Operation[results.Job]:
+    return Operation("DELETE", f"/jobs/{_segment(job_id)}", _from_json(results.Job.read))
+
+
 def ready() -> Operation[bool]:
     return Operation("GET", "/readyz", lambda response: True)
 

@@ -248,3 +248,29 @@ class Forgotten:
     def read(cls, data: Json) -> Forgotten:
         keys = ("memory_ids", "episode_ids", "blobs_removed")
         return cls(*(tuple(data.get(key) or ()) for key in keys))
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that goes on in the service; `state` is running, succeeded, failed, cancelled or
+    interrupted (the service was stopped meanwhile: the same request goes on with it)."""
+
+    id: str
+    kind: str
+    state: str
+    progress: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None  # code and message
+    raw: Json = field(repr=False, compare=False)  # the answer as it came
+
+    @classmethod
+    def read(cls, data: Json) -> Job:
+        return cls(
+            id=data["id"],
+            kind=data["kind"],
+            state=data["state"],
+            progress=data.get("progress") or {},
+            result=data.get("result"),
+            error=data.get("error"),
+            raw=data,
+        )

@@ -61,8 +61,15 @@ class BatchingEncoder(Encoder):
     """
 
     def __init__(
-        self, encoder: Encoder, *, max_batch: int = 32, max_wait_s: float = 0.002, max_queue: int
+        self,
+        encoder: Encoder,
+        *,
+        max_batch: int = 32,
+        max_wait_s: float = 0.002,
+        max_queue: int,
+        observers: Sequence[Observer] = (),
     ) -> None:
+        """`observers` may grow: who joins is told from then on."""
         self.encoder = encoder
         self.modality = encoder.modality
         self.space = encoder.space
@@ -70,7 +77,7 @@ class BatchingEncoder(Encoder):
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         self._max_queue = max_queue
-        self._observers: tuple[Observer, ...] = ()
+        self._observers = observers
         self._changed = threading.Condition()
         # All below is changed under the condition's lock.
         self._calls: deque[_Call] = deque()  # those that have items waiting
@@ -85,10 +92,6 @@ class BatchingEncoder(Encoder):
     @property
     def name(self) -> str:
         return self.encoder.name
-
-    def observe(self, observer: Observer) -> None:
-        if observer not in self._observers:
-            self._observers = (*self._observers, observer)
 
     def encode(self, batch: Sequence[Any]) -> Vectors:
         """As `Encoder.encode`. Raises what the encoder raises for these items, Overloaded when

@@ -32,6 +32,7 @@ from memory_service.records import (
     RetrievalMode,
 )
 from memory_service.services import checks, neighbours
+from memory_service.services.active import ActiveModels, steady
 from memory_service.services.models import Models, key_of
 from memory_service.services.queries import Query, encode_parts
 from memory_service.services.rendering import render
@@ -62,13 +63,18 @@ class GenerationService:
     """Safe for use from several threads."""
 
     def __init__(
-        self, store: Store, models: Models, retriever: Retriever, settings: Settings
+        self, store: Store, active: ActiveModels, retriever: Retriever, settings: Settings
     ) -> None:
         self._store = store
-        self._models = models
+        self._active = active
         self._retriever = retriever
         self._settings = settings
 
+    @property
+    def _models(self) -> Models:
+        return self._active.models
+
+    @steady
     def generate(
         self,
         parts: Sequence[QueryPart],
@@ -265,6 +271,7 @@ class GenerationService:
             accepted=[each.modality for each in record.outputs],
         )
 
+    @steady
     def replay(self, generation_id: str) -> Mapping[str, bool]:
         """Generate again from the record; says per output id whether the bytes are the same.
 

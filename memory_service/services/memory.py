@@ -21,7 +21,7 @@ from memory_service.records import (
     Upload,
 )
 from memory_service.services import checks
-from memory_service.services.embedding import embed
+from memory_service.services.active import ActiveModels, steady
 from memory_service.services.models import Models, require_same_space
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
@@ -36,11 +36,16 @@ MAX_PART_S = 60.0  # of a sound that is answered at once: unpacked, a minute may
 class MemoryStore:
     """Safe for use from several threads."""
 
-    def __init__(self, store: Store, models: Models, settings: Settings) -> None:
+    def __init__(self, store: Store, active: ActiveModels, settings: Settings) -> None:
         self._store = store
-        self._models = models
+        self._active = active
         self._settings = settings
 
+    @property
+    def _models(self) -> Models:
+        return self._active.models
+
+    @steady
     def store(
         self,
         uploads: Sequence[Upload],
@@ -74,7 +79,7 @@ class MemoryStore:
                 for number, upload in enumerate(uploads)
             ]
         with watch.stage("encode"):
-            embeddings = embed(self._models, decoded)
+            embeddings = self._active.embed(decoded)
         episode, new = self._assemble(uploads, decoded, embeddings, namespace, fields, when)
         with watch.stage("write"):
             stored, duplicate = self._store.add_episode(
@@ -83,8 +88,12 @@ class MemoryStore:
         return Stored(stored, duplicate, watch.timings_ms())
 
     def _check(self, upload: Upload) -> None:
-        spaces = self._models.spaces(upload.modality)
-        require_same_space(upload.modality, spaces, self._store.spaces(upload.modality))
+        require_same_space(
+            upload.modality,
+            self._models.spaces(upload.modality),
+            self._store.spaces(upload.modality),
+            self._store.standby.spaces(upload.modality),
+        )
         if len(upload.content) > self._settings.max_upload_bytes:
             raise TooLarge(
                 f"{len(upload.content)} bytes were given, "

@@ -6,7 +6,7 @@ Turns what the decoders complain about into the service's own errors.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -72,6 +72,11 @@ class Models:
     def all_encoders(self) -> tuple[Encoder, ...]:
         return (*self.encoders.values(), *self.further)
 
+    def close(self) -> None:
+        """Nothing is encoded afterwards."""
+        for encoder in self.all_encoders():
+            encoder.close()
+
     def space(self, modality: str) -> Space:
         """The home of the modality."""
         return self.encoder(modality).space
@@ -119,30 +124,43 @@ def key_of(space: Space) -> SpaceKey:
     return space.id, space.fingerprint
 
 
-def require_same_space(modality: str, active: Sequence[Space], recorded: set[SpaceKey]) -> None:
+def require_same_space(
+    modality: str,
+    active: Sequence[Space],
+    recorded: set[SpaceKey],
+    standby: Collection[SpaceKey] = (),
+) -> None:
     """Raise SpaceMismatch unless stored vectors of the modality bear just the active spaces.
 
     A space too many: they were made by other encoders. One too few: the profile has got a further
-    space since, and a search there would pass over all that was stored before.
+    space since, and a search there would pass over all that was stored before; or the space holds
+    vectors that are not searched (`standby`).
     """
     keys = {key_of(space): space for space in active}
     foreign, lacking = sorted(recorded - keys.keys()), sorted(keys.keys() - recorded)
+    idle = [key for key in keys if key in standby]
     if foreign:
         detail = (
             f"the store's {modality} vectors were made in space {_named(foreign)}; the active "
-            f"profile encodes {modality} into {_named(list(keys))}."
+            f"profile encodes {modality} into {_named(list(keys))}"
+        )
+    elif idle:
+        detail = (
+            f"the store's {modality} vectors in space {_named(idle)} are not in use: a "
+            "re-embedding into it was not finished, or another one has replaced them"
         )
     elif lacking and recorded:
         detail = (
             f"the store's {modality} memories have no vector in space {_named(lacking)}, which "
-            "the active profile has besides."
+            "the active profile has besides"
         )
     else:
         return
     raise SpaceMismatch(
-        f"{detail} Start the service with the profile that the store was made with, choose another "
-        "data_dir, or embed what is stored anew: memory-service reembed. Reading memories and "
-        "their content works as before.",
+        f"{detail}. Start the service with the profile that the store was made with, or stop it "
+        "and re-embed the store into the active one: memory-service reembed --profile PROFILE "
+        "(--rollback takes back the last re-embedding), or choose another data_dir. Reading "
+        "memories and their content works as before.",
         modality=modality,
         recorded=[_as_json(key) for key in sorted(recorded)],
         active=[_as_json(key) for key in keys],

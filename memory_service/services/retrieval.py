@@ -17,6 +17,7 @@ import numpy as np
 from encoders.base import Modality
 from memory_service.records import Hit, QueryPart, Reach, Retrieval, RetrievalMode, Segment
 from memory_service.services import checks
+from memory_service.services.active import ActiveModels, steady
 from memory_service.services.models import Models, key_of, require_same_space
 from memory_service.services.queries import Query, best_for, encode_parts
 from memory_service.services.timing import Stopwatch
@@ -67,11 +68,16 @@ class _Request:
 class Retriever:
     """Safe for use from several threads."""
 
-    def __init__(self, store: Store, models: Models, settings: Settings) -> None:
+    def __init__(self, store: Store, active: ActiveModels, settings: Settings) -> None:
         self._store = store
-        self._models = models
+        self._active = active
         self._settings = settings
 
+    @property
+    def _models(self) -> Models:
+        return self._active.models
+
+    @steady
     def retrieve(
         self,
         parts: Sequence[QueryPart],
@@ -104,6 +110,7 @@ class Retriever:
             watch=watch,
         )
 
+    @steady
     def recall(
         self,
         queries: tuple[Query, ...],
@@ -122,7 +129,8 @@ class Retriever:
         k = checks.count("k", k, self._settings.max_k)
         for modality in asked if mode == "direct" else self._models.encoders:
             spaces = self._models.spaces(modality)
-            require_same_space(modality, spaces, self._store.spaces(modality))
+            standby = self._store.standby.spaces(modality)
+            require_same_space(modality, spaces, self._store.spaces(modality), standby)
         request = _Request(namespace, queries, filters.parse(filter), max(4 * k, MIN_DEPTH))
         with watch.stage("search"):
             hits: dict[str, tuple[Hit, ...]] = {

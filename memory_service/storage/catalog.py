@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from memory_service.storage.schema import migrate
 Double = npt.NDArray[np.float64]
 Sequences = npt.NDArray[np.int64]
 SpaceKey = tuple[str, str]  # space id, fingerprint
+Role = Literal["new", "old"]  # of a space that is not searched: see storage.standby
 
 CHUNK = 8192  # vectors handed out at a time
 
@@ -185,7 +186,7 @@ class Catalog:
             ),
         )
         if embedding.segment == 0:
-            self._shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
+            self.shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
 
     def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
         """Delete the row and its vectors, and take its share out of the traces."""
@@ -194,10 +195,10 @@ class Catalog:
             (memory.sequence,),
         ).fetchall():
             key = (memory.namespace, memory.modality, found["space"])
-            self._shift_trace(connection, key, rows.vector(found["vector"]), -1)
+            self.shift_trace(connection, key, rows.vector(found["vector"]), -1)
         connection.execute("DELETE FROM memories WHERE sequence = ?", (memory.sequence,))
 
-    def _shift_trace(
+    def shift_trace(
         self,
         connection: sqlite3.Connection,
         key: tuple[str, str, int],
@@ -352,11 +353,15 @@ class Catalog:
         )
         return rows.vector(found[0]["vector"]) if found else None
 
-    def vector_chunks(self) -> Iterator[Chunk]:
-        """All vectors, those of a memory one after the other."""
+    def vector_chunks(self, role: Role | None = None) -> Iterator[Chunk]:
+        """All vectors, those of a memory one after the other.
+
+        Those of the spaces that are searched, or of those of a role beside them.
+        """
         groups = self.select(
             "SELECT t.namespace, t.modality, s.id, s.fingerprint, s.number"
-            " FROM traces t JOIN spaces s ON t.space = s.number"
+            " FROM traces_by_role t JOIN spaces s ON t.space = s.number WHERE t.role IS ?",
+            (role,),
         )
         for *key, number in map(tuple, groups):
             after = (0, 0)
@@ -376,11 +381,11 @@ class Catalog:
                 )
 
     def spaces_by_modality(self) -> dict[str, set[SpaceKey]]:
-        """For each modality, the spaces that stored vectors bear."""
+        """For each modality, the spaces that stored vectors bear, those on standby left out."""
         found: dict[str, set[SpaceKey]] = {}
         for row in self.select(
             "SELECT DISTINCT t.modality, s.id, s.fingerprint"
-            " FROM traces t JOIN spaces s ON t.space = s.number"
+            " FROM traces_by_role t JOIN spaces s ON t.space = s.number WHERE t.role IS NULL"
         ):
             found.setdefault(row["modality"], set()).add((row["id"], row["fingerprint"]))
         return found
@@ -397,7 +402,8 @@ class Catalog:
     def stats(self) -> list[SubMemoryStats]:
         found = self.select(
             "SELECT t.namespace, t.modality, s.id, t.count, t.vector"
-            " FROM traces t JOIN spaces s ON t.space = s.number ORDER BY 1, 2, 3"
+            " FROM traces_by_role t JOIN spaces s ON t.space = s.number"
+            " WHERE t.role IS NULL ORDER BY 1, 2, 3"
         )
         return [
             SubMemoryStats(

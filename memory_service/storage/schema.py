@@ -112,6 +112,34 @@ MIGRATIONS = [
     INSERT INTO vectors (sequence, space, vector) SELECT sequence, space, vector FROM vectors_1;
     DROP TABLE vectors_1;
     """,
+    # 3: spaces beside those that are searched, and jobs
+    """
+    CREATE TABLE standby_spaces ( -- what is not named here is searched
+        modality TEXT NOT NULL,
+        space INTEGER NOT NULL REFERENCES spaces (number),
+        role TEXT NOT NULL CHECK (role IN ('new', 'old')), -- being filled, or from before a switch
+        PRIMARY KEY (modality, space)
+    ) WITHOUT ROWID;
+    CREATE VIEW traces_by_role AS -- role NULL: searched
+        SELECT t.*, b.role FROM traces t LEFT JOIN standby_spaces b USING (modality, space);
+    CREATE TABLE embedding_failures ( -- of the last re-embedding
+        sequence INTEGER PRIMARY KEY REFERENCES memories (sequence) ON DELETE CASCADE,
+        code TEXT NOT NULL,
+        reason TEXT NOT NULL
+    );
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        finished_at REAL,
+        parameters TEXT NOT NULL, -- this and the following: JSON objects
+        progress TEXT NOT NULL,
+        result TEXT,
+        error TEXT
+    ) WITHOUT ROWID;
+    """,
 ]
 
 

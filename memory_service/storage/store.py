@@ -22,6 +22,7 @@ from memory_service.storage import generations, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.failures import storage_errors
+from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,10 @@ class Store:
         self._indexes = VectorIndexes(threads=threads)
         for chunk in self.catalog.vector_chunks():
             self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
+        self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
+        self._read_spaces()
+
+    def _read_spaces(self) -> None:
         self._spaces = self.catalog.spaces_by_modality()
 
     def close(self) -> None:
@@ -82,6 +87,12 @@ class Store:
         if self._lock >= 0:
             os.close(self._lock)  # gives up the lock
             self._lock = -1
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _reserve(self) -> None:
         """Keep disk space for a delete on a full disk: SQLite has to write in order to delete."""
@@ -96,7 +107,7 @@ class Store:
         return self._indexes.items()
 
     def spaces(self, modality: str) -> set[SpaceKey]:
-        """The (space id, fingerprint) that the modality's stored vectors bear."""
+        """The (space id, fingerprint) that the modality's stored vectors bear, and is searched."""
         return self._spaces.get(modality, set())
 
     def add_episode(
@@ -139,7 +150,8 @@ class Store:
                     np.stack([embedding.vector for embedding in own]),
                     np.array([embedding.segment for embedding in own], np.int64),
                 )
-                self._spaces[memory.modality] = self.spaces(memory.modality) | {space}
+                if space not in self.standby.spaces(memory.modality):
+                    self._spaces[memory.modality] = self.spaces(memory.modality) | {space}
 
     @contextmanager
     def _writing_blobs(self, contents: Sequence[bytes]) -> Iterator[list[str]]:
@@ -174,7 +186,7 @@ class Store:
             emptied = self._delete_rows(memories)
         for memory in memories:
             self._indexes.remove(memory.namespace, memory.modality, memory.sequence)
-        self._spaces = self.catalog.spaces_by_modality()
+        self._read_spaces()
         removed = tuple(self._erase(memory.blob for memory in memories))
         self._reserve()
         return Forgotten(

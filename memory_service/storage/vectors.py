@@ -43,7 +43,7 @@ class SubMemory:
     fingerprint: str
 
 
-class _SharedLock:
+class SharedLock:
     """Many readers or one writer; a waiting writer goes before new readers."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class VectorIndex:
         self._segments: dict[int, int] = {}  # how many each memory has that has any
         self._in_segments = 0  # vectors in all that are not of a whole memory
         # FAISS allows concurrent searches, but none beside an add or a removal.
-        self._lock = _SharedLock()
+        self._lock = SharedLock()
 
     def __len__(self) -> int:
         """Number of memories."""
@@ -223,6 +223,16 @@ class VectorIndexes:
             ]
         for index in concerned:
             index.remove(np.array([sequence], np.int64))
+
+    def drop(self, modality: str, space_id: str, fingerprint: str) -> None:
+        """Give up the indexes of a modality's space, in all namespaces."""
+        space = (modality, space_id, fingerprint)
+        with self._lock:
+            self._indexes = {
+                key: index
+                for key, index in self._indexes.items()
+                if (key.modality, key.space_id, key.fingerprint) != space
+            }
 
     def get(self, sub_memory: SubMemory) -> VectorIndex | None:
         with self._lock:

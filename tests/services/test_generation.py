@@ -191,8 +191,8 @@ def test_a_profile_without_generators(
     app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = app.generation.generate([WHALE])
-    models = replace(app.generation._models, generators={}, generator_space=None)
-    monkeypatch.setattr(app.generation, "_models", models)
+    models = replace(app.active.models, generators={}, generator_space=None)
+    monkeypatch.setattr(app.active, "_models", models)
     with pytest.raises(ModalityUnavailable):
         app.generation.generate([WHALE])
     with pytest.raises(SpaceMismatch):

@@ -1,0 +1,34 @@
+"""Jobs: what goes on, or went on, after its request was answered."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from memory_service.api import views
+from memory_service.api.calls import application_of, call, probe
+from memory_service.api.schemas import JobOut, JobsOut
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.get("/jobs", response_model=JobsOut)
+async def list_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> JobsOut:
+    """The newest first."""
+    jobs = application_of(request).jobs
+    found = await probe(request, lambda: jobs.latest(limit))
+    return JobsOut(jobs=[views.job(each) for each in found])
+
+
+@router.get("/jobs/{job_id}", response_model=JobOut)
+async def get_job(request: Request, job_id: str) -> JobOut:
+    """State, progress, result or error of a job."""
+    jobs = application_of(request).jobs
+    return views.job(await probe(request, lambda: jobs.get(job_id)))
+
+
+@router.delete("/jobs/{job_id}", status_code=202, response_model=JobOut)
+async def cancel_job(request: Request, job_id: str) -> JobOut:
+    """Ask a running job to stop. The same request takes it up again later."""
+    return views.job(await call(request, application_of(request).jobs.cancel, job_id))

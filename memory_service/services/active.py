@@ -1,0 +1,114 @@
+"""The models that the services work with, and the moment at which they become others.
+
+A request keeps the models that it started with: `using` is held for as long as it lasts, and a
+change waits for all such requests; those that come meanwhile wait for the change.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+from encoders.media import Decoded
+from memory_service.services.embedding import embed
+from memory_service.services.models import Models
+from memory_service.storage.catalog import Embedding
+from memory_service.storage.vectors import SharedLock
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ActiveModels:
+    """Safe for use from several threads."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._also: Models | None = None
+        self._lock = SharedLock()
+        self._thread = threading.local()  # depth: how often this thread holds the lock
+
+    @property
+    def models(self) -> Models:
+        return self._models
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """The models stay as they are. May be nested: only the outermost takes the lock, or a
+        waiting change would stand between the two."""
+        depth = getattr(self._thread, "depth", 0)
+        if depth:
+            yield
+            return
+        with self._lock.shared():
+            self._thread.depth = 1
+            try:
+                yield
+            finally:
+                self._thread.depth = 0
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No request is under way, and none starts."""
+        with self._lock.exclusive():
+            yield
+
+    def embed_also(self, models: Models | None) -> None:
+        """From the next request on, new memories get the vectors of `models`, too."""
+        with self.alone():
+            self._also = models
+
+    def become(self, models: Models) -> None:
+        """Work with these models from now on. Within `alone` only."""
+        former, self._models, self._also = self._models, models, None
+        if former is not models:
+            former.close()
+
+    def embed(self, decoded: Sequence[Decoded]) -> list[tuple[Embedding, ...]]:
+        """`embed` by the active models, and by those that a re-embedding prepares.
+
+        What the latter cannot embed, the re-embedding finds missing, and tries itself.
+        """
+        found = embed(self._models, decoded)
+        if self._also is None:
+            return found
+        more = [self._other(self._also, each) for each in decoded]
+        return [
+            (*own, *(each for each in other if each.space not in {one.space for one in own}))
+            for own, other in zip(found, more, strict=True)
+        ]
+
+    def _other(self, models: Models, decoded: Decoded) -> tuple[Embedding, ...]:
+        if decoded.modality not in models.encoders:
+            return ()
+        try:
+            return embed(models, [decoded])[0]
+        except Exception:
+            log.exception("profile %s could not embed a new memory", models.profile)
+            return ()
+
+
+class _Service(Protocol):
+    _active: ActiveModels
+
+
+Service = TypeVar("Service", bound=_Service)
+
+
+def steady(
+    method: Callable[Concatenate[Service, P], T],
+) -> Callable[Concatenate[Service, P], T]:
+    """A service's method that works with the same models from its start to its end."""
+
+    @wraps(method)
+    def call(service: Service, *args: P.args, **kwargs: P.kwargs) -> T:
+        with service._active.using():
+            return method(service, *args, **kwargs)
+
+    return cast(Callable[Concatenate[Service, P], T], call)

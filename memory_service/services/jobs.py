@@ -1,0 +1,200 @@
+"""Work that goes on after its request was answered, with a record that outlives the process.
+
+One job of a kind runs at a time. Knows nothing about what a job does, nor HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from memory_service.errors import JobConflict, MemoryServiceError, NotReady
+from memory_service.ids import new_id
+from memory_service.records import Job, JobState
+from memory_service.storage import jobs as records
+from memory_service.storage.store import Store
+
+log = logging.getLogger(__name__)
+
+NICENESS = 10  # of a job's thread: requests go first
+CLOSING_S = 30.0  # how long `close` waits for a job to come to a stop
+
+
+class _Stopped(Exception):
+    """Asked to stop; the argument is the state that the job is left in."""
+
+
+class Run:
+    """What the work of a job may do with its record. `job` is the present one."""
+
+    def __init__(self, job: Job, on_change: Callable[[Job], None] = lambda job: None) -> None:
+        self.job = job
+        self._on_change = on_change
+        self._stop: JobState | None = None
+
+    def stop(self, state: JobState) -> None:
+        self._stop = self._stop or state
+
+    def go_on(self) -> None:
+        """To be called at every point where the work may end early and be taken up later."""
+        if self._stop is not None:
+            raise _Stopped(self._stop)
+
+    def progress(self, **values: Any) -> Job:
+        """Note how far the work is; returns the record, for the work's own transaction."""
+        progress = {**self.job.progress, **values}
+        return self._set(progress=progress)
+
+    def finished(self, state: JobState, **values: Any) -> Job:
+        return self._set(state=state, finished_at=time.time(), **values)
+
+    def _set(self, **values: Any) -> Job:
+        self.job = replace(self.job, updated_at=time.time(), **values)
+        self._on_change(self.job)
+        return self.job
+
+
+Work = Callable[[Run], Mapping[str, Any]]  # returns the result
+
+
+class Jobs:
+    """Safe for use from several threads. Jobs that a dead process left are `interrupted`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._runs: dict[str, tuple[Run, threading.Thread | None]] = {}  # by kind
+        self._closed = False
+        for job in records.running(store.catalog):
+            self._write(replace(job, state="interrupted", updated_at=time.time()))
+
+    def _write(self, job: Job) -> None:
+        with self._store.catalog.transaction("recording a job") as connection:
+            records.write(connection, job)
+
+    def get(self, job_id: str) -> Job:
+        """The record; of a running job the present one. Raises NotFound."""
+        for run, _ in list(self._runs.values()):
+            if run.job.id == job_id:
+                return run.job
+        return records.get(self._store.catalog, job_id)
+
+    def latest(self, limit: int, kind: str | None = None) -> list[Job]:
+        """The newest first."""
+        present = {run.job.id: run.job for run, _ in list(self._runs.values())}
+        found = records.latest(self._store.catalog, limit, kind)
+        return [present.get(job.id, job) for job in found]
+
+    def start(self, kind: str, parameters: Mapping[str, Any], work: Work) -> Job:
+        """Begin in a thread of its own. An interrupted or cancelled job of the same parameters is
+        taken up, under its old id. Raises JobConflict while another of the kind runs."""
+        run = self._new_run(kind, parameters)
+
+        def in_background() -> None:
+            _lower_priority()
+            self._run(kind, run, work)
+            log.info("job %s (%s): %s %s", run.job.id, kind, run.job.state, run.job.error or "")
+
+        thread = threading.Thread(target=in_background, name=f"job-{kind}", daemon=True)
+        self._runs[kind] = run, thread
+        thread.start()
+        return run.job
+
+    def run(
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        work: Work,
+        on_change: Callable[[Job], None] = lambda job: None,
+    ) -> Job:
+        """`start`, but in the calling thread; returns the finished job."""
+        run = self._new_run(kind, parameters, on_change)
+        self._run(kind, run, work)
+        return run.job
+
+    def _new_run(
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        on_change: Callable[[Job], None] = lambda job: None,
+    ) -> Run:
+        with self._lock:
+            self.require_none(kind)
+            if self._closed:
+                raise NotReady("the service is shutting down")
+            now = time.time()
+            job = self._unfinished(kind, parameters) or Job(
+                new_id(), kind, "running", now, now, dict(parameters)
+            )
+            job = replace(job, state="running", updated_at=now, finished_at=None, error=None)
+            self._write(job)
+            run = Run(job, on_change)
+            self._runs[kind] = run, None
+            return run
+
+    def require_none(self, kind: str) -> None:
+        """Raise JobConflict while a job of the kind runs."""
+        if kind in self._runs:
+            job = self._runs[kind][0].job
+            raise JobConflict(f"{kind}: job {job.id} is running", id=job.id)
+
+    def _unfinished(self, kind: str, parameters: Mapping[str, Any]) -> Job | None:
+        for job in records.latest(self._store.catalog, 1, kind):
+            if job.state in ("interrupted", "cancelled") and job.parameters == parameters:
+                return job
+        return None
+
+    def _run(self, kind: str, run: Run, work: Work) -> None:
+        try:
+            result = work(run)
+            run.finished("succeeded", result=result)
+        except _Stopped as stopped:
+            run.finished(stopped.args[0])
+        except MemoryServiceError as error:
+            problem = {**error.details, "code": error.code, "message": error.message}
+            run.finished("failed", error=problem)
+        except KeyboardInterrupt:
+            run.finished("interrupted")
+            raise
+        except Exception as error:
+            log.exception("job %s failed", run.job.id)
+            problem = {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
+            run.finished("failed", error=problem)
+        finally:
+            try:
+                self._write(run.job)
+            except MemoryServiceError:  # a full disk, most likely: the next start says interrupted
+                log.exception("the end of job %s could not be recorded", run.job.id)
+            del self._runs[kind]
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask a running job to stop, which it does at its next step. Raises NotFound, and
+        JobConflict for one that does not run."""
+        for run, _ in list(self._runs.values()):
+            if run.job.id == job_id:
+                run.stop("cancelled")
+                return run.job
+        job = self.get(job_id)
+        raise JobConflict(f"job {job_id} is not running: it has {job.state}", id=job_id)
+
+    def close(self) -> None:
+        """Bring running jobs to a stop: they are `interrupted`, and can be taken up."""
+        with self._lock:
+            self._closed = True
+            runs = list(self._runs.values())
+        for run, thread in runs:
+            run.stop("interrupted")
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(CLOSING_S)
+
+
+def _lower_priority() -> None:
+    """Of the calling thread; elsewhere than on Linux it would be the whole process's."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
