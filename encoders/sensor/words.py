@@ -6,6 +6,7 @@ docs/decisions.md).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,8 @@ KNOWN = {
             (1.0, "dark"),
             (100.0, "dim"),
             (1000.0, "bright, like indoors"),
-            (np.inf, "very bright, like sunshine"),
+            (20_000.0, "dull daylight"),
+            (np.inf, "very bright sunshine"),
         )
     ),
     "noise": Quantity(((35.0, "silent"), (60.0, "quiet"), (80.0, "loud"), (np.inf, "very loud"))),
@@ -116,7 +118,7 @@ def _without_spikes(values: Values) -> tuple[Values, Values]:
     padded = np.pad(values, 3, mode="edge")
     around = np.median(np.lib.stride_tricks.sliding_window_view(padded, 7), axis=1)  # (T,)
     distance = values - around
-    usual = max(float(np.median(np.abs(distance))), 0.02 * float(np.ptp(around)), 1e-9)
+    usual = max(float(np.median(np.abs(distance))), 0.05 * float(np.ptp(around)), 1e-9)
     out = np.abs(distance) > SPIKE * usual
     out &= np.abs(distance) > FLAT * max(float(np.abs(around).max()), 1e-9)
     starts = out & ~np.concatenate([[False], out[:-1]])  # neighbours are one spike
@@ -152,14 +154,29 @@ def _course(values: Values, known: Quantity | None, hours: float | None) -> str:
     if cycles:
         every = "" if hours is None else _period(hours / cycles)
         return f"going up and down regularly{every}, a repeating cycle"
-    peak = int(np.argmax(values)) / len(values)
-    low = int(np.argmin(values)) / len(values)
-    smooth = float(np.abs(np.diff(values)).sum()) < 3.0 * spread
-    if smooth and 0.15 < peak < 0.85:
-        return "rising and then falling again, a peak in the middle"
-    if smooth and 0.15 < low < 0.85:
-        return "falling and then rising again, a dip in the middle"
+    bend = _bend(values)
+    if bend:
+        return bend
     return "fluctuating irregularly, unstable and noisy"
+
+
+def _bend(values: Values) -> str:
+    """A single peak or dip, beneath whatever noise there is; empty for anything else."""
+    width = max(len(values) // 16, 1)
+    padded = np.pad(values, (width // 2, (width - 1) // 2), mode="edge")
+    smooth = np.convolve(padded, np.full(width, 1 / width), mode="valid")  # (T,)
+    if np.var(values - smooth) > 0.2 * np.var(values):
+        return ""
+    spread = float(np.ptp(smooth))
+    if float(np.abs(np.diff(smooth)).sum()) > 3.0 * spread:
+        return ""
+    edge = max(len(smooth) // 8, 1)
+    ends = (float(smooth[:edge].mean()), float(smooth[-edge:].mean()))
+    if float(smooth.max()) - max(ends) > 0.5 * spread:
+        return "rising and then falling again, a peak in the middle"
+    if min(ends) - float(smooth.min()) > 0.5 * spread:
+        return "falling and then rising again, a dip in the middle"
+    return ""
 
 
 def _pace(values: Values, change: float, known: Quantity | None, hours: float | None) -> str:
@@ -224,7 +241,11 @@ def _level(known: Quantity, value: float) -> str:
 
 
 def _figures(channel: Channel) -> str:
-    low, high = f"{channel.values.min():.4g}", f"{channel.values.max():.4g}"
+    lowest, highest = float(channel.values.min()), float(channel.values.max())
+    largest = max(abs(lowest), abs(highest))
+    # Two significant digits: more would tell apart in words what differs by noise.
+    digits = 1 - math.floor(math.log10(largest)) if largest else 0
+    low, high = (f"{round(each, digits) + 0.0:.10g}" for each in (lowest, highest))
     span = low if low == high else f"{low} to {high}"
     return f"{span} {channel.unit}".strip()
 

@@ -67,9 +67,9 @@ class BatchingEncoder(Encoder):
         max_batch: int = 32,
         max_wait_s: float = 0.002,
         max_queue: int,
-        observers: Sequence[Observer] = (),
+        observers: list[Observer] | None = None,
     ) -> None:
-        """`observers` may grow: who joins is told from then on."""
+        """`observers` may be a list that several encoders share: who joins it is told by all."""
         self.encoder = encoder
         self.modality = encoder.modality
         self.space = encoder.space
@@ -77,7 +77,7 @@ class BatchingEncoder(Encoder):
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         self._max_queue = max_queue
-        self._observers = observers
+        self._observers = [] if observers is None else observers
         self._changed = threading.Condition()
         # All below is changed under the condition's lock.
         self._calls: deque[_Call] = deque()  # those that have items waiting
@@ -92,6 +92,9 @@ class BatchingEncoder(Encoder):
     @property
     def name(self) -> str:
         return self.encoder.name
+
+    def observe(self, observer: Observer) -> None:
+        self._observers.append(observer)
 
     def encode(self, batch: Sequence[Any]) -> Vectors:
         """As `Encoder.encode`. Raises what the encoder raises for these items, Overloaded when

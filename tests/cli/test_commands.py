@@ -84,6 +84,18 @@ def test_store_retrieve_generate(url: str, media: Path, tmp_path: Path) -> None:
     Image.open(io.BytesIO(Path(outputs[0]["file"]).read_bytes())).load()
 
 
+def test_a_series_and_a_modality_by_name(url: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("time,temperature [C]\n0,5\n60,9\n120,14\n")
+    stored = invoke("store", "--url", url, "--sensor", str(log), "-n", "logs", "--json")
+    assert json.loads(stored.stdout)["episode"]["memories"][0]["modality"] == "sensor"
+    found = invoke(
+        *("retrieve", "--url", url, "--media", f"sensor={log}", "-n", "logs"),
+        *("-m", "sensor", "--json"),
+    )
+    assert json.loads(found.stdout)["results"]["sensor"][0]["cosine"] > 0.99
+
+
 def test_tables_are_readable(url: str, media: Path, tmp_path: Path) -> None:
     cow = str(media / "farm/cow")
     assert "A brown cow" in invoke("store", "--url", url, "--text", f"@{cow}.txt").stdout
@@ -104,6 +116,8 @@ def test_tables_are_readable(url: str, media: Path, tmp_path: Path) -> None:
         (["retrieve", "--text", "a", "--mode", "psychic"], "psychic|direct"),
         (["retrieve", "--text", "a", "-m", "smell"], "smell"),
         (["store", "--image", "nowhere.png"], "nowhere.png"),
+        (["store", "--media", "depth"], "NAME=FILE"),
+        (["generate", "--text", "a", "--output", "sensor"], "no generator for sensor"),
         (["import", "nowhere"], "nowhere is not a folder"),
     ],
 )

@@ -63,6 +63,21 @@ def test_store_sends_one_form(tmp_path: Path) -> None:
     assert not stored.duplicate
 
 
+def test_other_modalities_go_by_name() -> None:
+    seen: list[httpx.Request] = []
+    client(answers.STORED, seen).store(sensor=b"a,b", media={"depth": [b"far", b"near"]})
+    assert [(name, content) for name, _, content in form(seen[0])] == [
+        ("sensor", b"a,b"),
+        ("depth", b"far"),
+        ("depth", b"near"),
+    ]
+    client(answers.RETRIEVAL, seen).retrieve(media={"depth": b"far"}, weights={"depth": 2.0})
+    far = base64.b64encode(b"far").decode()
+    assert json.loads(seen[1].content) == {"query": [{"depth": far, "weight": 2.0}]}
+    with pytest.raises(TypeError, match="given twice: text"):
+        client(answers.STORED).store(text="a", media={"text": b"b"})
+
+
 def test_retrieve_sends_every_part_with_its_weight() -> None:
     seen: list[httpx.Request] = []
     found = client(answers.RETRIEVAL, seen).retrieve(

@@ -17,6 +17,7 @@ import open_clip  # isort: skip
 from encoders.errors import ModelUnavailable, UnknownName
 from encoders.openclip import MAX_ASPECT, OpenClipModel, on_white
 from encoders.registry import load_profile
+from encoders.sensor.series import Channel, TimeSeries
 
 TINY: dict[str, Any] = {
     "embed_dim": 16,
@@ -51,6 +52,9 @@ def test_a_local_folder_is_a_profile(folder: Path) -> None:
     assert profile.encoders["image"].space is profile.encoders["text"].space
     assert profile.encoders["text"].space.id == f"openclip/local-dir:{folder}"
     assert "audio" not in profile.encoders
+    series = TimeSeries((Channel("temperature", np.arange(20.0)),))
+    assert profile.encoders["sensor"].encode([series]).shape == (1, 16)
+    assert profile.encoders["sensor"].space is profile.encoders["text"].space
 
 
 def test_a_name_with_a_checkpoint_file(folder: Path, tmp_path: Path) -> None:

@@ -70,12 +70,17 @@ def animals(app: Application) -> dict[str, Episode]:
     return store_animals(app)
 
 
-def store_animals(app: Application) -> dict[str, Episode]:
-    """Three episodes of picture, text, sound and series."""
+def store_animals(app: Application, *, series: bool = True) -> dict[str, Episode]:
+    """Three episodes of picture, text, sound and, unless told otherwise, series."""
     names = ("a red fox", "a blue whale", "a green frog")
     return {
         name.split()[-1]: app.memory.store(
-            [image(number), text(name), audio(300 + 400 * number), sensor(number)],
+            [
+                image(number),
+                text(name),
+                audio(300 + 400 * number),
+                *([sensor(number)] if series else []),
+            ],
             metadata={"name": name.split()[-1], "number": number, "wet": number > 0},
         ).episode
         for number, name in enumerate(names)
