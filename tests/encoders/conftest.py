@@ -10,7 +10,7 @@ from model_hub import Hub, serving
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub").mkdir(exist_ok=True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with serving(tmp_path / "hub") as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
