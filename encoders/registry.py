@@ -50,7 +50,7 @@ def load_profile(name: str, **options: str) -> Profile:
 
     Options of `openclip`: `model`, an OpenCLIP model name, `hf-hub:owner/name` or
     `local-dir:folder`; `pretrained`, a tag of that model or a local checkpoint; `clap`, for
-    sounds, the hub's `owner/name` of a CLAP model, or `local-dir:folder`; none if empty.
+    sounds, the hub's `owner/name` of a CLAP model, or `local-dir:folder`, or `none`.
     Raises UnknownName for another name, ValueError for an option that the profile does not take.
     """
     if name not in _LOADERS:
@@ -95,7 +95,7 @@ def _bundled() -> Profile:
 
 
 def _openclip(
-    model: str = "ViT-B-32", pretrained: str = "laion2b_s34b_b79k", clap: str = ""
+    model: str = "ViT-B-32", pretrained: str = "laion2b_s34b_b79k", clap: str = "none"
 ) -> Profile:
     from encoders.openclip import OpenClipImageEncoder, OpenClipModel, OpenClipTextEncoder
 
@@ -106,7 +106,7 @@ def _openclip(
         calibration=CONTRASTIVE,
         weights=(shared.weights,),
     )
-    return _with_sound(seen, clap) if clap else seen
+    return _with_sound(seen, clap) if clap not in ("", "none") else seen
 
 
 def _with_sound(profile: Profile, clap: str) -> Profile:

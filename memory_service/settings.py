@@ -20,9 +20,9 @@ class Settings(BaseSettings):
         "laion2b_s34b_b79k", description="Profile openclip: pretrained tag or checkpoint file."
     )
     clap_model: str = Field(
-        "",
+        "none",
         description="Profile openclip: CLAP model for sounds, owner/name on the hub or "
-        "local-dir:folder; empty: no sounds.",
+        "local-dir:folder; none: no sounds.",
     )
     host: str = Field("127.0.0.1", description="Address that `serve` binds to.")
     port: int = Field(8000, ge=0, le=65535, description="Port of `serve`; 0 takes a free one.")

@@ -1,4 +1,4 @@
-"""`store`, `retrieve`, `generate`, `stats`: one call of the service each."""
+"""`store`, `retrieve`, `generate`, `stats`, `models`: one call of the service each."""
 
 from __future__ import annotations
 
@@ -164,14 +164,29 @@ def stats(
 ) -> None:
     """Show how much each sub-memory holds."""
     with options.service(url) as client:
-        held = client.stats()
+        _show(client.stats(), as_json)
+
+
+def models(
+    as_json: options.AsJson = False,
+    url: options.Url = DEFAULT_URL,
+) -> None:
+    """Show the models of the service: spaces, size, licence, limits."""
+    with options.service(url) as client:
+        _show(client.models(), as_json)
+
+
+def _show(answer: Mapping[str, Any], as_json: bool) -> None:
+    """Lists of objects as tables, objects as tables of two columns, the rest in one."""
     if as_json:
-        options.print_json(held)
+        options.print_json(answer)
         return
     rest: dict[str, Any] = {}
-    for name, value in held.items():
+    for name, value in answer.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             options.output.print(tables.rows_table(value, name.replace("_", " ")))
+        elif isinstance(value, dict):
+            options.output.print(tables.mapping_table(value, name.replace("_", " ")))
         else:
             rest[name] = value
     if rest:

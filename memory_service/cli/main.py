@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from memory_service.cli.calls import generate, retrieve, stats, store
+from memory_service.cli.calls import generate, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.folder import import_folder
 from memory_service.cli.reembed import reembed
@@ -24,4 +24,5 @@ app.command()(generate)
 app.command("import")(import_folder)
 app.command()(stats)
 app.command()(reembed)
+app.command()(models)
 app.command()(demo)

@@ -95,6 +95,15 @@ def rows_table(rows: list[Mapping[str, Any]], title: str) -> Table:
     """Mappings with the same keys as one table."""
     table = Table(*(str(key) for key in rows[0]), title=title)
     for row in rows:
-        cells = (f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values())
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(*(escape(_cell(value)) for value in row.values()))
     return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool | str):
+        return str(value)
+    return f"{value:.2f}" if isinstance(value, float) else f"{value:,}"

@@ -103,6 +103,10 @@ def test_tables_are_readable(url: str, media: Path, tmp_path: Path) -> None:
     made = invoke("generate", "--url", url, "--text", "cow", "--out-dir", str(tmp_path))
     assert "made from" in made.stdout
     assert "text" in invoke("stats", "--url", url).stdout
+    models = invoke("models", "--url", url).stdout
+    assert "FakeTextEncoder" in models
+    assert "max_upload_bytes" in models
+    assert json.loads(invoke("models", "--json", "--url", url).stdout)["profile"] == "fake"
 
 
 @pytest.mark.parametrize(

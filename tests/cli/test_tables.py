@@ -25,6 +25,6 @@ def test_a_hit_in_a_long_sound_says_where() -> None:
     memory = Memory("m", "e", "default", "audio", "audio/ogg", 9, "00", None, {"path": "farm"}, 1.0)
     hits = (Hit(memory, 0.9, 0.5, (), Segment(61.0, 63.0)), Hit(memory, 0.8, 0.4, ()))
     console = Console(file=io.StringIO(), width=100)
-    console.print(retrieval_table(Retrieval({"audio": hits}, {}, {}, {})))
+    console.print(retrieval_table(Retrieval({"audio": hits}, {}, {}, {}, {})))
     assert console.file.getvalue().count("farm at 1:01-1:03") == 1  # type: ignore[attr-defined]
     assert console.file.getvalue().count("farm") == 2  # type: ignore[attr-defined]

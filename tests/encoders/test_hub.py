@@ -4,12 +4,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
-from model_hub import COMMIT, Hub, serving
+from model_hub import COMMIT, Hub
 
 from encoders import hub
 from encoders.errors import ModelUnavailable, UnknownName
@@ -18,21 +16,16 @@ REQUIRED = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
 REPO = "owner/model"
 
 
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+@pytest.fixture(autouse=True)
+def model(tmp_path: Path) -> Path:
     folder = tmp_path / "hub" / REPO
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"w" * 5000)
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
     (folder / "vocab.json").write_text('{"a": 0}')  # equal files share a download
     (folder / "README.md").write_text("---\nlicense: other\nlicense_name: so-so\n---\n")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with serving(tmp_path / "hub") as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield server
+    return folder
 
 
 def test_the_needed_files_are_fetched_weights_last(
