@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 
@@ -11,18 +10,16 @@ from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
 from generator.registry import load_generators
 from memory_service.app import Application
-from memory_service.errors import ModalityUnavailable, SpaceMismatch
+from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
-from memory_service.services.models import Models, require_same_space
+from memory_service.services.models import Models
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
-
-log = logging.getLogger(__name__)
 
 
 def build(settings: Settings) -> Application:
@@ -32,7 +29,6 @@ def build(settings: Settings) -> Application:
     """
     active = ActiveModels(_models(settings))
     store = open_store(settings)
-    _warn_of_other_spaces(store, active.models)
     retriever = Retriever(store, active, settings)
     jobs = Jobs(store)
     return Application(
@@ -50,17 +46,6 @@ def build(settings: Settings) -> Application:
 def open_store(settings: Settings) -> Store:
     """The data folder without any models. Raises StorageFailure."""
     return Store(settings.data_dir, threads=settings.threads)
-
-
-def _warn_of_other_spaces(store: Store, models: Models) -> None:
-    """Each request will be told; an operator should not have to wait for one."""
-    for modality, encoder in models.encoders.items():
-        try:
-            require_same_space(
-                modality, encoder.space, store.spaces(modality), store.standby.spaces(modality)
-            )
-        except SpaceMismatch as error:
-            log.warning("%s", error.message)
 
 
 def _loader(settings: Settings) -> Callable[[str], Models]:

@@ -80,14 +80,19 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """The record; of a running job the present one. Raises NotFound."""
-        for run, _ in list(self._runs.values()):
-            if run.job.id == job_id:
-                return run.job
+        for job in self._present():
+            if job.id == job_id:
+                return job
         return records.get(self._store.catalog, job_id)
+
+    def _present(self) -> list[Job]:
+        """Those whose work has not ended; what its record says of the end does not hold yet."""
+        jobs = [run.job for run, _ in list(self._runs.values())]
+        return [replace(job, state="running", finished_at=None) for job in jobs]
 
     def latest(self, limit: int, kind: str | None = None) -> list[Job]:
         """The newest first."""
-        present = {run.job.id: run.job for run, _ in list(self._runs.values())}
+        present = {job.id: job for job in self._present()}
         found = records.latest(self._store.catalog, limit, kind)
         return [present.get(job.id, job) for job in found]
 
