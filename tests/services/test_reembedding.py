@@ -425,6 +425,18 @@ class TestFailures:
             job = run(app)
         assert proof(job)["text"] == (14, 0, 14, 0)
 
+    def test_a_space_that_nothing_is_made_for(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            reembedding,
+            "targets_of",
+            lambda models: {**TARGETS, "image": {OTHER: 400, ("x", "1"): 2}},
+        )
+        job = run(app)
+        assert proof(job)["image"] == (3, 0, 3, 0)
+        assert "no vector in x" in (job.error or {})["proof"]["failures"][0]["reason"]
+
     def test_a_modality_without_an_encoder(
         self, app: Application, other_profile: ModuleType, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -624,6 +636,23 @@ class TestOneAtATime:
         job = run(app)
         assert [each.details["id"] for each in refused] == [job.id] * 2
         assert job.state == "succeeded"
+
+    def test_not_while_vectors_are_dropped(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run(app)
+        real, refused = app.store.standby._drop_some, []
+
+        def drop(*arguments: Any) -> Any:
+            with pytest.raises(JobConflict):
+                run(app, "fake")
+            refused.append(1)
+            return real(*arguments)
+
+        monkeypatch.setattr(app.store.standby, "_drop_some", drop)
+        assert app.reembedding.drop("old") == 20
+        assert refused
+        assert run(app, "fake").state == "succeeded"
 
     def test_not_while_another_space_is_half_filled(
         self, app: Application, monkeypatch: pytest.MonkeyPatch
