@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from encoders.base import Weights
 from encoders.modalities import kinds
+from memory_service.errors import SpaceMismatch
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
-from memory_service.services.models import Models
+from memory_service.services.models import Models, require_same_space
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
@@ -71,6 +72,20 @@ class Application:
     @property
     def profile(self) -> ProfileInfo:
         return profile_info(self.active.models)
+
+    def mismatches(self) -> list[str]:
+        """What stores and retrievals will be refused with, as long as the store has vectors of
+        other encoders; empty when all fits."""
+        found = []
+        models = self.active.models
+        for modality in models.encoders:
+            recorded = self.store.spaces(modality)
+            standby = self.store.standby.spaces(modality)
+            try:
+                require_same_space(modality, models.spaces(modality), recorded, standby)
+            except SpaceMismatch as error:
+                found.append(error.message)
+        return found
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 
@@ -12,19 +11,17 @@ from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
 from generator.registry import load_generators
 from memory_service.app import Application
-from memory_service.errors import ModalityUnavailable, SpaceMismatch
+from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
-from memory_service.services.models import Models, require_same_space
+from memory_service.services.models import Models
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
-
-log = logging.getLogger(__name__)
 
 
 def build(settings: Settings) -> Application:
@@ -35,7 +32,6 @@ def build(settings: Settings) -> Application:
     observers: list[Observer] = []
     active = ActiveModels(_models(settings, observers))
     store = open_store(settings)
-    _warn_of_other_spaces(store, active.models)
     retriever = Retriever(store, active, settings)
     jobs = Jobs(store)
     return Application(
@@ -54,20 +50,6 @@ def build(settings: Settings) -> Application:
 def open_store(settings: Settings) -> Store:
     """The data folder without any models. Raises StorageFailure."""
     return Store(settings.data_dir, threads=settings.threads)
-
-
-def _warn_of_other_spaces(store: Store, models: Models) -> None:
-    """Each request will be told; an operator should not have to wait for one."""
-    for modality in models.encoders:
-        try:
-            require_same_space(
-                modality,
-                models.spaces(modality),
-                store.spaces(modality),
-                store.standby.spaces(modality),
-            )
-        except SpaceMismatch as error:
-            log.warning("%s", error.message)
 
 
 def _loader(settings: Settings, observers: list[Observer]) -> Callable[[str], Models]:

@@ -20,6 +20,8 @@ from memory_service.settings import Settings
 if TYPE_CHECKING:
     from memory_service.app import Application
 
+log = logging.getLogger(__name__)
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -87,6 +89,8 @@ def _application(settings: Settings) -> Iterator[Application]:
         application = build(settings)
     except (MemoryServiceError, ModelUnavailable, UnknownName) as error:
         options.fail(str(error))
+    for mismatch in application.mismatches():  # an operator should not wait for a request
+        log.warning("%s", mismatch)
     try:
         yield application
     finally:

@@ -15,7 +15,7 @@ from memory_service.records import Memory
 from memory_service.services.embedding import embed
 from memory_service.services.jobs import Run
 from memory_service.services.models import Models
-from memory_service.storage.catalog import Embedding
+from memory_service.storage.catalog import Embedding, SpaceKey
 from memory_service.storage.standby import Coverage, Targets
 from memory_service.storage.store import Store
 
@@ -80,8 +80,17 @@ def embed_lacking(store: Store, models: Models, targets: Targets, run: Run, pace
             run.go_on()
             started = time.monotonic()
             found, failed = embed_batch(store, models, batch)
+            _require_spaces(found, failed, targets[modality])
             progress = pace.add(modality, len(found), len(failed), time.monotonic() - started)
             store.standby.add(found, failed, targets, run.progress(**progress))
+
+
+def _require_spaces(found: Found, failed: Failed, spaces: Mapping[SpaceKey, int]) -> None:
+    """What lacks a space would be found lacking again, without end."""
+    for sequence, embeddings in list(found.items()):
+        if absent := sorted(set(spaces) - {each.space for each in embeddings}):
+            failed[sequence] = ("encoder_failure", f"the profile made no vector in {absent[0][0]}")
+            del found[sequence]
 
 
 def lacking_batches(store: Store, modality: str, targets: Targets) -> Iterator[list[Memory]]:

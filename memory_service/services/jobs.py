@@ -10,7 +10,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +71,7 @@ class Jobs:
         self._store = store
         self._lock = threading.Lock()
         self._runs: dict[str, tuple[Run, threading.Thread | None]] = {}  # by kind
+        self._held: set[str] = set()  # kinds that may not start
         self._closed = False
         for job in records.running(store.catalog):
             self._write(replace(job, state="interrupted", updated_at=time.time()))
@@ -80,14 +82,19 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """The record; of a running job the present one. Raises NotFound."""
-        for run, _ in list(self._runs.values()):
-            if run.job.id == job_id:
-                return run.job
+        for job in self._present():
+            if job.id == job_id:
+                return job
         return records.get(self._store.catalog, job_id)
+
+    def _present(self) -> list[Job]:
+        """Those whose work has not ended; what its record says of the end does not hold yet."""
+        jobs = [run.job for run, _ in list(self._runs.values())]
+        return [replace(job, state="running", finished_at=None) for job in jobs]
 
     def latest(self, limit: int, kind: str | None = None) -> list[Job]:
         """The newest first."""
-        present = {run.job.id: run.job for run, _ in list(self._runs.values())}
+        present = {job.id: job for job in self._present()}
         found = records.latest(self._store.catalog, limit, kind)
         return [present.get(job.id, job) for job in found]
 
@@ -125,7 +132,7 @@ class Jobs:
         on_change: Callable[[Job], None] = lambda job: None,
     ) -> Run:
         with self._lock:
-            self.require_none(kind)
+            self._require_none(kind)
             if self._closed:
                 raise NotReady("the service is shutting down")
             now = time.time()
@@ -138,11 +145,23 @@ class Jobs:
             self._runs[kind] = run, None
             return run
 
-    def require_none(self, kind: str) -> None:
-        """Raise JobConflict while a job of the kind runs."""
+    @contextmanager
+    def none(self, kind: str) -> Iterator[None]:
+        """No job of the kind runs, and none starts. Raises JobConflict."""
+        with self._lock:
+            self._require_none(kind)
+            self._held.add(kind)
+        try:
+            yield
+        finally:
+            self._held.remove(kind)
+
+    def _require_none(self, kind: str) -> None:
         if kind in self._runs:
             job = self._runs[kind][0].job
             raise JobConflict(f"{kind}: job {job.id} is running", id=job.id)
+        if kind in self._held:
+            raise JobConflict(f"{kind}: what an earlier job left is being cleared away")
 
     def _unfinished(self, kind: str, parameters: Mapping[str, Any]) -> Job | None:
         for job in records.latest(self._store.catalog, 1, kind):

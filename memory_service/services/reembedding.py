@@ -178,8 +178,8 @@ class Reembedding:
     def drop(self, role: Role) -> int:
         """Delete the vectors kept from before the last switch (`old`), or those of an unfinished
         re-embedding (`new`); returns how many. Raises JobConflict while one runs."""
-        self._jobs.require_none(KIND)
-        return self._standby.drop(role)
+        with self._jobs.none(KIND):
+            return self._standby.drop(role)
 
     def spaces(self) -> list[Mapping[str, Any]]:
         """Every space that a modality has vectors in, and its role: active, new or old."""

@@ -107,7 +107,7 @@ class Store:
         return self._indexes.items()
 
     def spaces(self, modality: str) -> set[SpaceKey]:
-        """The (space id, fingerprint) that the modality's stored vectors bear, and is searched."""
+        """The (space id, fingerprint) of the modality's vectors, those on standby left out."""
         return self._spaces.get(modality, set())
 
     def add_episode(

@@ -106,6 +106,7 @@ def test_a_text_finds_sounds_by_clap_and_pictures_by_clip(
         "image": seeing.space.id,
         "text": seeing.space.id,
         "audio": hearing.space.id,
+        "sensor": seeing.space.id,
     }
 
 
@@ -146,6 +147,7 @@ def test_models_and_stats_tell_of_both(client: TestClient, profile: Profile) -> 
         ("image", CLAP_DIMENSION),
         ("text", CLAP_DIMENSION),
         ("audio", CLAP_DIMENSION),
+        ("sensor", CLAP_DIMENSION),
         ("text", CLAP_DIMENSION),
     ]
     licences = [each["licence"] for each in models["weights"]]

@@ -100,7 +100,9 @@ def test_what_is_broken_is_refused_and_nothing_stored(
 def test_the_contract_names_it(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     part = document["components"]["schemas"]["QueryPartIn"]
-    assert {"image", "text", "audio", "sensor", "vector", "weight"} == set(part["properties"])
+    assert {"image", "text", "audio", "sensor", "vector", "space", "weight"} == set(
+        part["properties"]
+    )
     form = document["paths"]["/store"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert "sensor" in form["schema"]["properties"]
     (encoder,) = (

@@ -73,3 +73,16 @@ GENERATION = {
     ],
     "timings_ms": {},
 }
+JOB: dict[str, Any] = {
+    "id": "j1",
+    "kind": "reembed",
+    "state": "running",
+    "created_at": 1.0,
+    "updated_at": 2.0,
+    "finished_at": None,
+    "parameters": {"profile": "bundled"},
+    "progress": {"phase": "embedding", "eta_s": 3.5},
+    "result": None,
+    "error": None,
+    "links": {"self": "/jobs/j1"},
+}

@@ -116,6 +116,31 @@ def test_generate_reads_the_media() -> None:
     assert made.memories[0].weight == 1.0
 
 
+def test_reembed_and_jobs() -> None:
+    seen: list[httpx.Request] = []
+    service = client(answers.JOB, seen)
+    job = service.reembed("bundled", switch=False)
+    assert json.loads(seen[0].content) == {
+        "profile": "bundled",
+        "dry_run": False,
+        "switch": False,
+        "accept_failures": False,
+    }
+    assert (job.id, job.state, job.progress["eta_s"]) == ("j1", "running", 3.5)
+    assert service.job("j1") == service.cancel_job("j1") == job
+    assert client({"jobs": [answers.JOB]}, seen).jobs(limit=1) == (job,)
+    assert client({"spaces": []}, seen).spaces() == {"spaces": []}
+    assert client({"dropped": 2}, seen).drop_vectors("old") == {"dropped": 2}
+    assert [(each.method, each.url.raw_path) for each in seen] == [
+        ("POST", b"/reembed"),
+        ("GET", b"/jobs/j1"),
+        ("DELETE", b"/jobs/j1"),
+        ("GET", b"/jobs?limit=1"),
+        ("GET", b"/reembed"),
+        ("DELETE", b"/reembed/old"),
+    ]
+
+
 def test_iterate_follows_the_cursor() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         last = request.url.params.get("after") == "c1"

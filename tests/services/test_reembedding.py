@@ -126,12 +126,12 @@ class TestAWholeRun:
         assert sum(each.count for each in app.memory.stats()) == 20
 
     def test_under_the_old_profile_it_says_what_to_do(
-        self, app: Application, open_app: Open, caplog: pytest.LogCaptureFixture
+        self, app: Application, open_app: Open
     ) -> None:
         run(app)
         app.close()
         old = open_app()
-        assert "memory-service reembed --profile" in caplog.text
+        assert len(old.mismatches()) == 3
         for call in (lambda: found_names(old), lambda: old.memory.store([text("new")])):
             with pytest.raises(SpaceMismatch, match="memory-service reembed --profile"):
                 call()
@@ -426,6 +426,18 @@ class TestFailures:
             job = run(app)
         assert proof(job)["text"] == (14, 0, 14, 0)
 
+    def test_a_space_that_nothing_is_made_for(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            reembedding,
+            "targets_of",
+            lambda models: {**TARGETS, "image": {OTHER: 400, ("x", "1"): 2}},
+        )
+        job = run(app)
+        assert proof(job)["image"] == (3, 0, 3, 0)
+        assert "no vector in x" in (job.error or {})["proof"]["failures"][0]["reason"]
+
     def test_a_modality_without_an_encoder(
         self, app: Application, other_profile: ModuleType, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -626,6 +638,23 @@ class TestOneAtATime:
         job = run(app)
         assert [each.details["id"] for each in refused] == [job.id] * 2
         assert job.state == "succeeded"
+
+    def test_not_while_vectors_are_dropped(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run(app)
+        real, refused = app.store.standby._drop_some, []
+
+        def drop(*arguments: Any) -> Any:
+            with pytest.raises(JobConflict):
+                run(app, "fake")
+            refused.append(1)
+            return real(*arguments)
+
+        monkeypatch.setattr(app.store.standby, "_drop_some", drop)
+        assert app.reembedding.drop("old") == 20
+        assert refused
+        assert run(app, "fake").state == "succeeded"
 
     def test_not_while_another_space_is_half_filled(
         self, app: Application, monkeypatch: pytest.MonkeyPatch
