@@ -93,7 +93,9 @@ def mapping_table(values: Mapping[str, Any], title: str) -> Table:
 
 def rows_table(rows: list[Mapping[str, Any]], title: str) -> Table:
     """Mappings with the same keys as one table."""
-    table = Table(*(str(key) for key in rows[0]), title=title)
+    table = Table(title=title)
+    for key in rows[0]:
+        table.add_column(str(key), overflow="fold")  # rather than cut off
     for row in rows:
         table.add_row(*(escape(_cell(value)) for value in row.values()))
     return table

@@ -110,8 +110,9 @@ class Jobs:
 
         thread = threading.Thread(target=in_background, name=f"job-{kind}", daemon=True)
         self._runs[kind] = run, thread
+        begun = run.job  # soon it may say how it ends, before its end holds
         thread.start()
-        return run.job
+        return begun
 
     def run(
         self,

@@ -21,7 +21,7 @@ from memory_service.cli.serve import hosts_of
 from memory_service.demo.service import running_service
 from memory_service.settings import Settings
 
-WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
+WIDE = {"COLUMNS": "300", "NO_COLOR": "1"}
 
 
 @pytest.fixture(scope="module")
