@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
 
-from encoders.audio import AudioConfig, AudioTower
+from encoders.audio import AudioConfig, AudioEncoder, AudioTower
 from encoders.base import Vectors
 from encoders.bundled import FOLDER, text_and_image
 from encoders.log_mel import Floats
@@ -51,6 +51,7 @@ class Settings:
     weight_decay: float = 0.02
     dropout: float = 0.2
     picture_share: float = 0.2  # of the loss that is against pictures of the same concept
+    from_stored: bool = False  # start from the stored tower instead of at random
     seed: int = 0
 
 
@@ -85,6 +86,8 @@ def train(settings: Settings) -> None:
     pictures = picture_vectors(items, settings)
 
     trainee = Trainee(settings)
+    if settings.from_stored:
+        trainee.tower.load_state_dict(AudioEncoder.open(FOLDER, text.space).tower.state_dict())
     optimizer = torch.optim.AdamW(
         trainee.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )

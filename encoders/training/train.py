@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/encoders"))
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--learning-rate", type=float, default=None)
+    parser.add_argument("--from-stored", action="store_true", help="audio: train the tower on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -31,6 +32,8 @@ def main() -> None:
         for name in ("epochs", "learning_rate")
         if (value := getattr(arguments, name)) is not None
     }
+    if arguments.from_stored:
+        chosen["from_stored"] = True
     from encoders.training import audio, image
 
     tower = {"image": image, "audio": audio}[arguments.tower]
