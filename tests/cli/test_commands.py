@@ -21,7 +21,7 @@ from memory_service.cli.serve import hosts_of
 from memory_service.demo.service import running_service
 from memory_service.settings import Settings
 
-WIDE = {"COLUMNS": "300", "NO_COLOR": "1"}
+WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_tables_are_readable(url: str, media: Path, tmp_path: Path) -> None:
     assert "made from" in made.stdout
     assert "text" in invoke("stats", "--url", url).stdout
     models = invoke("models", "--url", url).stdout
-    assert "FakeTextEncoder" in models
+    assert "fingerprint" in models
     assert "max_upload_bytes" in models
     assert json.loads(invoke("models", "--json", "--url", url).stdout)["profile"] == "fake"
 
