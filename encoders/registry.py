@@ -28,6 +28,7 @@ class Profile:
 def load_profile(name: str, **options: str) -> Profile:
     """Load the encoders of a profile.
 
+    Options of `bundled`: `runtime`, openvino or torch; `threads`, numeric threads of each call.
     Options of `openclip`: `model`, an OpenCLIP model name, `hf-hub:owner/name` or
     `local-dir:folder`; `pretrained`, a tag of that model or a local checkpoint.
     Raises UnknownName for another name, ValueError for an option that the profile does not take.
@@ -51,10 +52,10 @@ def _fake() -> Profile:
     return Profile("fake", {encoder.modality: encoder for encoder in encoders})
 
 
-def _bundled() -> Profile:
+def _bundled(runtime: str = "openvino", threads: str = "1") -> Profile:
     from encoders.bundled import load
 
-    encoders, calibration = load()
+    encoders, calibration = load(runtime=runtime, threads=int(threads))
     return Profile("bundled", {encoder.modality: encoder for encoder in encoders}, calibration)
 
 
@@ -67,7 +68,7 @@ def _openclip(model: str = "ViT-B-32", pretrained: str = "laion2b_s34b_b79k") ->
 
 
 _LOADERS: Mapping[str, tuple[Callable[..., Profile], frozenset[str]]] = {
-    "bundled": (_bundled, frozenset()),
+    "bundled": (_bundled, frozenset({"runtime", "threads"})),
     "fake": (_fake, frozenset()),
     "openclip": (_openclip, frozenset({"model", "pretrained"})),
 }

@@ -43,7 +43,7 @@ def _models(settings: Settings) -> Models:
         for modality in ("text", "image", "audio")
         if modality in profile.encoders
     )
-    generators = load_generators(profile.name, space)
+    generators = load_generators(profile.name, space, settings.threads)
     return Models(
         profile=profile.name,
         encoders=profile.encoders,
@@ -61,7 +61,8 @@ def _models(settings: Settings) -> Models:
 def _limit_threads(threads: int) -> None:
     """Several requests compute at once: torch would give each of them all the cores.
 
-    Only where a profile has brought torch in; FAISS is told at each search.
+    Only where a profile has brought torch in: the generators limit it when they do, OpenVINO has
+    threads of its own, and FAISS is told at each search.
     """
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -73,4 +74,6 @@ def _profile(settings: Settings) -> Profile:
         return load_profile(
             "openclip", model=settings.openclip_model, pretrained=settings.openclip_pretrained
         )
+    if settings.profile == "bundled":
+        return load_profile("bundled", runtime=settings.runtime, threads=str(settings.threads))
     return load_profile(settings.profile)

@@ -15,7 +15,8 @@ import encoders.torchvision_import  # noqa: F401 - before open_clip
 import open_clip  # isort: skip
 
 from encoders.errors import ModelUnavailable, UnknownName
-from encoders.openclip import MAX_ASPECT, OpenClipModel, on_white
+from encoders.openclip import OpenClipModel
+from encoders.picture import MAX_ASPECT, on_white
 from encoders.registry import load_profile
 
 TINY: dict[str, Any] = {
