@@ -29,10 +29,14 @@ class WordPieces:
         self._tokenizer.no_padding()
         self._pad = json.loads((folder / "config.json").read_text(encoding="utf-8"))["pad_token_id"]
 
-    def __call__(self, texts: Sequence[str]) -> Ids:
-        """(B, T): padded to the longest; what exceeds the context length is not read."""
+    def __call__(self, texts: Sequence[str], step: int = 1) -> Ids:
+        """(B, T): padded to the longest; what exceeds the context length is not read.
+
+        T is a multiple of `step`.
+        """
         found = self._tokenizer.encode_batch_fast([_clean(text) for text in texts])
-        ids = np.full((len(found), max(len(each.ids) for each in found)), self._pad, np.int64)
+        longest = max(len(each.ids) for each in found)
+        ids = np.full((len(found), -(-longest // step) * step), self._pad, np.int64)
         for row, each in zip(ids, found, strict=True):
             row[: len(each.ids)] = each.ids
         return ids
