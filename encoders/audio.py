@@ -7,7 +7,7 @@ torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from encoders.base import Encoder, Space, Vectors, Waveform, normalize
-from encoders.log_mel import N_MELS, SAMPLE_RATE, Floats, log_mel, resample
-
-DYNAMIC_RANGE = 8.0  # natural log units below the loudest point (70 dB); what is fainter is silence
-WINDOW_S = 8.0  # a longer sound is heard in windows, whose vectors are averaged
-MIN_FRAMES = 64  # a shorter sound is followed by silence: about one second
-BATCH = 16  # windows per forward pass
+from encoders.base import Encoder, Space, Vectors
+from encoders.log_mel import N_MELS, Floats
+from encoders.sound_windows import sound_vector
 
 
 @dataclass(frozen=True)
@@ -76,33 +72,6 @@ def _convolution(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Seque
     )
 
 
-def levelled(spectrogram: Floats) -> Floats:
-    """Log-mel (80, T) -> [-1, 1], 1 the loudest point: the same for the same sound made louder.
-
-    Silence is -1 everywhere. At least MIN_FRAMES long.
-    """
-    loudest = float(spectrogram.max())
-    scaled = np.clip((spectrogram - loudest) / DYNAMIC_RANGE * 2 + 1, -1.0, 1.0)
-    if loudest <= np.log(1e-4):  # nothing but rounding noise: there is no loudest point
-        scaled = np.full_like(scaled, -1.0)
-    missing = max(0, MIN_FRAMES - scaled.shape[1])
-    return np.pad(scaled, ((0, 0), (0, missing)), constant_values=-1.0).astype(np.float32)
-
-
-def windows(sound: Waveform) -> Iterator[Floats]:
-    """Levelled spectrograms (80, T) of successive windows of at most WINDOW_S seconds.
-
-    A rest of less than a quarter window belongs to the last window only if it is the only one.
-    """
-    samples = resample(sound)
-    length = int(WINDOW_S * SAMPLE_RATE)
-    starts = range(0, max(len(samples), 1), length)
-    for start in starts:
-        piece = samples[start : start + length]
-        if start == 0 or len(piece) >= length // 4:
-            yield levelled(log_mel(piece))
-
-
 class AudioEncoder(Encoder):
     """Sounds of any length and rate; safe to call from several threads."""
 
@@ -122,21 +91,9 @@ class AudioEncoder(Encoder):
         return cls(tower, space)
 
     def _encode(self, batch: Sequence[Any]) -> Vectors:
-        return np.stack([self._one(sound) for sound in batch])
+        return np.stack([sound_vector(sound, self._forward) for sound in batch])
 
     @torch.inference_mode()
-    def _one(self, sound: Waveform) -> Vectors:
-        """(D,): the mean over windows. Sounds differ in length, so each is a batch of its own."""
-        rows = []
-        pending: list[Floats] = []
-        for spectrogram in windows(sound):
-            if (pending and spectrogram.shape != pending[0].shape) or len(pending) == BATCH:
-                rows.append(self._forward(pending))
-                pending = []
-            pending.append(spectrogram)
-        rows.append(self._forward(pending))
-        return normalize(np.concatenate(rows)).mean(axis=0)  # type: ignore[no-any-return]
-
-    def _forward(self, spectrograms: list[Floats]) -> Vectors:
-        rows: Vectors = self.tower(torch.from_numpy(np.stack(spectrograms))).numpy()
+    def _forward(self, spectrograms: Floats) -> Vectors:
+        rows: Vectors = self.tower(torch.from_numpy(spectrograms)).numpy()
         return rows

@@ -1,5 +1,7 @@
 """Profile `bundled`: one space of 384 dimensions for pictures, texts and sounds.
 
+Importing this module imports no model library: `load` brings in the runtime that it is asked for.
+
 Weights lie beside the code, in `weights/bundled`; nothing is downloaded. How they were made:
 `encoders/weights/README.md`.
 """
@@ -8,15 +10,20 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from encoders.audio import AudioEncoder
 from encoders.base import Encoder, Space
 from encoders.calibration import Calibration
-from encoders.openclip import LOCAL, OpenClipImageEncoder, OpenClipModel, OpenClipTextEncoder
+from encoders.errors import UnknownName
+
+if TYPE_CHECKING:
+    from encoders.openclip import OpenClipImageEncoder, OpenClipTextEncoder
 
 FOLDER = Path(__file__).parent / "weights" / "bundled"
 DIMENSION = 384
 PREPARATION = "unit length; pictures on white; log-mel 16 kHz; 1"  # raise it when code changes it
+
+RUNTIMES = ("openvino", "torch")
 
 
 def space(folder: Path = FOLDER) -> Space:
@@ -30,17 +37,48 @@ def space(folder: Path = FOLDER) -> Space:
 
 
 def text_and_image(folder: Path = FOLDER) -> tuple[OpenClipTextEncoder, OpenClipImageEncoder]:
-    """The two encoders that share an OpenCLIP model."""
+    """The two encoders that share an OpenCLIP model, in torch: what training starts from."""
+    from encoders.openclip import LOCAL, OpenClipImageEncoder, OpenClipModel, OpenClipTextEncoder
+
     shared = OpenClipModel.open(f"{LOCAL}{folder}", space=space(folder))
     return OpenClipTextEncoder(shared), OpenClipImageEncoder(shared)
 
 
-def load(folder: Path = FOLDER) -> tuple[tuple[Encoder, ...], Calibration]:
-    """Encoders of every modality that the folder has weights for, and their calibration."""
-    text, image = text_and_image(folder)
-    encoders: list[Encoder] = [image, text]
-    if (folder / "audio.safetensors").exists():
-        encoders.append(AudioEncoder.open(folder, text.space))
+def load(
+    folder: Path = FOLDER, runtime: str = RUNTIMES[0], threads: int = 1
+) -> tuple[tuple[Encoder, ...], Calibration]:
+    """Encoders of every modality that the folder has weights for, and their calibration.
+
+    `threads`: numeric threads of each call; torch has one number for the whole process instead.
+    Raises UnknownName for another runtime, ModelUnavailable when graphs do not fit the weights.
+    """
+    if runtime not in RUNTIMES:
+        raise UnknownName(f"no runtime {runtime!r}; there are: {', '.join(RUNTIMES)}")
+    encoders = _in_torch(folder) if runtime == "torch" else _in_openvino(folder, threads)
     calibration = folder / "calibration.json"
     maps = Calibration.load(calibration) if calibration.exists() else Calibration()
-    return tuple(encoders), maps
+    return encoders, maps
+
+
+def _in_openvino(folder: Path, threads: int) -> tuple[Encoder, ...]:
+    from encoders.served import OpenVinoAudioEncoder, OpenVinoImageEncoder, OpenVinoTextEncoder
+
+    shared = space(folder)
+    image = OpenVinoImageEncoder(folder, shared, threads)
+    text = OpenVinoTextEncoder(folder, shared, threads)
+    if not _hears(folder):
+        return image, text
+    return image, text, OpenVinoAudioEncoder(folder, shared, threads)
+
+
+def _in_torch(folder: Path) -> tuple[Encoder, ...]:
+    text, image = text_and_image(folder)
+    if not _hears(folder):
+        return image, text
+    from encoders.audio import AudioEncoder
+
+    return image, text, AudioEncoder.open(folder, text.space)
+
+
+def _hears(folder: Path) -> bool:
+    return (folder / "audio.safetensors").exists()

@@ -32,11 +32,11 @@ from encoders.base import Encoder, Space, Vectors, Weights
 from encoders.checkpoints import LOADING_ERRORS
 from encoders.errors import ModelUnavailable
 from encoders.openclip_source import HUB, LOCAL, Source, has_schema, locate
+from encoders.picture import on_white
 
 __all__ = ["HUB", "LOCAL", "OpenClipImageEncoder", "OpenClipModel", "OpenClipTextEncoder"]
 
 BATCH = 32  # items per forward pass: bounds memory, and longer ones are no faster on a CPU
-MAX_ASPECT = 64  # a thinner picture is padded first: resizing it would leave no pixel
 
 
 class OpenClipModel:
@@ -93,6 +93,11 @@ class OpenClipModel:
     def visual(self) -> torch.nn.Module:
         """Image tower: (B, 3, H, W) -> (B, D). Of a timm model: `trunk`, then `head`."""
         return self._model.visual  # type: ignore[no-any-return]
+
+    @property
+    def text(self) -> torch.nn.Module:
+        """Text tower of a model with one of its own: ids (B, T) -> (B, D)."""
+        return self._model.text  # type: ignore[no-any-return]
 
     def preprocess(self, picture: Image.Image) -> torch.Tensor:
         """(3, H, W), ready for the image tower, of a picture of any mode."""
@@ -152,21 +157,6 @@ class OpenClipTextEncoder(Encoder):
 
     def _encode(self, batch: Sequence[Any]) -> Vectors:
         return self.model.encode_texts(batch)
-
-
-def on_white(picture: Image.Image) -> Image.Image:
-    """RGB; transparency shows white, since drawings and stamps are made for a white page."""
-    if picture.mode != "RGB":
-        picture = picture.convert("RGBA")
-        canvas = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(canvas, picture).convert("RGB")
-    width, height = picture.size
-    thinnest = -(-max(width, height) // MAX_ASPECT)
-    if min(width, height) >= thinnest:
-        return picture
-    padded = Image.new("RGB", (max(width, thinnest), max(height, thinnest)), "white")
-    padded.paste(picture, ((padded.width - width) // 2, (padded.height - height) // 2))
-    return padded
 
 
 def _create(source: Source) -> Any:

@@ -48,6 +48,7 @@ class Profile:
 def load_profile(name: str, **options: str) -> Profile:
     """Load the encoders of a profile, with those that further modalities make from them.
 
+    Options of `bundled`: `runtime`, openvino or torch; `threads`, numeric threads of each call.
     Options of `openclip`: `model`, an OpenCLIP model name, `hf-hub:owner/name` or
     `local-dir:folder`; `pretrained`, a tag of that model or a local checkpoint; `clap`, for
     sounds, the hub's `owner/name` of a CLAP model, or `local-dir:folder`, or `none`.
@@ -73,11 +74,11 @@ def _fake() -> Profile:
     return Profile("fake", {encoder.modality: encoder for encoder in encoders})
 
 
-def _bundled() -> Profile:
+def _bundled(runtime: str = "openvino", threads: str = "1") -> Profile:
     from encoders.bundled import FOLDER, load
     from encoders.checkpoints import parameters_of
 
-    encoders, calibration = load()
+    encoders, calibration = load(runtime=runtime, threads=int(threads))
     files = sorted(FOLDER.glob("*.safetensors"))
     weights = Weights(
         name="bundled",
@@ -123,7 +124,7 @@ def _with_sound(profile: Profile, clap: str) -> Profile:
 
 
 _LOADERS: Mapping[str, tuple[Callable[..., Profile], frozenset[str]]] = {
-    "bundled": (_bundled, frozenset()),
+    "bundled": (_bundled, frozenset({"runtime", "threads"})),
     "fake": (_fake, frozenset()),
     "openclip": (_openclip, frozenset({"model", "pretrained", "clap"})),
 }

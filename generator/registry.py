@@ -28,9 +28,10 @@ class WrongSpace(ValueError):
 class LazyGenerators(Mapping[Modality, Generator]):
     """The bundled generators; torch is imported and weights are read when one is first taken."""
 
-    def __init__(self, space: Space, weights_dir: Path = WEIGHTS) -> None:
+    def __init__(self, space: Space, weights_dir: Path = WEIGHTS, threads: int = 1) -> None:
         self._space = space
         self._weights_dir = weights_dir
+        self._threads = threads
         self._loaded: dict[Modality, Generator] = {}
         self._lock = Lock()  # two requests must not load the same weights twice
 
@@ -38,6 +39,7 @@ class LazyGenerators(Mapping[Modality, Generator]):
         with self._lock:
             if modality not in self._loaded:
                 module, name = BUNDLED[modality]
+                _limit_threads(self._threads)
                 generator: Generator = getattr(import_module(module), name)(self._weights_dir)
                 if generator.space_id != self._space.id:
                     raise WrongSpace(
@@ -54,11 +56,20 @@ class LazyGenerators(Mapping[Modality, Generator]):
         return len(BUNDLED)
 
 
-def load_generators(profile_name: str, space: Space) -> Mapping[Modality, Generator]:
-    """Generators by modality; empty for a profile that has none."""
+def _limit_threads(threads: int) -> None:
+    """Several requests compute at once: torch would give each of them all the cores."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def load_generators(
+    profile_name: str, space: Space, threads: int = 1
+) -> Mapping[Modality, Generator]:
+    """Generators by modality; empty for a profile that has none. `threads`: torch's, per call."""
     match profile_name:
         case "bundled":
-            return LazyGenerators(space)
+            return LazyGenerators(space, threads=threads)
         case "fake":
             return fake_generators(space.id)
         case _:

@@ -69,7 +69,7 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
     _limit_threads(settings.threads)
     # The generators are conditioned on the space that texts and pictures share.
     space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
-    generators = load_generators(profile.name, space)
+    generators = load_generators(profile.name, space, settings.threads)
     return Models(
         profile=profile.name,
         encoders={
@@ -103,7 +103,8 @@ def _batched(encoder: Encoder, settings: Settings, observers: list[Observer]) ->
 def _limit_threads(threads: int) -> None:
     """Several requests compute at once: torch would give each of them all the cores.
 
-    Only where a profile has brought torch in; FAISS is told at each search.
+    Only where a profile has brought torch in: the generators limit it when they do, OpenVINO has
+    threads of its own, and FAISS is told at each search.
     """
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -118,4 +119,6 @@ def _profile(settings: Settings) -> Profile:
             pretrained=settings.openclip_pretrained,
             clap=settings.clap_model,
         )
+    if settings.profile == "bundled":
+        return load_profile("bundled", runtime=settings.runtime, threads=str(settings.threads))
     return load_profile(settings.profile)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +16,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("data"), description="Folder of catalog, vectors and blobs.")
     profile: str = Field("bundled", description="Encoder profile: bundled, openclip or fake.")
+    runtime: Literal["openvino", "torch"] = Field(
+        "openvino", description="Profile bundled: what computes the encoders, openvino or torch."
+    )
     openclip_model: str = Field("ViT-B-32", description="Profile openclip: OpenCLIP model name.")
     openclip_pretrained: str = Field(
         "laion2b_s34b_b79k", description="Profile openclip: pretrained tag or checkpoint file."
@@ -32,7 +36,9 @@ class Settings(BaseSettings):
         "loopback when bound to it, else any.",
     )
     threads: int = Field(
-        1, ge=1, description="Numeric threads of torch and FAISS, per request being computed."
+        1,
+        ge=1,
+        description="Numeric threads of OpenVINO, torch and FAISS, per request being computed.",
     )
     batch_items: int = Field(
         32, ge=1, description="Most items encoded together; 1: each request encodes its own."

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from encoders.audio import MIN_FRAMES, levelled
 from encoders.base import Waveform
 from encoders.log_mel import FLOOR, Floats, log_mel, resample
+from encoders.sound_windows import MIN_FRAMES, levelled
 from encoders.training.data import Item
 from encoders.training.data.speech import TEST_VOICES
 

@@ -60,7 +60,7 @@ class Vectorised:
 
     def __init__(self, collection: Path, cache: Path) -> None:
         self.items = load_collection(collection)
-        encoders, _ = load()
+        encoders, _ = load(runtime="torch")  # the sound tower itself is asked
         by_modality = {encoder.modality: encoder for encoder in encoders}
         self.texts = TextVectors(by_modality["text"], cache / "texts.npz")
         self.vector = picture_vectors_from_cache(self.items, collection, cache / "features")

@@ -29,7 +29,8 @@ from torch import nn
 
 from encoders.base import Vectors, normalize
 from encoders.bundled import text_and_image
-from encoders.openclip import OpenClipModel, on_white
+from encoders.openclip import OpenClipModel
+from encoders.picture import on_white
 from encoders.training.data import Item, load_collection
 
 FROZEN_BLOCKS = 5  # of EfficientNet's seven

@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.audio import (
-    MIN_FRAMES,
-    WINDOW_S,
-    AudioConfig,
-    AudioEncoder,
-    AudioTower,
-    levelled,
-    windows,
-)
+from encoders.audio import AudioConfig, AudioEncoder, AudioTower
 from encoders.base import Space, Waveform
 from encoders.log_mel import log_mel
+from encoders.sound_windows import MIN_FRAMES, WINDOW_S, levelled, windows
 
 SMALL = AudioConfig(dimension=8, channels=(4, 4, 4), frame=8, hidden=8, projection=8)
 

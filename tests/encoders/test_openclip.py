@@ -20,7 +20,8 @@ from model_hub import COMMIT, Hub
 from tiny_models import CLIP, PREPROCESSING, save_clap, save_clip
 
 from encoders.errors import ModelUnavailable, UnknownName
-from encoders.openclip import MAX_ASPECT, OpenClipModel, on_white
+from encoders.openclip import OpenClipModel
+from encoders.picture import MAX_ASPECT, on_white
 from encoders.registry import load_profile
 from encoders.sensor.series import Channel, TimeSeries
 
