@@ -99,7 +99,7 @@ def speed(
     batch: int,
     rounds: int,
 ) -> dict[str, Any]:
-    """Median items per second of each runtime, over the same batches in turns."""
+    """Median items per second of each runtime, over the same batches, pass by pass in turns."""
     batches = [items[start : start + batch] for start in range(0, len(items) - batch + 1, batch)]
     batches = batches[:8]
     encode = {name: encoders[modality].encode for name, encoders in runtimes.items()}
@@ -110,8 +110,8 @@ def speed(
     )
     seconds: dict[str, list[float]] = {name: [] for name in runtimes}
     for _ in range(rounds):
-        for part in batches:
-            for name in runtimes:
+        for name in runtimes:
+            for part in batches:
                 start = time.perf_counter()
                 encode[name](part)
                 seconds[name].append((time.perf_counter() - start) / len(part))

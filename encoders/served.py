@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 
 from encoders.base import Encoder, Space, Vectors, Waveform
 from encoders.errors import ModelUnavailable
+from encoders.openvino_import import openvino
 from encoders.picture import Preparation
 from encoders.sound_windows import sound_vector
 from encoders.word_pieces import WordPieces

@@ -2,8 +2,8 @@
 
 View 0 is the picture as the encoder sees it; views 1, 2, ... are augmented (flip, rotation, scale,
 background, brightness) and exist for the train split only. The first blocks do not change in
-training, so each view is computed once, by OpenVINO when it is installed (same values, twice as
-fast as torch). The later blocks are the `Tail`.
+training, so each view is computed once, by OpenVINO (same values, twice as fast as torch). The
+later blocks are the `Tail`.
 
     python -m encoders.training.features --view 3     compute one view now, beside others
 """
@@ -13,10 +13,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from torch import nn
 from encoders.base import Vectors, normalize
 from encoders.bundled import text_and_image
 from encoders.openclip import OpenClipModel
+from encoders.openvino_import import openvino
 from encoders.picture import on_white
 from encoders.training.data import Item, load_collection
 
@@ -80,16 +80,10 @@ def stem_of(trunk: Any) -> Frozen:
 
 
 def frozen(module: nn.Module, example: torch.Tensor) -> Frozen:
-    """The module as it is now, for batches like `example`: by OpenVINO where it is installed."""
-    if find_spec("openvino") is None:
-
-        def in_torch(batch: torch.Tensor) -> Floats:
-            with torch.inference_mode():
-                return np.asarray(module.eval()(batch).numpy(), np.float32)
-
-        return in_torch
-    openvino = import_module("openvino")
-    converted = openvino.convert_model(module.eval(), example_input=example)
+    """The module as it is now, for batches like `example`: by OpenVINO."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO follows modules by tracing
+        converted = openvino.convert_model(module.eval(), example_input=example)
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
     return lambda batch: np.asarray(compiled(batch.numpy())[0], np.float32)

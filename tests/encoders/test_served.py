@@ -1,6 +1,8 @@
 """The served runtime gives what torch gives, from the same weights, without torch."""
 
 import json
+import os
+import re
 import struct
 import subprocess
 import sys
@@ -115,6 +117,9 @@ def test_word_pieces_are_those_of_open_clip(model: OpenClipModel) -> None:
     together = [*TEXTS, "a somewhat longer text"]
     np.testing.assert_array_equal(pieces(together), model._tokens(together).numpy())
     assert pieces([LONG]).shape == (1, 256)
+    stepped = pieces(together, step=16)
+    assert stepped.shape[1] % 16 == 0
+    np.testing.assert_array_equal(stepped[:, : len(pieces(together)[0])], pieces(together))
 
 
 def test_many_long_texts_keep_their_order(served: dict[Modality, Encoder]) -> None:
@@ -216,13 +221,13 @@ with build(Settings(data_dir=folder, threads=1)) as application:
     application.memory.store([Upload(m, contents[m]) for m in kinds])
     parts = [QueryPart(modality=m, content=contents[m]) for m in kinds]
     for part in parts:
-        retrieval = application.retriever.retrieve([part])
+        retrieval = application.retriever.retrieve([part], modalities=list(kinds))
         assert all(len(hits) == 1 for hits in retrieval.hits.values()), retrieval
     assert not found(), found()
     application.generation.generate([parts[1]], outputs=["text"], seed=1)
     import torch
     assert torch.get_num_threads() == 1
-    retrieval = application.retriever.retrieve(parts)
+    retrieval = application.retriever.retrieve(parts, modalities=list(kinds))
     assert all(len(hits) == 1 for hits in retrieval.hits.values()), retrieval
 print("done")
 """
@@ -231,5 +236,18 @@ print("done")
 def test_the_service_needs_no_torch_until_it_generates(tmp_path: Path) -> None:
     stem = STAMPS / "animals/mammals/cats/tiger"
     command = [sys.executable, "-W", "ignore", "-c", SERVICE, str(stem), str(tmp_path / "data")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "CI": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.stdout.strip() == "done", done.stderr
+    assert not (home / "intel").exists()  # where OpenVINO's telemetry keeps its identifier
+
+
+def test_openvino_is_taken_without_its_telemetry() -> None:
+    root = Path(__file__).parents[2]
+    folders = [root / name for name in ("encoders", "generator", "memory_service", "benchmarks")]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    pattern = re.compile(r"^\s*(import openvino\b|from openvino\b)", re.MULTILINE)
+    importers = [path.name for path in files if pattern.search(path.read_text())]
+    assert importers == ["openvino_import.py"]

@@ -90,10 +90,7 @@ def test_an_augmented_sound_has_the_length_asked_for(frames: int) -> None:
     assert np.abs(changed).max() <= 1
 
 
-def test_first_blocks_and_tail_make_the_trunk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("encoders.training.features.find_spec", lambda _: None)  # no OpenVINO
+def test_first_blocks_and_tail_make_the_trunk(tmp_path: Path) -> None:
     items = []
     for number, colour in enumerate(("red", "teal", "gold")):
         Image.new("RGB", (40 + number, 30), colour).save(tmp_path / f"{colour}.png")
