@@ -36,17 +36,17 @@ def test_a_release_with_other_weights(tmp_path: Path, monkeypatch: pytest.Monkey
         assert found(app) == "food/fruit/apple_red"
         assert app.generation.generate([FRUIT], outputs=["text"]).space_id == "bundled"
 
-    weights = tmp_path / "weights"
-    shutil.copytree(bundled.FOLDER, weights)
+    weights = tmp_path / "release" / bundled.FOLDER.name  # with the graphs beside it
+    shutil.copytree(bundled.FOLDER.parent, weights.parent)
     (weights / "note.txt").write_text("a later release")
     assert bundled.space(weights).id == bundled.space().id
     assert bundled.space(weights).fingerprint != bundled.space().fingerprint
 
-    def later() -> registry.Profile:
+    def later(**options: str) -> registry.Profile:
         encoders, calibration = bundled.load(weights)
         return registry.Profile("bundled", {each.modality: each for each in encoders}, calibration)
 
-    loaders = {**registry._LOADERS, "bundled": (later, frozenset())}
+    loaders = {**registry._LOADERS, "bundled": (later, registry._LOADERS["bundled"][1])}
     monkeypatch.setattr(registry, "_LOADERS", loaders)
     with build(Settings(data_dir=settings.data_dir, profile="bundled")) as app:
         with pytest.raises(SpaceMismatch, match="memory-service reembed"):
