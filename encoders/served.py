@@ -27,9 +27,11 @@ from encoders.picture import Preparation
 from encoders.sound_windows import sound_vector
 from encoders.word_pieces import WordPieces
 
-BATCH = 32  # items per forward pass: bounds memory, and longer ones are no faster on a CPU
-# Padded word pieces per forward pass: attention maps of 32 long texts would take 100 MB.
-TOKENS = 2048
+# OpenVINO keeps the working memory of its largest pass, some 24 MB per picture, and is no faster
+# with more pictures or word pieces at once than these.
+PICTURES = 2
+TEXTS = 32
+TOKENS = 512  # word pieces, padding included
 # A length other than the last call's costs a millisecond, one never seen before about six: a few
 # more masked places cost less, as long as there are few texts.
 LENGTH_STEP = 8
@@ -116,8 +118,8 @@ class OpenVinoImageEncoder(Encoder):
 
     def _encode(self, batch: Sequence[Any]) -> Vectors:
         rows = []
-        for start in range(0, len(batch), BATCH):
-            pictures = batch[start : start + BATCH]
+        for start in range(0, len(batch), PICTURES):
+            pictures = batch[start : start + PICTURES]
             rows.append(self._tower(np.stack([self._preparation.pixels(p) for p in pictures])))
         return np.concatenate(rows)
 
@@ -134,8 +136,8 @@ class OpenVinoTextEncoder(Encoder):
         """Texts of like length share a pass, so that little padding is computed."""
         order = sorted(range(len(batch)), key=lambda i: len(batch[i]))
         vectors = np.empty((len(batch), self.space.dimension), np.float32)
-        for start in range(0, len(order), BATCH):
-            chosen = order[start : start + BATCH]
+        for start in range(0, len(order), TEXTS):
+            chosen = order[start : start + TEXTS]
             step = LENGTH_STEP if len(chosen) > FEW_TEXTS else FEW_LENGTH_STEP
             ids = self._word_pieces([batch[i] for i in chosen], step)
             rows = max(1, TOKENS // ids.shape[1])
