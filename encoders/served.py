@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
@@ -42,6 +43,11 @@ MAX_STREAMS = 2  # requests that one tower computes at once; each stream has wor
 # pictures fall below .998, and sounds gain little.
 HALVED = frozenset({"text"})
 
+LEAST_LENGTH = 64  # enough for every tower; what is computed at the start only warms it up
+# OpenVINO's Python binding sets itself up within the first call, and two first calls at once wait
+# for each other for ever: one for Python's lock, which the other holds (seen with 2026.4.1).
+_FIRST_CALL = threading.Lock()
+
 
 class Tower:
     """One compiled graph; safe to call from several threads."""
@@ -59,7 +65,7 @@ class Tower:
                 f"{path.name} does not belong to {name}.safetensors: run "
                 "python -m encoders.training.export_onnx, or take the runtime torch"
             )
-        streams = min(MAX_STREAMS, max(1, (os.cpu_count() or 1) // threads))
+        streams = min(MAX_STREAMS, max(1, _cores() // threads))
         halved = name in HALVED and "BF16" in _core().get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         )
@@ -76,6 +82,16 @@ class Tower:
         )
         # A request computes one input at a time, so callers take one each and give it back.
         self._idle: deque[Any] = deque()
+        with _FIRST_CALL:
+            self(self._smallest())
+
+    def _smallest(self) -> npt.NDArray[Any]:
+        """An input of the lowest lengths that the graph takes, of its type."""
+        [port] = self._compiled.inputs
+        shape = [
+            LEAST_LENGTH if each.is_dynamic else each.get_length() for each in port.partial_shape
+        ]
+        return np.ones([1, *shape[1:]], port.element_type.to_dtype())
 
     def __call__(self, inputs: npt.NDArray[Any]) -> Vectors:
         """Rows (B, D) of the tower, not normalised."""
@@ -86,6 +102,13 @@ class Tower:
         rows = np.array(request.infer([inputs])[0], np.float32)  # the next call overwrites it
         self._idle.append(request)
         return rows
+
+
+def _cores() -> int:
+    """Those that this process may run on, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache
