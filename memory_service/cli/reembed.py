@@ -49,6 +49,10 @@ def reembed(
     """Re-embed all memories into another profile's space, then switch to it."""
     if sum((profile is not None, rollback, drop_old)) != 1:
         options.fail("give one of --profile, --rollback and --drop-old")
+    if profile is None and (dry_run or no_switch or accept_failures):
+        options.fail("--dry-run, --no-switch and --accept-failures go with --profile only")
+    if url is not None and data_dir is not None:
+        options.fail("give --data-dir or --url: a folder, or the service that runs on one")
     body = {
         "profile": profile,
         "dry_run": dry_run,
@@ -74,7 +78,13 @@ def _over_http(
 ) -> Mapping[str, Any]:
     with options.service(url) as client:
         if drop_old or rollback:
-            return client.drop_vectors("old" if drop_old else "new")
+            done = client.drop_vectors("old" if drop_old else "new")
+            if rollback and not done["dropped"]:
+                options.fail(
+                    "nothing is unfinished there; a switch is taken back on the folder, its "
+                    "service stopped: --rollback --data-dir"
+                )
+            return done
         job = client.reembed(**body)
         with _progress() as show:
             while job.state == "running":

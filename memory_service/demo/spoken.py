@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-VOICE = "en-gb+f5"  # one that the bundled models were never trained on
+VOICE = "en-us+m7"  # one that the bundled models were never trained on
 
 
 def speak(word: str, recorded: Path) -> bytes | None:

@@ -69,7 +69,8 @@ class Walk:
         return Section(
             "Spoken words find pictures",
             "The words are said by espeak-ng, in a voice that the bundled models were not trained "
-            "on; none of these sounds is in memory.",
+            "on; none of these sounds is in memory. Some words are heard as others that sound like "
+            "them: what comes first is what was understood.",
             tuple(self.ask_spoken(word, sound, ("image",)) for word, sound in spoken.items()),
         )
 

@@ -100,7 +100,10 @@ class Standby:
         vectors that a target holds already are read. `running`: the spaces that new memories are
         embedded into; where a modality has no vector yet, these are the ones searched.
         """
-        self.drop("old", keep=targets)
+        if any(
+            set(spaces) - self._searched(modality, running) for modality, spaces in targets.items()
+        ):  # not what is searched already: then the way back stays
+            self.drop("old", keep=targets)
         with self._catalog.write_lock:
             with self._catalog.transaction("preparing a space") as connection:
                 for modality, number, key in self._numbers(connection, targets):

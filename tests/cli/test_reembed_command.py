@@ -73,6 +73,8 @@ def test_failures_are_shown_and_end_it(folder: Path) -> None:
         (("--profile", "fake", "--rollback"), "give one of"),
         (("--profile", "nonsense"), "no profile 'nonsense'"),
         (("--rollback", "--data-dir", "nowhere"), "holds no memory"),
+        (("--rollback", "--dry-run"), "go with --profile only"),
+        (("--profile", "fake", "--url", "http://127.0.0.1:9"), "--data-dir or --url"),
     ],
 )
 def test_a_mistake_is_one_clear_line(folder: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -98,6 +100,7 @@ def test_in_a_running_service(url: str, tmp_path: Path) -> None:
         assert (job.state, client.job(job.id)) == ("succeeded", job)
         assert client.spaces()["spaces"][0]["role"] == "active"
     assert "vectors deleted │ 0" in reembed("--url", url, "--drop-old").stdout
+    assert "its service stopped" in " ".join(reembed("--url", url, "--rollback").stderr.split())
     in_use = reembed("--data-dir", str(tmp_path / "served"), "--profile", "fake")
     assert in_use.exit_code == 1
     assert "in use" in in_use.stderr

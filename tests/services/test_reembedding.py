@@ -119,6 +119,11 @@ class TestAWholeRun:
         assert found_names(again) == before
         assert_consistent(again)
 
+    def test_again_it_keeps_the_way_back(self, app: Application) -> None:
+        run(app)
+        assert run(app).state == "succeeded"
+        assert roles(app)["text", "fake"] == ("old", 14)
+
     def test_the_old_vectors_are_kept_beside(self, app: Application) -> None:
         run(app)
         assert roles(app)["text", "other"] == ("active", 14)

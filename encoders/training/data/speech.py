@@ -93,7 +93,9 @@ def voices_of(name: str) -> list[str]:
 def _spoken(name: str, voice: str, target: Path) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "word.wav"
-        command = ["espeak-ng", "-v", voice, "-w", str(sound), "--", name]
+        # espeak-ng drops the variant of en-gb without a word; its British voice is `en` by itself.
+        spoken_by = voice.replace("en-gb+", "en+")
+        command = ["espeak-ng", "-v", spoken_by, "-w", str(sound), "--", name]
         if voice in FLITE:
             command = ["flite", "-voice", voice, "-t", name, "-o", str(sound)]
         subprocess.run(command, check=True, capture_output=True)
