@@ -30,6 +30,7 @@ from memory_service.storage.catalog import Embedding
 from memory_service.storage.store import NewMemory, Store
 
 MAX_LIST = 1000
+LEAST_PART_S = 1e-3
 MAX_PART_S = 60.0  # of a sound that is answered at once: unpacked, a minute may be many megabytes
 
 
@@ -172,7 +173,7 @@ class MemoryStore:
         ).media.duration_s
         start = 0.0 if start_s is None else start_s
         end = duration_s if end_s is None else min(end_s, duration_s)
-        if not 0.0 <= start < end:  # NaN, too
+        if not 0.0 <= start <= end - LEAST_PART_S:  # NaN, too
             raise InvalidInput(
                 f"the sound lasts {duration_s:.3f} s: a part of it starts from 0 on and ends later",
                 found=[repr(start_s), repr(end_s)],
