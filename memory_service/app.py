@@ -79,10 +79,8 @@ class Application:
         found = []
         models = self.active.models
         for modality in models.encoders:
-            recorded = self.store.spaces(modality)
-            standby = self.store.standby.spaces(modality)
             try:
-                require_same_space(modality, models.spaces(modality), recorded, standby)
+                require_same_space(modality, models, self.store)
             except SpaceMismatch as error:
                 found.append(error.message)
         return found

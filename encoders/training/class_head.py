@@ -32,23 +32,6 @@ LOGIT = (8.0, 18.0)  # of the class that an imagined photograph shows
 SCALE = 0.3  # keeps the projection's output near the size that a random one has
 
 
-def class_head(texts: TextVectors, cache: Path) -> dict[str, torch.Tensor]:
-    """Tensors named as open_clip names the projection's: head.mlp.fc1.weight (768, 1280), ..."""
-    names = texts.of(IMAGENET_CLASSNAMES)
-    *_, weight, bias = image_checkpoint(cache).values()  # (1000, 1280), (1000,)
-    group = torch.from_numpy(grouped(names, HIDDEN))
-    # The sum of a group's classifiers, not their mean: one confident class is enough.
-    membership = torch.nn.functional.one_hot(group, HIDDEN).float().T  # (768, 1000)
-    counts = membership.sum(dim=1, keepdim=True)
-    meaning = normalize((membership @ torch.from_numpy(names)).numpy())
-    return {
-        "head.mlp.fc1.weight": membership @ weight / counts.sqrt() * SCALE,
-        "head.mlp.fc1.bias": ((membership @ bias[:, None]) / counts.sqrt() - THRESHOLD)[:, 0]
-        * SCALE,
-        "head.mlp.fc2.weight": torch.from_numpy(meaning).T.contiguous() * SCALE,
-    }
-
-
 @dataclass(frozen=True)
 class Classes:
     """ImageNet's classifier: `weight` (1000, 1280) and `bias` (1000,) of the trunk's features, and
@@ -81,6 +64,22 @@ class Classes:
     def likely(self, features: torch.Tensor) -> torch.Tensor:
         """(B, 1000), rows sum to 1: which classes the features show."""
         return torch.softmax(SHARPNESS * (features @ self.weight.T + self.bias), dim=1)
+
+
+def class_head(classes: Classes) -> dict[str, torch.Tensor]:
+    """Tensors named as open_clip names the projection's: head.mlp.fc1.weight (768, 1280), ..."""
+    weight, bias, names = classes.weight, classes.bias, classes.names.numpy()
+    group = torch.from_numpy(grouped(names, HIDDEN))
+    # The sum of a group's classifiers, not their mean: one confident class is enough.
+    membership = torch.nn.functional.one_hot(group, HIDDEN).float().T  # (768, 1000)
+    counts = membership.sum(dim=1, keepdim=True)
+    meaning = normalize((membership @ torch.from_numpy(names)).numpy())
+    return {
+        "head.mlp.fc1.weight": membership @ weight / counts.sqrt() * SCALE,
+        "head.mlp.fc1.bias": ((membership @ bias[:, None]) / counts.sqrt() - THRESHOLD)[:, 0]
+        * SCALE,
+        "head.mlp.fc2.weight": torch.from_numpy(meaning).T.contiguous() * SCALE,
+    }
 
 
 def grouped(vectors: Vectors, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

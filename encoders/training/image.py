@@ -90,10 +90,6 @@ class Trainee(nn.Module):
         self.tail.eval()  # the statistics of its batch normalisation stay ImageNet's
         return self
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        vectors: torch.Tensor = self.head(self.tail(maps))
-        return vectors
-
 
 def train(settings: Settings) -> None:
     torch.manual_seed(settings.seed)
@@ -108,7 +104,7 @@ def train(settings: Settings) -> None:
     texts.of({t for item in by_split["train"] for t in contrastive.texts_of(item)})
 
     classes = Classes.load(texts, settings.cache)
-    start = class_head(texts, settings.cache) if settings.classes else random_head()
+    start = class_head(classes) if settings.classes else random_head()
     trainee = Trainee(Tail(tower.get_submodule("trunk")), Projection(start, settings.dropout))
     groups = [
         {"params": decayed, "weight_decay": decay}

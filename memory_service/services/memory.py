@@ -89,12 +89,7 @@ class MemoryStore:
         return Stored(stored, duplicate, watch.timings_ms())
 
     def _check(self, upload: Upload) -> None:
-        require_same_space(
-            upload.modality,
-            self._models.spaces(upload.modality),
-            self._store.spaces(upload.modality),
-            self._store.standby.spaces(upload.modality),
-        )
+        require_same_space(upload.modality, self._models, self._store)
         if len(upload.content) > self._settings.max_upload_bytes:
             raise TooLarge(
                 f"{len(upload.content)} bytes were given, "

@@ -6,7 +6,7 @@ Turns what the decoders complain about into the service's own errors.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from memory_service.errors import (
 )
 from memory_service.services import checks
 from memory_service.storage.catalog import SpaceKey
+from memory_service.storage.store import Store
 
 _ERRORS: Mapping[str, type[MemoryServiceError]] = {
     "unsupported_media": UnsupportedMedia,
@@ -124,19 +125,15 @@ def key_of(space: Space) -> SpaceKey:
     return space.id, space.fingerprint
 
 
-def require_same_space(
-    modality: str,
-    active: Sequence[Space],
-    recorded: set[SpaceKey],
-    standby: Collection[SpaceKey] = (),
-) -> None:
+def require_same_space(modality: str, models: Models, store: Store) -> None:
     """Raise SpaceMismatch unless stored vectors of the modality bear just the active spaces.
 
     A space too many: they were made by other encoders. One too few: the profile has got a further
     space since, and a search there would pass over all that was stored before; or the space holds
-    vectors that are not searched (`standby`).
+    vectors that are not searched (`Store.standby`).
     """
-    keys = {key_of(space): space for space in active}
+    recorded, standby = store.spaces(modality), store.standby.spaces(modality)
+    keys = {key_of(space): space for space in models.spaces(modality)}
     foreign, lacking = sorted(recorded - keys.keys()), sorted(keys.keys() - recorded)
     idle = [key for key in keys if key in standby]
     if foreign:

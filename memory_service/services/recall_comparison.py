@@ -135,8 +135,5 @@ def _near(store: Store, memory: Memory, modality: str, space: SpaceKey) -> list[
     vector = store.catalog.vector(memory.sequence, space)
     if index is None or vector is None:
         return None
-    # Room for the memory itself, and for memories that are found by several of their parts.
-    sequences, _ = index.search(vector, 4 * K)
-    distinct = dict.fromkeys(sequences.tolist())
-    distinct.pop(memory.sequence, None)
-    return list(distinct)[:K]
+    sequences, _ = index.search(vector, K + 1)  # room for the memory itself
+    return [sequence for sequence in sequences.tolist() if sequence != memory.sequence][:K]

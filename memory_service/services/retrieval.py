@@ -128,9 +128,7 @@ class Retriever:
         asked = checks.modalities(modalities, self._models.encoders)
         k = checks.count("k", k, self._settings.max_k)
         for modality in asked if mode == "direct" else self._models.encoders:
-            spaces = self._models.spaces(modality)
-            standby = self._store.standby.spaces(modality)
-            require_same_space(modality, spaces, self._store.spaces(modality), standby)
+            require_same_space(modality, self._models, self._store)
         request = _Request(namespace, queries, filters.parse(filter), max(4 * k, MIN_DEPTH))
         with watch.stage("search"):
             hits: dict[str, tuple[Hit, ...]] = {

@@ -92,10 +92,10 @@ def drafts(out: Path, cache: Path) -> Iterator[Draft]:
             caption = HEARD.get(stem, "") if archive == "memory-sound" else words_of(name)
             caption = RENAMED.get(caption, caption)
             target = out / SOURCE / archive / f"{stem}.flac"
-            if name.endswith(".ogg") and caption:
-                source = _written(content, name, cache)
-                if target.exists() or save_sound(source, target):
-                    yield _draft(target, out, "recording", "audio", caption)
+            if not name.endswith(".ogg") or not caption:
+                continue
+            if target.exists() or save_sound(_written(content, name, cache), target):
+                yield _draft(target, out, "recording", "audio", caption)
 
 
 def _draft(target: Path, out: Path, style: str, modality: str, caption: str) -> Draft:

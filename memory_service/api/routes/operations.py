@@ -73,7 +73,7 @@ async def models(request: Request) -> ModelsOut:
 async def stats(request: Request) -> StatsOut:
     """Size of each sub-memory, and the length of its trace."""
     memory = application_of(request).memory
-    found = await probe(request, memory.stats)
+    found, memories = await probe(request, lambda: (memory.stats(), memory.count()))
     return StatsOut(
         sub_memories=[
             SubMemoryOut(
@@ -85,7 +85,7 @@ async def stats(request: Request) -> StatsOut:
             )
             for each in found
         ],
-        memories=await probe(request, memory.count),
+        memories=memories,
     )
 
 
