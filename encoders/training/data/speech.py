@@ -1,4 +1,4 @@
-"""Words spoken by three synthesisers: names of the pictures' concepts, and common nouns.
+"""Words spoken by synthesisers: names of the pictures' concepts, and common nouns.
 
 espeak-ng builds speech by formants, Festival joins diphones of two speakers, and Flite's voices
 are made of recordings of three people, which is what comes nearest to how people sound.
