@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from encoders.base import Weights
 from encoders.modalities import kinds
-from memory_service.errors import SpaceMismatch
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
-from memory_service.services.models import Models, require_same_space
+from memory_service.services.models import Models, mismatch
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
@@ -73,17 +72,10 @@ class Application:
     def profile(self) -> ProfileInfo:
         return profile_info(self.active.models)
 
-    def mismatches(self) -> list[str]:
+    def mismatch(self) -> str | None:
         """What stores and retrievals will be refused with, as long as the store has vectors of
-        other encoders; empty when all fits."""
-        found = []
-        models = self.active.models
-        for modality in models.encoders:
-            try:
-                require_same_space(modality, models, self.store)
-            except SpaceMismatch as error:
-                found.append(error.message)
-        return found
+        other encoders; None when all fits."""
+        return mismatch(self.active.models, self.store)
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""

@@ -21,8 +21,8 @@ from memory_service.records import (
     Upload,
 )
 from memory_service.services import checks
-from memory_service.services.active import ActiveModels, steady
-from memory_service.services.models import Models, require_same_space
+from memory_service.services.active import ActiveModels, Service, steady
+from memory_service.services.models import require_same_space
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import filters, rows
@@ -34,17 +34,13 @@ LEAST_PART_S = 1e-3
 MAX_PART_S = 60.0  # of a sound that is answered at once: unpacked, a minute may be many megabytes
 
 
-class MemoryStore:
+class MemoryStore(Service):
     """Safe for use from several threads."""
 
     def __init__(self, store: Store, active: ActiveModels, settings: Settings) -> None:
         self._store = store
         self._active = active
         self._settings = settings
-
-    @property
-    def _models(self) -> Models:
-        return self._active.models
 
     @steady
     def store(
@@ -226,11 +222,6 @@ class MemoryStore:
     def count(self) -> int:
         """Memories in the whole store, whatever the number of their vectors."""
         return self._store.catalog.count_memories()
-
-    def find_blob(self, namespace: str, sha256: str) -> Sequence[Memory]:
-        """The memories of a namespace that have exactly this content."""
-        checks.namespace(namespace)
-        return self._store.catalog.list_memories(namespace=namespace, blob=sha256)
 
 
 def _moment(created_at: float | None) -> float:

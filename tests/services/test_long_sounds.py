@@ -12,6 +12,7 @@ from service_media import audio, image, text
 from store_consistency import assert_consistent
 
 from encoders.base import Waveform
+from encoders.fake import FakeAudioEncoder
 from generator.fake import FakeGenerator
 from memory_service.app import Application
 from memory_service.errors import InvalidInput, MemoryServiceError, TooLarge
@@ -60,6 +61,17 @@ def test_one_memory_one_original_many_vectors(app: Application) -> None:
     np.testing.assert_allclose(whole, mean / np.linalg.norm(mean), atol=1e-6)
     assert app.memory.content(memory.id) == (memory, LONG)
     assert_consistent(app)  # the trace counts it once
+
+
+def test_segments_are_as_long_as_the_encoder_hears(
+    open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeAudioEncoder, "segment_s", 10.0)
+    monkeypatch.setattr(FakeAudioEncoder, "hop_s", 4.0)
+    app = open_app()
+    memory = store_long(app)
+    stored = segments.of(app.store.catalog, memory.sequence, SPACE)
+    assert [(each.start_s, each.end_s) for each in stored] == [(0, 10), (4, 14), (8, 18), (10, 20)]
 
 
 @pytest.mark.parametrize("seconds", [0.1, 8.0])
