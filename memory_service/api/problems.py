@@ -25,6 +25,7 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.NotFound: 404,
     errors.SpaceMismatch: 409,
     errors.Incomplete: 409,
+    errors.NothingKept: 409,
     errors.JobConflict: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,

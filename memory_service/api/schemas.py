@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from memory_service.app import MODALITIES
 
@@ -270,12 +270,27 @@ class StatsOut(BaseModel):
 
 
 class ReembedRequest(Strict):
-    profile: str = Field(description="Profile to re-embed into.", examples=["bundled"])
+    profile: str | None = Field(
+        None, description="Profile to re-embed into; or else `rollback`.", examples=["bundled"]
+    )
+    rollback: bool = Field(
+        False,
+        description="Drop what is unfinished, or else go back to the profile before the last "
+        "switch. Goes alone.",
+    )
     dry_run: bool = Field(False, description="Only predict time, disk and memory.")
     switch: bool = Field(True, description="false: stop before the switch.")
     accept_failures: bool = Field(
         False, description="Switch though some memories could not be embedded."
     )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ReembedRequest:
+        if self.rollback and self.model_fields_set != {"rollback"}:
+            raise ValueError("rollback goes alone")
+        if not self.rollback and self.profile is None:
+            raise ValueError("give a profile to re-embed into, or rollback")
+        return self
 
 
 class JobOut(BaseModel):

@@ -1,5 +1,6 @@
 """Back to before a re-embedding."""
 
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +18,12 @@ from memory_service.app import Application
 from memory_service.bootstrap import build, open_store
 from memory_service.errors import (
     Incomplete,
-    InvalidInput,
+    NothingKept,
     SpaceMismatch,
     StorageFailure,
 )
-from memory_service.records import QueryPart
+from memory_service.records import Job, QueryPart
+from memory_service.services import reembedding
 from memory_service.services.reembedding import rollback
 from memory_service.settings import Settings
 
@@ -41,7 +43,7 @@ class TestBack:
         with open_store(Settings(data_dir=folder)) as store:
             assert rollback(store) == {"dropped": 20, "switched": False}
             assert {each[3] for each in store.standby.census()} == {None}
-            with pytest.raises(InvalidInput, match="nothing was kept"):
+            with pytest.raises(NothingKept, match="nothing was kept"):
                 rollback(store)
         with build(app.settings) as again:
             assert list(again.memory.stats()) == stats
@@ -142,3 +144,80 @@ class TestBack:
         run(app, "fake")
         kept = {(each["space"], each["fingerprint"]) for each in app.reembedding.spaces()}
         assert kept == {OTHER, ("fake", "fake-2")}
+
+
+def finished(app: Application, job: Job) -> Job:
+    """The job once it has ended."""
+    while (found := app.jobs.get(job.id)).state == "running":
+        time.sleep(0.01)
+    return found
+
+
+class TestBackInARunningService:
+    def test_a_switch_is_taken_back(self, app: Application, other_profile: ModuleType) -> None:
+        before = found_names(app)
+        run(app)
+        app.memory.store([text("since")], metadata={"name": "since"})
+        other_profile.encoded.clear()
+        job = finished(app, app.reembedding.begin_rollback())
+        assert (job.state, (job.result or {})["switched"]) == ("succeeded", True)
+        assert app.profile.name == "fake"
+        assert found_names(app)[:3] == before
+        assert found_names(app, QueryPart("text", b"since"))[0] == "since"
+        assert roles(app)["text", "other"] == ("old", 15)
+        assert_consistent(app)
+        assert finished(app, app.reembedding.begin_rollback()).state == "succeeded"
+        assert app.profile.name == "other"
+        assert other_profile.encoded.total() == 0
+        assert_consistent(app)
+
+    def test_after_a_restart_under_the_new_profile(self, app: Application, open_app: Open) -> None:
+        run(app)
+        app.close()
+        again = open_app(profile="other")
+        assert finished(again, again.reembedding.begin_rollback()).state == "succeeded"
+        assert again.profile.name == "fake"
+        assert_consistent(again)
+
+    def test_an_unfinished_one_is_dropped(self, app: Application) -> None:
+        run(app, switch=False)
+        job = finished(app, app.reembedding.begin_rollback())
+        assert job.result == {"dropped": 20, "switched": False}
+        assert {role for role, _ in roles(app).values()} == {"active"}
+        with pytest.raises(NothingKept):
+            app.reembedding.begin_rollback()
+
+    def test_not_where_the_weights_are_others_by_now(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run(app)
+        for encoder in registry.load_profile("fake").encoders.values():
+            if hasattr(type(encoder), "space"):  # a series' is that of the texts
+                monkeypatch.setattr(type(encoder), "space", Space("fake", 384, "fake-2"))
+        job = finished(app, app.reembedding.begin_rollback())
+        assert (job.state, (job.error or {})["code"]) == ("failed", "nothing_kept")
+        assert app.profile.name == "other"
+        assert roles(app)["text", "fake"] == ("old", 14)
+
+    @pytest.mark.parametrize("how", ["over HTTP", "on the folder"])
+    def test_one_that_was_interrupted_does_not_lose_what_was_kept(
+        self, app: Application, open_app: Open, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        run(app)
+
+        def ends(*arguments: object) -> None:
+            raise StorageFailure("the disk is gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(reembedding.recall_comparison, "compare", ends)
+            assert finished(app, app.reembedding.begin_rollback()).state == "failed"
+        assert roles(app)["text", "fake"] == ("new", 14)
+        if how == "over HTTP":
+            assert finished(app, app.reembedding.begin_rollback()).state == "succeeded"
+            assert found_names(app)[0] == "fox"
+        else:
+            app.close()
+            with open_store(app.settings) as store:
+                assert rollback(store) == {"dropped": 0, "switched": True}
+        if how == "on the folder":
+            assert found_names(open_app())[0] == "fox"
