@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from encoders.base import Weights
 from encoders.modalities import kinds
+from encoders.sensor import series
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
-from memory_service.services.generation import GenerationService
+from memory_service.services.generation import MAX_EPISODES, GenerationService
 from memory_service.services.jobs import Jobs
-from memory_service.services.memory import MemoryStore
+from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
 from memory_service.services.models import Models, mismatch
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
 
+SETTABLE_LIMITS = {name for name in Settings.model_fields if name.startswith(("max_", "queue_"))}
 MODALITIES = tuple(kinds())  # names of all that can be stored and asked by, as fields of requests
 
 
@@ -88,6 +91,18 @@ class Application:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def limits(settings: Settings) -> dict[str, Any]:
+    """What callers must stay within, set or fixed, by name; counts are whole numbers."""
+    return {
+        **settings.model_dump(include=SETTABLE_LIMITS),
+        "max_series_channels": series.MOST_CHANNELS,
+        "max_series_values": series.MOST_VALUES,
+        "max_generation_k": MAX_EPISODES,
+        "max_list": MAX_LIST,
+        "max_part_s": MAX_PART_S,
+    }
 
 
 def profile_info(models: Models) -> ProfileInfo:

@@ -320,6 +320,7 @@ def _shares(condition: Condition, sources: Sequence[neighbours.Source]) -> tuple
             modality=source.memory.modality,
             weight=float(weight),
             cosine=float(np.dot(condition.query, source.neighbour.vector)),
+            segment=source.segment,
         )
         for source, weight in zip(sources, condition.weights, strict=True)
     )

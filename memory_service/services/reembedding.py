@@ -110,13 +110,13 @@ class Reembedding:
         switched = [
             job for job in self._jobs.latest(100, KIND) if (job.result or {}).get("switched")
         ]
-        names = [self._first]
+        names: list[str | None] = [self._first]
         if switched:
             last = switched[0]
             names = [(last.result or {}).get("former_profile"), last.parameters["profile"], *names]
         for name in names:
-            if name in self._profiles and name != active:
-                return str(name)
+            if name and name in self._profiles and name != active:
+                return name
         raise NothingKept(
             "the vectors that were kept are of this profile with other weights, or of one that is "
             "not known any more: stop the service and take the switch back on its folder "
@@ -288,12 +288,8 @@ def rollback(store: Store) -> Mapping[str, Any]:
 
 def _unfinished_rollback(store: Store) -> Job | None:
     """Its kept vectors are in the role `new`: they must not be taken for a re-embedding's."""
-    real = (
-        job
-        for job in job_records.latest(store.catalog, 100, KIND)
-        if not job.parameters.get("dry_run")
-    )
-    job = next(real, None)
+    jobs = job_records.latest(store.catalog, 100, KIND)
+    job = next((each for each in jobs if not each.parameters.get("dry_run")), None)
     if job is None or job.state == "succeeded" or not store.standby.in_role("new"):
         return None
     return job if job.parameters.get("rollback") and "profile" in job.parameters else None

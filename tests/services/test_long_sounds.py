@@ -217,6 +217,9 @@ def test_generators_hear_the_segment_that_matched(
     np.testing.assert_allclose(neighbour.media.samples, tones(SCALE[6]), atol=1e-4)
     assert neighbour.vector @ record.query_vector == pytest.approx(1.0, abs=1e-3)
     assert all(app.generation.replay(record.id).values())
+    kept = app.generation.get(record.id).memories
+    assert {share.modality: share.segment for share in kept} == {"audio": Segment(12.0, 14.0)}
+    assert record.memories == kept
 
 
 def test_of_a_long_sound_without_segments_generators_hear_the_beginning(app: Application) -> None:
@@ -263,9 +266,18 @@ class TestParts:
             app.memory.part(store_long(app).id, start_s, end_s)
 
     def test_no_more_than_a_minute(self, app: Application) -> None:
-        memory = store_long(app, flac(tones(440.0, seconds=61.0)))
-        with pytest.raises(TooLarge, match="at most 60 s"):
-            app.memory.part(memory.id, 0.0)
+        memory = store_long(app, flac(tones(440.0, seconds=70.0)))
+        for start_s in (None, 1.0):
+            with pytest.raises(TooLarge, match=r"to 65 s has 6\d s, at most 60 s .*start_s alone"):
+                app.memory.part(memory.id, start_s, 65.0)
+
+    @pytest.mark.parametrize(("start_s", "seconds"), [(0.0, 60.0), (0.1, 60.0), (30.0, 40.0)])
+    def test_the_start_alone_means_a_minute_or_the_rest(
+        self, app: Application, start_s: float, seconds: float
+    ) -> None:
+        memory = store_long(app, flac(tones(440.0, seconds=70.0)))
+        _, content = app.memory.part(memory.id, start_s)
+        assert soundfile.info(io.BytesIO(content)).duration == pytest.approx(seconds)
 
     def test_pictures_have_none(self, app: Application) -> None:
         memory = app.memory.store([image(1)]).episode.memories[0]
