@@ -64,9 +64,10 @@ class Encoder(ABC):
 
     modality: Modality
     space: Space
-    # What is longer than it hears at once is also encoded in segments, each half over the next.
-    # Measured for the bundled sound tower: docs/decisions.md, "Long sounds".
+    # A long sound is encoded in segments so long, one every `hop_s`: what one of them cuts in
+    # two, the next one has whole. Measured for the bundled tower: docs/decisions.md, "Long sounds".
     segment_s: float = 2.0
+    hop_s: float = 1.0
 
     @property
     def name(self) -> str:

@@ -22,17 +22,19 @@ import encoders.torchvision_import  # noqa: F401 - before transformers
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel  # isort: skip
 
 from encoders import hub
-from encoders.base import Encoder, Space, Vectors, Waveform, Weights, normalize
+from encoders.base import Encoder, Space, Vectors, Waveform, Weights
 from encoders.checkpoints import LOADING_ERRORS
 from encoders.errors import ModelUnavailable, UnknownName
+from encoders.length_batches import batches_by_length
 from encoders.log_mel import resample
+from encoders.sound_windows import mean_vector
 
-LOCAL = "local-dir:"
 CONFIG = "config.json"
 FEATURES = "preprocessor_config.json"
 CHECKPOINTS = ("model.safetensors", "pytorch_model.bin")  # the latter with weights_only
 BATCH = 8  # windows, or texts, per forward pass
-PREPARATION = "unit length; mean of whole windows; 1"  # raise it when code changes the vectors
+# Raise the number when code changes the vectors.
+PREPARATION = "unit length; mean of whole windows; segments of a window; 2"
 
 Floats = npt.NDArray[np.float32]
 
@@ -86,11 +88,8 @@ class Clap:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """(N, D). What exceeds the model's context length is not read."""
-        # Texts of like length share a batch, so that little padding is computed.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors = np.empty((len(texts), self.space.dimension), np.float32)
-        for start in range(0, len(order), BATCH):
-            places = order[start : start + BATCH]
+        for places in batches_by_length(texts, BATCH):
             with self._tokenizer_lock:
                 tokens = self._tokenizer(
                     [texts[place] for place in places],
@@ -108,15 +107,12 @@ class Clap:
 
     def encode_sound(self, sound: Waveform) -> Vectors:
         """(D,): the mean over windows of what the model hears at once, ten seconds mostly."""
-        rows = []
-        pending: list[Floats] = []
-        for window in self._windows(sound):
-            if len(pending) == BATCH:
-                rows.append(self._hear(pending))
-                pending = []
-            pending.append(window)
-        rows.append(self._hear(pending))
-        return normalize(np.concatenate(rows)).mean(axis=0)  # type: ignore[no-any-return]
+        return mean_vector(self._windows(sound), self._hear, BATCH)
+
+    @property
+    def window_s(self) -> float:
+        """What it hears at once."""
+        return float(self._features.nb_max_samples / self._features.sampling_rate)
 
     def _windows(self, sound: Waveform) -> Iterator[Floats]:
         """Samples (T,), T at most a window, at the model's rate.
@@ -150,6 +146,7 @@ class ClapAudioEncoder(Encoder):
     def __init__(self, model: Clap) -> None:
         self.model = model
         self.space = model.space
+        self.segment_s, self.hop_s = model.window_s, model.window_s / 2
 
     def _encode(self, batch: Sequence[Any]) -> Vectors:
         return np.stack([self.model.encode_sound(sound) for sound in batch])
@@ -168,8 +165,8 @@ class ClapTextEncoder(Encoder):
 
 def _locate(name: str) -> tuple[Path, str]:
     """The folder with all files, and where it comes from."""
-    if name.startswith(LOCAL):
-        folder = Path(name.removeprefix(LOCAL)).resolve()
+    if name.startswith(hub.LOCAL):
+        folder = Path(name.removeprefix(hub.LOCAL)).resolve()
         if not (folder / CONFIG).is_file():
             raise UnknownName(f"{folder} holds no {CONFIG} of a CLAP model")
         return folder, str(folder)

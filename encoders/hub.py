@@ -25,6 +25,7 @@ from encoders.errors import ModelUnavailable, UnknownName
 
 log = logging.getLogger(__name__)
 
+LOCAL = "local-dir:"  # before the folder of a model that is on this disk already
 CARD = "README.md"
 TOKENIZER = (  # one of these a tokenizer needs
     "tokenizer.json",

@@ -31,6 +31,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2  # isort: skip
 from encoders.base import Encoder, Space, Vectors, Weights
 from encoders.checkpoints import LOADING_ERRORS
 from encoders.errors import ModelUnavailable
+from encoders.length_batches import batches_by_length
 from encoders.openclip_source import HUB, LOCAL, Source, has_schema, locate
 from encoders.picture import on_white
 
@@ -115,16 +116,11 @@ class OpenClipModel:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """(N, D), not normalised. What exceeds the model's context length is not read."""
-        # Texts of like length share a batch, so that little padding is computed.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        rows: list[Vectors] = []
-        for start in range(0, len(order), BATCH):
-            tokens = self._tokens([texts[i] for i in order[start : start + BATCH]])
-            rows.append(self._model.encode_text(tokens).float().numpy())
-        vectors = np.concatenate(rows)
-        restored = np.empty_like(vectors)
-        restored[order] = vectors
-        return restored
+        vectors = np.empty((len(texts), self.space.dimension), np.float32)
+        for places in batches_by_length(texts, BATCH):
+            tokens = self._tokens([texts[place] for place in places])
+            vectors[places] = self._model.encode_text(tokens).float().numpy()
+        return vectors
 
     def _tokens(self, texts: list[str]) -> torch.Tensor:
         """(B, T): padded to the context length, or, where padding is masked, to the longest."""

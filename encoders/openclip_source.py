@@ -18,8 +18,8 @@ import open_clip  # isort: skip
 
 from encoders import hub
 from encoders.errors import ModelUnavailable, UnknownName
+from encoders.hub import LOCAL as LOCAL
 
-LOCAL = "local-dir:"
 HUB = "hf-hub:"
 CONFIG = "open_clip_config.json"
 # Of weights with several files, safetensors first; pickles are read with weights_only.

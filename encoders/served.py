@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from encoders.base import Encoder, Space, Vectors, Waveform
 from encoders.errors import ModelUnavailable
+from encoders.length_batches import batches_by_length
 from encoders.openvino_import import openvino
 from encoders.picture import Preparation
 from encoders.sound_windows import sound_vector
@@ -156,11 +157,8 @@ class OpenVinoTextEncoder(Encoder):
         self._word_pieces = WordPieces(folder)
 
     def _encode(self, batch: Sequence[Any]) -> Vectors:
-        """Texts of like length share a pass, so that little padding is computed."""
-        order = sorted(range(len(batch)), key=lambda i: len(batch[i]))
         vectors = np.empty((len(batch), self.space.dimension), np.float32)
-        for start in range(0, len(order), TEXTS):
-            chosen = order[start : start + TEXTS]
+        for chosen in batches_by_length(batch, TEXTS):
             step = LENGTH_STEP if len(chosen) > FEW_TEXTS else FEW_LENGTH_STEP
             ids = self._word_pieces([batch[i] for i in chosen], step)
             rows = max(1, TOKENS // ids.shape[1])

@@ -1,11 +1,11 @@
-"""Sounds as the sound tower hears them: levelled log-mel windows, and the mean of their vectors.
+"""Sounds as the bundled tower hears them: levelled log-mel windows; and the mean of windows.
 
 numpy only. Knows nothing about what computes the vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -49,12 +49,20 @@ def windows(sound: Waveform) -> Iterator[Floats]:
 
 def sound_vector(sound: Waveform, tower: Tower) -> Vectors:
     """(D,): the mean over windows. Sounds differ in length, so each is a batch of its own."""
+    return mean_vector(windows(sound), lambda batch: tower(np.stack(batch)), BATCH)
+
+
+def mean_vector(
+    windows: Iterable[Floats], encode: Callable[[list[Floats]], Vectors], size: int
+) -> Vectors:
+    """(D,): the mean of the windows' unit vectors, of one window at least; at most `size` of equal
+    shape are encoded at a time."""
     rows = []
     pending: list[Floats] = []
-    for spectrogram in windows(sound):
-        if (pending and spectrogram.shape != pending[0].shape) or len(pending) == BATCH:
-            rows.append(tower(np.stack(pending)))
+    for window in windows:
+        if pending and (window.shape != pending[0].shape or len(pending) == size):
+            rows.append(encode(pending))
             pending = []
-        pending.append(spectrogram)
-    rows.append(tower(np.stack(pending)))
+        pending.append(window)
+    rows.append(encode(pending))
     return normalize(np.concatenate(rows)).mean(axis=0)  # type: ignore[no-any-return]

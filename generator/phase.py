@@ -65,11 +65,3 @@ def _stft(samples: torch.Tensor) -> torch.Tensor:
 
 def _istft(spectrum: torch.Tensor) -> torch.Tensor:
     return torch.istft(spectrum, N_FFT, HOP, window=_window(), center=True)
-
-
-def spectral_convergence(magnitude: Floats, samples: Floats) -> float:
-    """||target - |STFT(samples)||| / ||target||: 0 is perfect (Sturmel and Daudet 2011)."""
-    actual = _stft(torch.from_numpy(np.ascontiguousarray(samples))).abs().numpy()
-    frames = min(actual.shape[1], magnitude.shape[1])
-    difference = np.linalg.norm(actual[:, :frames] - magnitude[:, :frames])
-    return float(difference) / max(float(np.linalg.norm(magnitude[:, :frames])), TINY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -39,8 +40,9 @@ class LazyGenerators(Mapping[Modality, Generator]):
         with self._lock:
             if modality not in self._loaded:
                 module, name = BUNDLED[modality]
-                _limit_threads(self._threads)
-                generator: Generator = getattr(import_module(module), name)(self._weights_dir)
+                generator_class = getattr(import_module(module), name)
+                limit_torch_threads(self._threads)
+                generator: Generator = generator_class(self._weights_dir)
                 if generator.space_id != self._space.id:
                     raise WrongSpace(
                         f"{generator.name} was trained on space {generator.space_id!r}, "
@@ -56,11 +58,11 @@ class LazyGenerators(Mapping[Modality, Generator]):
         return len(BUNDLED)
 
 
-def _limit_threads(threads: int) -> None:
-    """Several requests compute at once: torch would give each of them all the cores."""
-    import torch
-
-    torch.set_num_threads(threads)
+def limit_torch_threads(threads: int) -> None:
+    """Several requests compute at once: torch, if it is loaded, would give each all the cores."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
 
 
 def load_generators(

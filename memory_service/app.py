@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from encoders.base import Weights
 from encoders.modalities import kinds
-from memory_service.errors import SpaceMismatch
+from encoders.sensor import series
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
-from memory_service.services.generation import GenerationService
+from memory_service.services.generation import MAX_EPISODES, GenerationService
 from memory_service.services.jobs import Jobs
-from memory_service.services.memory import MemoryStore
-from memory_service.services.models import Models, require_same_space
+from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
+from memory_service.services.models import Models, mismatch
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
 
+SETTABLE_LIMITS = {name for name in Settings.model_fields if name.startswith(("max_", "queue_"))}
 MODALITIES = tuple(kinds())  # names of all that can be stored and asked by, as fields of requests
 
 
@@ -73,17 +75,10 @@ class Application:
     def profile(self) -> ProfileInfo:
         return profile_info(self.active.models)
 
-    def mismatches(self) -> list[str]:
+    def mismatch(self) -> str | None:
         """What stores and retrievals will be refused with, as long as the store has vectors of
-        other encoders; empty when all fits."""
-        found = []
-        models = self.active.models
-        for modality in models.encoders:
-            try:
-                require_same_space(modality, models, self.store)
-            except SpaceMismatch as error:
-                found.append(error.message)
-        return found
+        other encoders; None when all fits."""
+        return mismatch(self.active.models, self.store)
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
@@ -96,6 +91,18 @@ class Application:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def limits(settings: Settings) -> dict[str, Any]:
+    """What callers must stay within, set or fixed, by name; counts are whole numbers."""
+    return {
+        **settings.model_dump(include=SETTABLE_LIMITS),
+        "max_series_channels": series.MOST_CHANNELS,
+        "max_series_values": series.MOST_VALUES,
+        "max_generation_k": MAX_EPISODES,
+        "max_list": MAX_LIST,
+        "max_part_s": MAX_PART_S,
+    }
 
 
 def profile_info(models: Models) -> ProfileInfo:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from encoders.base import Encoder
 from encoders.errors import ModelUnavailable
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
-from generator.registry import load_generators
+from generator.registry import limit_torch_threads, load_generators
 from memory_service.app import Application
 from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
@@ -66,7 +65,8 @@ def _loader(settings: Settings, observers: list[Observer]) -> Callable[[str], Mo
 
 def _models(settings: Settings, observers: list[Observer]) -> Models:
     profile = _profile(settings)
-    _limit_threads(settings.threads)
+    # If a profile has brought torch in; OpenVINO has its own, and FAISS is told at each search.
+    limit_torch_threads(settings.threads)
     # The generators are conditioned on the space that texts and pictures share.
     space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
     generators = load_generators(profile.name, space, settings.threads)
@@ -98,17 +98,6 @@ def _batched(encoder: Encoder, settings: Settings, observers: list[Observer]) ->
         max_queue=settings.queue_items,
         observers=observers,
     )
-
-
-def _limit_threads(threads: int) -> None:
-    """Several requests compute at once: torch would give each of them all the cores.
-
-    Only where a profile has brought torch in: the generators limit it when they do, OpenVINO has
-    threads of its own, and FAISS is told at each search.
-    """
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(threads)
 
 
 def _profile(settings: Settings) -> Profile:

@@ -68,6 +68,12 @@ class Incomplete(MemoryServiceError):
     code = "incomplete"
 
 
+class NothingKept(MemoryServiceError):
+    """No re-embedding is unfinished, and of none before are vectors kept to go back to."""
+
+    code = "nothing_kept"
+
+
 class JobConflict(MemoryServiceError):
     """Another job is in the way: one is running, or one that was not finished must be first."""
 

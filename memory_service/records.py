@@ -126,6 +126,7 @@ class MemoryShare:
     weight: float
     cosine: float
     deleted: bool = False  # the memory was forgotten after the generation was made
+    segment: Segment | None = None  # the part of a long sound that was used; None: the whole
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import pytest
 
 from memory_service import errors
 from memory_service.api import create_app
-from memory_service.api.problems import HTTP_CODES, INTERNAL, MALFORMED_JSON, STATUS
+from memory_service.api.problems import HTTP_CODES, INTERNAL, MALFORMED_JSON, STATUS, codes
+from memory_service.api.statuses import ANYWHERE, ERRORS
 from memory_service.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -35,6 +36,31 @@ def test_every_route_is_documented_and_no_other() -> None:
     routes = {f"`{method.upper()} {path}`" for path, verbs in paths.items() for method in verbs}
     documented = {line.split("|")[1].strip() for line in API.splitlines() if line.startswith("| `")}
     assert documented == routes
+
+
+def test_the_errors_of_every_route_are_declared_as_problems() -> None:
+    document = create_app(settings=Settings(profile="fake")).openapi()
+    schema = {"$ref": "#/components/schemas/Problem"}
+    declared = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            errors_of = {key: each for key, each in operation["responses"].items() if key >= "400"}
+            assert {"403", "500"} <= errors_of.keys()
+            for each in errors_of.values():
+                assert each["content"] == {"application/problem+json": {"schema": schema}}
+            declared[f"{method.upper()} {path}"] = set(errors_of)
+    assert declared.keys() == ERRORS.keys()
+    assert declared["POST /store"] >= {"400", "409", "413", "415", "422", "429", "503", "507"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    "status", sorted({*ANYWHERE, *(s for each in ERRORS.values() for s in each)})
+)
+def test_a_declared_status_has_codes_that_are_documented(status: int) -> None:
+    assert codes(status)
+    for code in codes(status):
+        assert f"| {status} | `{code}` |" in API
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

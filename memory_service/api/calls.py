@@ -30,10 +30,13 @@ class Calls:
     Belongs to one event loop; only `waiting` may be read from elsewhere.
     """
 
-    def __init__(self, concurrent: int, most_waiting: int) -> None:
+    def __init__(
+        self, concurrent: int, most_waiting: int, on_rejected: Callable[[], None] = lambda: None
+    ) -> None:
         self._limiter = CapacityLimiter(concurrent)
         self._concurrent = concurrent
         self._most_waiting = most_waiting
+        self._on_rejected = on_rejected
         self._present = 0  # running or waiting; the limiter counts only what has reached it
         self._call_s = 0.0  # running mean
 
@@ -44,6 +47,7 @@ class Calls:
     async def run(self, function: Callable[[], T]) -> T:
         """Raises Overloaded, before anything is done, when too many wait already."""
         if self._present >= self._concurrent + self._most_waiting:
+            self._on_rejected()
             turns = self._present / self._concurrent
             raise Overloaded(
                 f"{self.waiting} of at most {self._most_waiting} requests wait already",

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
+from memory_service.api import statuses
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
     GenerateRequest,
@@ -28,15 +29,6 @@ _MODELS: tuple[type[BaseModel], ...] = (
     ReembedRequest,
     Problem,
 )
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {
-        "description": "What was wrong and what is accepted (RFC 9457).",
-        "content": {
-            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-        },
-    }
-}
 
 _FILES = {
     "type": "array",
@@ -88,7 +80,10 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
+            statuses.declare(document["paths"])
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
             for model in _MODELS:
                 schema = model.model_json_schema(ref_template=_REFERENCE)
                 schemas.update(schema.pop("$defs", {}))

@@ -48,8 +48,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.calls = Calls(CONCURRENT_CALLS, settings.queue_requests)
-        app.state.probes = Calls(CONCURRENT_PROBES, settings.queue_requests)
+        turned_away = app.state.metrics.turned_away
+        app.state.calls = Calls(CONCURRENT_CALLS, settings.queue_requests, turned_away)
+        app.state.probes = Calls(CONCURRENT_PROBES, settings.queue_requests, turned_away)
         own = None
         if application is None:
             from memory_service.bootstrap import build
@@ -82,6 +83,6 @@ def create_app(
         app.add_middleware(KnownHosts, hosts=hosts)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
     for routes in (store, retrieve, generate, memories, episodes, reembed, jobs, operations):
-        app.include_router(routes.router, responses=docs.PROBLEMS)
+        app.include_router(routes.router)
     docs.install(app)
     return app

@@ -48,6 +48,11 @@ class Metrics:
             "Requests that wait to be worked on.",
             registry=self.registry,
         )
+        self._turned_away = Counter(
+            "memory_service_requests_rejected_total",
+            "Requests that found the queue of requests full.",
+            registry=self.registry,
+        )
         self._batch_items = Histogram(
             "memory_service_batch_items",
             "Items that were encoded together.",
@@ -95,6 +100,9 @@ class Metrics:
 
     def rejected(self, modality: str, items: int) -> None:
         self._batch_rejected.labels(modality).inc(items)
+
+    def turned_away(self) -> None:
+        self._turned_away.inc()
 
     def watch_waiting(self, waiting: Callable[[], int]) -> None:
         self._waiting.set_function(waiting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -25,6 +25,7 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.NotFound: 404,
     errors.SpaceMismatch: 409,
     errors.Incomplete: 409,
+    errors.NothingKept: 409,
     errors.JobConflict: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,
@@ -45,6 +46,7 @@ MOST_ERRORS = 20  # told of one request: a body may be wrong in millions of plac
 MALFORMED_JSON = "malformed_json"
 INTERNAL = "internal_error"
 HOST_NOT_ALLOWED = "host_not_allowed"
+RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
 
 TITLES = {
     400: "Malformed request",
@@ -55,12 +57,26 @@ TITLES = {
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
+    416: "Range not satisfiable",
     422: "Invalid request",
     429: "Overloaded",
     500: "Internal error",
     503: "Not ready",
     507: "Storage full",
 }
+
+
+def codes(status: int) -> list[str]:
+    """The codes that come with a status."""
+    own = {
+        400: [HTTP_CODES[400], MALFORMED_JSON],
+        403: [HOST_NOT_ALLOWED],
+        406: [HTTP_CODES[406]],
+        415: [HTTP_CODES[415]],
+        416: [RANGE_NOT_SATISFIABLE],
+        500: [INTERNAL],
+    }
+    return [*own.get(status, ()), *(each.code for each, own in STATUS.items() if own == status)]
 
 
 class Problem(BaseModel):
@@ -78,8 +94,15 @@ class Problem(BaseModel):
 class HttpProblem(HTTPException):
     """An error of the HTTP layer with a code of its own."""
 
-    def __init__(self, status: int, code: str, detail: str, **more: Any) -> None:
-        super().__init__(status, detail)
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(status, detail, headers)
         self.code = code
         self.more = more
 
@@ -147,8 +170,9 @@ async def _request_error(request: Request, error: Exception) -> JSONResponse:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if isinstance(error, HttpProblem):
-        return problem(error.status_code, error.code, error.detail, **error.more)
-    code = HTTP_CODES.get(error.status_code, "http_error")
-    response = problem(error.status_code, code, str(error.detail))
+        response = problem(error.status_code, error.code, error.detail, **error.more)
+    else:
+        code = HTTP_CODES.get(error.status_code, "http_error")
+        response = problem(error.status_code, code, str(error.detail))
     response.headers.update(error.headers or {})  # Allow of a 405
     return response

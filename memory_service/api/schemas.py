@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from memory_service.app import MODALITIES
 
@@ -169,6 +169,9 @@ class ShareOut(BaseModel):
     weight: float = Field(description="Share in the fused vector; all sum to 1.")
     cosine: float
     deleted: bool = Field(description="Forgotten after the generation was made.")
+    segment: SegmentOut | None = Field(
+        description="The part of this memory, a long sound, that was used; null: the whole."
+    )
 
 
 class ModelOut(BaseModel):
@@ -248,12 +251,33 @@ class WeightsOut(BaseModel):
     licence: str | None = Field(description="null: not stated where the weights come from.")
 
 
+class LimitsOut(BaseModel):
+    """What a request must stay within; beyond, it answers 413, 422, or 429 for the queues."""
+
+    max_body_bytes: int = Field(description="Whole request; media in JSON count as base64.")
+    max_upload_bytes: int = Field(description="One item.")
+    max_parts_per_store: int = Field(description="Items of one episode.")
+    max_query_parts: int = Field(description="Parts of one query.")
+    max_pixels: int = Field(description="Width x height.")
+    max_audio_s: float = Field(description="Seconds; above 48 kHz, the samples count.")
+    max_text_chars: int
+    max_series_channels: int
+    max_series_values: int = Field(description="Of all channels together.")
+    max_metadata_bytes: int = Field(description="As JSON.")
+    max_k: int = Field(description="Hits per modality of a retrieval.")
+    max_generation_k: int = Field(description="Episodes that a generation is made from.")
+    max_list: int = Field(description="`limit` of a listing.")
+    max_part_s: float = Field(description="Seconds of a sound that are answered at once as a part.")
+    queue_items: int = Field(description="Items that wait for an encoder.")
+    queue_requests: int = Field(description="Requests that wait to be worked on.")
+
+
 class ModelsOut(BaseModel):
     profile: str
     encoders: list[EncoderOut] = Field(description="One per modality and space, its home first.")
     weights: list[WeightsOut]
     generators: list[str] = Field(description="Modalities that can be generated.")
-    limits: dict[str, float]
+    limits: LimitsOut
 
 
 class SubMemoryOut(BaseModel):
@@ -270,12 +294,27 @@ class StatsOut(BaseModel):
 
 
 class ReembedRequest(Strict):
-    profile: str = Field(description="Profile to re-embed into.", examples=["bundled"])
+    profile: str | None = Field(
+        None, description="Profile to re-embed into; or else `rollback`.", examples=["bundled"]
+    )
+    rollback: bool = Field(
+        False,
+        description="Drop what is unfinished, or else go back to the profile before the last "
+        "switch. Goes alone.",
+    )
     dry_run: bool = Field(False, description="Only predict time, disk and memory.")
     switch: bool = Field(True, description="false: stop before the switch.")
     accept_failures: bool = Field(
         False, description="Switch though some memories could not be embedded."
     )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ReembedRequest:
+        if self.rollback and self.model_fields_set != {"rollback"}:
+            raise ValueError("rollback goes alone")
+        if not self.rollback and self.profile is None:
+            raise ValueError("give a profile to re-embed into, or rollback")
+        return self
 
 
 class JobOut(BaseModel):

@@ -109,6 +109,7 @@ def generation(record: Generation, contents: dict[str, bytes]) -> schemas.Genera
                 weight=share.weight,
                 cosine=share.cosine,
                 deleted=share.deleted,
+                segment=_segment(share.segment),
             )
             for share in record.memories
         ],

@@ -77,15 +77,9 @@ def _over_http(
     url: str, body: Mapping[str, Any], *, rollback: bool, drop_old: bool
 ) -> Mapping[str, Any]:
     with options.service(url) as client:
-        if drop_old or rollback:
-            done = client.drop_vectors("old" if drop_old else "new")
-            if rollback and not done["dropped"]:
-                options.fail(
-                    "nothing is unfinished there; a switch is taken back on the folder, its "
-                    "service stopped: --rollback --data-dir"
-                )
-            return done
-        job = client.reembed(**body)
+        if drop_old:
+            return client.drop_vectors("old")
+        job = client.rollback() if rollback else client.reembed(**body)
         with _progress() as show:
             while job.state == "running":
                 show(job.progress)

@@ -35,7 +35,9 @@ def tables(done: Mapping[str, Any]) -> Iterator[Table]:
             yield _failures(result["proof"])
     if "recall" in result:
         yield _recall(result["recall"])
-    if "switched" in result:
+    if "dropped" in result:
+        yield mapping_table({"vectors deleted": f"{result['dropped']:,}"}, "reembed")
+    elif "switched" in result:
         switched = "yes" if result["switched"] else "no: run it again without --no-switch"
         yield mapping_table({"switched": switched, "job": done["id"]}, "reembed")
 

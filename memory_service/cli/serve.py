@@ -89,7 +89,7 @@ def _application(settings: Settings) -> Iterator[Application]:
         application = build(settings)
     except (MemoryServiceError, ModelUnavailable, UnknownName) as error:
         options.fail(str(error))
-    for mismatch in application.mismatches():  # an operator should not wait for a request
+    if mismatch := application.mismatch():  # an operator should not wait for a request
         log.warning("%s", mismatch)
     try:
         yield application

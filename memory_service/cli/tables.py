@@ -66,11 +66,12 @@ def generation_tables(generation: Generation, files: Mapping[str, str]) -> tuple
     for output in generation.outputs:
         novelty = "" if output.novelty is None else f"{output.novelty:.2f}"
         made.add_row(output.modality, files.get(output.id, ""), escape(output.text or ""), novelty)
-    source = Table("modality", "weight", "cosine", title="made from")
+    source = Table("modality", "weight", "cosine", "part", title="made from")
     source.add_column("memory", no_wrap=True, min_width=36)
     for share in generation.memories:
-        row = (share.modality, f"{share.weight:.3f}", f"{share.cosine:.3f}", share.memory_id)
-        source.add_row(*row)
+        part = "" if share.segment is None else clock(share.segment)
+        figures = f"{share.weight:.3f}", f"{share.cosine:.3f}"
+        source.add_row(share.modality, *figures, part, share.memory_id)
     return made, source
 
 

@@ -135,6 +135,10 @@ class Client:
         """Begin to re-embed all memories into another profile's space; see `job` for the rest."""
         return self._send(operations.reembed(profile, dry_run, switch, accept_failures))
 
+    def rollback(self) -> results.Job:
+        """Begin to go back to before the last switch, or to drop an unfinished re-embedding."""
+        return self._send(operations.rollback())
+
     def spaces(self) -> Mapping[str, Any]:
         """The spaces that memories have vectors in, and which of them are searched."""
         return self._send(operations.spaces())
@@ -267,6 +271,9 @@ class AsyncClient:
         accept_failures: bool = False,
     ) -> results.Job:
         return await self._send(operations.reembed(profile, dry_run, switch, accept_failures))
+
+    async def rollback(self) -> results.Job:
+        return await self._send(operations.rollback())
 
     async def spaces(self) -> Mapping[str, Any]:
         return await self._send(operations.spaces())

@@ -160,6 +160,10 @@ def reembed(
     return Operation("POST", "/reembed", _from_json(results.Job.read), {"json": body})
 
 
+def rollback() -> Operation[results.Job]:
+    return Operation("POST", "/reembed", _from_json(results.Job.read), {"json": {"rollback": True}})
+
+
 def spaces() -> Operation[Mapping[str, Any]]:
     return Operation("GET", "/reembed", _object)
 

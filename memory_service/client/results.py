@@ -152,6 +152,7 @@ class Share:
     weight: float
     cosine: float
     deleted: bool
+    segment: Segment | None = None  # the part of a long sound that was used; None: the whole
 
     @classmethod
     def read(cls, data: Json) -> Share:
@@ -162,6 +163,7 @@ class Share:
             data["weight"],
             data["cosine"],
             bool(data.get("deleted")),
+            Segment.read(data.get("segment")),
         )
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from encoders.media import Decoded
 from memory_service.services.embedding import embed
@@ -94,21 +94,27 @@ class ActiveModels:
             return ()
 
 
-class _Service(Protocol):
+class Service:
+    """What works with the active models; its methods that need them to stay are `steady`."""
+
     _active: ActiveModels
 
+    @property
+    def _models(self) -> Models:
+        return self._active.models
 
-Service = TypeVar("Service", bound=_Service)
+
+S = TypeVar("S", bound=Service)
 
 
 def steady(
-    method: Callable[Concatenate[Service, P], T],
-) -> Callable[Concatenate[Service, P], T]:
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], T]:
     """A service's method that works with the same models from its start to its end."""
 
     @wraps(method)
-    def call(service: Service, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(service: S, *args: P.args, **kwargs: P.kwargs) -> T:
         with service._active.using():
             return method(service, *args, **kwargs)
 
-    return cast(Callable[Concatenate[Service, P], T], call)
+    return cast(Callable[Concatenate[S, P], T], call)

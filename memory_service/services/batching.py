@@ -73,7 +73,7 @@ class BatchingEncoder(Encoder):
         self.encoder = encoder
         self.modality = encoder.modality
         self.space = encoder.space
-        self.segment_s = encoder.segment_s
+        self.segment_s, self.hop_s = encoder.segment_s, encoder.hop_s
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         self._max_queue = max_queue

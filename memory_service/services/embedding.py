@@ -19,7 +19,6 @@ from encoders.sounds import FULL_RATE, Recording, Segment
 from memory_service.services.models import Models, key_of, media_errors
 from memory_service.storage.catalog import Embedding
 
-OVERLAP = 0.5  # of successive segments: what one of them cuts in two, the next one has whole
 BATCH = 16  # segments that are encoded together, and fewer of those with very many samples
 BATCH_SAMPLES = BATCH * 2 * FULL_RATE
 
@@ -59,7 +58,7 @@ def _of_recording(encoder: Encoder, recording: Recording) -> tuple[Embedding, ..
     length_s = encoder.segment_s
     size = max(1, min(BATCH, int(BATCH_SAMPLES / (length_s * recording.sample_rate))))
     with media_errors():
-        segments = recording.segments(length_s, length_s * (1 - OVERLAP))
+        segments = recording.segments(length_s, encoder.hop_s)
         for batch in _batches(segments, size):
             vectors.append(encoder.encode([each.sound for each in batch]))
             times += [(each.start_s, each.end_s) for each in batch]

@@ -32,8 +32,8 @@ from memory_service.records import (
     RetrievalMode,
 )
 from memory_service.services import checks, neighbours
-from memory_service.services.active import ActiveModels, steady
-from memory_service.services.models import Models, key_of
+from memory_service.services.active import ActiveModels, Service, steady
+from memory_service.services.models import key_of
 from memory_service.services.queries import Query, encode_parts
 from memory_service.services.rendering import render
 from memory_service.services.retrieval import Retriever
@@ -59,7 +59,7 @@ class _Plan:
     space: Space
 
 
-class GenerationService:
+class GenerationService(Service):
     """Safe for use from several threads."""
 
     def __init__(
@@ -69,10 +69,6 @@ class GenerationService:
         self._active = active
         self._retriever = retriever
         self._settings = settings
-
-    @property
-    def _models(self) -> Models:
-        return self._active.models
 
     @steady
     def generate(
@@ -324,6 +320,7 @@ def _shares(condition: Condition, sources: Sequence[neighbours.Source]) -> tuple
             modality=source.memory.modality,
             weight=float(weight),
             cosine=float(np.dot(condition.query, source.neighbour.vector)),
+            segment=source.segment,
         )
         for source, weight in zip(sources, condition.weights, strict=True)
     )

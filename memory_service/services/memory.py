@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from encoders import sounds
 from encoders.media import Decoded
@@ -21,8 +21,8 @@ from memory_service.records import (
     Upload,
 )
 from memory_service.services import checks
-from memory_service.services.active import ActiveModels, steady
-from memory_service.services.models import Models, require_same_space
+from memory_service.services.active import ActiveModels, Service, steady
+from memory_service.services.models import require_same_space
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import filters, rows
@@ -34,17 +34,13 @@ LEAST_PART_S = 1e-3
 MAX_PART_S = 60.0  # of a sound that is answered at once: unpacked, a minute may be many megabytes
 
 
-class MemoryStore:
+class MemoryStore(Service):
     """Safe for use from several threads."""
 
     def __init__(self, store: Store, active: ActiveModels, settings: Settings) -> None:
         self._store = store
         self._active = active
         self._settings = settings
-
-    @property
-    def _models(self) -> Models:
-        return self._active.models
 
     @steady
     def store(
@@ -143,16 +139,29 @@ class MemoryStore:
         try:
             return memory, self._store.blobs.read(memory.blob)
         except NotFound as error:
-            self.get(memory_id)  # forgotten in between: not found
-            raise StorageFailure(
-                f"the content of memory {memory_id} is missing from the data folder",
-                id=memory_id,
-            ) from error
+            raise self._missing(memory_id) from error
+
+    def open(self, memory: Memory, *, checked: bool = True) -> BinaryIO:
+        """The original bytes as an open file, which a delete does not cut short.
+
+        Raises NotFound, or StorageFailure when damaged; not `checked`: by its size alone.
+        """
+        try:
+            return self._store.blobs.open(memory.blob, memory.size_bytes, checked=checked)
+        except NotFound as error:
+            raise self._missing(memory.id) from error
+
+    def _missing(self, memory_id: str) -> StorageFailure:
+        """Raises NotFound where the memory has been forgotten meanwhile."""
+        self.get(memory_id)
+        message = f"the content of memory {memory_id} is missing from the data folder"
+        return StorageFailure(message, id=memory_id)
 
     def part(
         self, memory_id: str, start_s: float | None = None, end_s: float | None = None
     ) -> tuple[Memory, bytes]:
-        """A sound from `start_s` to `end_s` (its beginning, its end) as WAV, at most MAX_PART_S.
+        """A sound from `start_s` (its beginning) to `end_s` as WAV, at most MAX_PART_S. Without
+        `end_s`: up to its end, or as far as that goes.
 
         Raises NotFound, InvalidInput, TooLarge, or StorageFailure when damaged.
         """
@@ -167,17 +176,18 @@ class MemoryStore:
             "audio", content, memory_id=memory_id
         ).media.duration_s
         start = 0.0 if start_s is None else start_s
-        end = duration_s if end_s is None else min(end_s, duration_s)
+        end = min(start + MAX_PART_S if end_s is None else end_s, duration_s)
         if not 0.0 <= start <= end - LEAST_PART_S:  # NaN, too
             raise InvalidInput(
                 f"the sound lasts {duration_s:.3f} s: a part of it starts from 0 on and ends later",
                 found=[repr(start_s), repr(end_s)],
                 accepted=[0.0, duration_s],
             )
-        if end - start > MAX_PART_S:
+        if end_s is not None and end - start > MAX_PART_S:
             raise TooLarge(
-                f"a part of {end - start:.1f} s was asked for, at most {MAX_PART_S:g} s are "
-                "answered at once",
+                f"the part from {start:g} to {end:g} s has {end - start:g} s, at most "
+                f"{MAX_PART_S:g} s are answered at once: give start_s and an end_s no more than "
+                f"that behind it, or start_s alone for up to {MAX_PART_S:g} s from there",
                 found=end - start,
                 accepted=MAX_PART_S,
             )
@@ -226,11 +236,6 @@ class MemoryStore:
     def count(self) -> int:
         """Memories in the whole store, whatever the number of their vectors."""
         return self._store.catalog.count_memories()
-
-    def find_blob(self, namespace: str, sha256: str) -> Sequence[Memory]:
-        """The memories of a namespace that have exactly this content."""
-        checks.namespace(namespace)
-        return self._store.catalog.list_memories(namespace=namespace, blob=sha256)
 
 
 def _moment(created_at: float | None) -> float:

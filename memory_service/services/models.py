@@ -5,6 +5,7 @@ Turns what the decoders complain about into the service's own errors.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -126,41 +127,57 @@ def key_of(space: Space) -> SpaceKey:
 
 
 def require_same_space(modality: str, models: Models, store: Store) -> None:
-    """Raise SpaceMismatch unless stored vectors of the modality bear just the active spaces.
+    """Raise SpaceMismatch unless stored vectors of the modality bear just the active spaces."""
+    if detail := _mismatch(modality, models, store):
+        raise SpaceMismatch(
+            f"{detail}. {_ways_out(models, store)}",
+            modality=modality,
+            recorded=[_as_json(key) for key in sorted(store.spaces(modality))],
+            active=[_as_json(key_of(space)) for space in models.spaces(modality)],
+        )
 
-    A space too many: they were made by other encoders. One too few: the profile has got a further
-    space since, and a search there would pass over all that was stored before; or the space holds
-    vectors that are not searched (`Store.standby`).
+
+def mismatch(models: Models, store: Store) -> str | None:
+    """What stores and retrievals will be refused with, of all modalities; None when all fits."""
+    details = [_mismatch(modality, models, store) for modality in models.encoders]
+    found = [each for each in details if each]
+    return f"{'; '.join(found)}. {_ways_out(models, store)}" if found else None
+
+
+def _mismatch(modality: str, models: Models, store: Store) -> str | None:
+    """A space too many: its vectors were made by other encoders. One too few: the profile has got a
+    further space since, and a search there would pass over all that was stored before; or the space
+    holds vectors that are not searched (`Store.standby`).
     """
     recorded, standby = store.spaces(modality), store.standby.spaces(modality)
-    keys = {key_of(space): space for space in models.spaces(modality)}
-    foreign, lacking = sorted(recorded - keys.keys()), sorted(keys.keys() - recorded)
-    idle = [key for key in keys if key in standby]
-    if foreign:
-        detail = (
+    keys = [key_of(space) for space in models.spaces(modality)]
+    lacking = sorted(set(keys) - recorded)
+    if foreign := sorted(recorded - set(keys)):
+        return (
             f"the store's {modality} vectors were made in space {_named(foreign)}; the active "
-            f"profile encodes {modality} into {_named(list(keys))}"
+            f"profile encodes {modality} into {_named(keys)}"
         )
-    elif idle:
-        detail = (
+    if idle := [key for key in keys if key in standby]:
+        return (
             f"the store's {modality} vectors in space {_named(idle)} are not in use: a "
             "re-embedding into it was not finished, or another one has replaced them"
         )
-    elif lacking and recorded:
-        detail = (
+    if lacking and recorded:
+        return (
             f"the store's {modality} memories have no vector in space {_named(lacking)}, which "
             "the active profile has besides"
         )
-    else:
-        return
-    raise SpaceMismatch(
-        f"{detail}. Start the service with the profile that the store was made with, or stop it "
-        "and re-embed the store into the active one: memory-service reembed --profile PROFILE "
-        "(--rollback takes back the last re-embedding), or choose another data_dir. Reading "
-        "memories and their content works as before.",
-        modality=modality,
-        recorded=[_as_json(key) for key in sorted(recorded)],
-        active=[_as_json(key) for key in keys],
+    return None
+
+
+def _ways_out(models: Models, store: Store) -> str:
+    folder = f"--data-dir {shlex.quote(str(store.folder))}"
+    return (
+        "Start the service with the profile that the store was made with, or stop it and re-embed "
+        f"the store into the active one: `memory-service reembed --profile {models.profile} "
+        f"{folder}` (`memory-service reembed --rollback {folder}` takes back the last "
+        "re-embedding), or choose another data_dir. Reading memories and their content works as "
+        "before."
     )
 
 

@@ -20,7 +20,7 @@ from encoders.sounds import Recording
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
 from memory_service.errors import InvalidMedia, NotFound, StorageFailure, UnsupportedMedia
-from memory_service.records import Memory, Reach, Retrieval, Vector
+from memory_service.records import Memory, Reach, Retrieval, Segment, Vector
 from memory_service.services.models import Models, key_of, media_errors
 from memory_service.services.queries import Query
 from memory_service.services.retrieval import RANK_CONSTANT
@@ -38,6 +38,7 @@ class Source:
 
     memory: Memory
     neighbour: Neighbour
+    segment: Segment | None = None  # the part of a long sound that `neighbour` is; None: the whole
 
 
 def choose(
@@ -95,26 +96,26 @@ def load(
     sources = []
     for memory in memories:
         try:
-            neighbour = _neighbour(memory, query, space, store, models)
+            source = _source(memory, query, space, store, models)
         except NotFound:  # forgotten since it was found
             continue
         except (StorageFailure, InvalidMedia, UnsupportedMedia):
             log.exception("memory %s cannot be read, and is left out", memory.id)
             continue
-        if neighbour is not None:
-            sources.append(Source(memory, neighbour))
+        if source is not None:
+            sources.append(source)
     return sources
 
 
-def _neighbour(
+def _source(
     memory: Memory, query: Vector, space: Space, store: Store, models: Models
-) -> Neighbour | None:
+) -> Source | None:
     vector = store.catalog.vector(memory.sequence, key_of(space))
     if vector is None:
         return None
     content = store.blobs.read(memory.blob)
     decoded = models.decode_stored(memory.modality, content, memory_id=memory.id)
-    media = decoded.media
+    media, segment = decoded.media, None
     if isinstance(media, Recording):
         start_s, end_s = 0.0, FIRST_S  # of a sound that was stored before there were segments
         parts = segments.of(store.catalog, memory.sequence, key_of(space))
@@ -123,7 +124,8 @@ def _neighbour(
             vector, start_s, end_s = best.vector, best.start_s or 0.0, best.end_s or FIRST_S
         with media_errors(memory_id=memory.id):
             media = media.read(start_s, end_s)
-    return Neighbour(memory.id, decoded.modality, vector, media)
+        segment = Segment(start_s, end_s)
+    return Source(memory, Neighbour(memory.id, decoded.modality, vector, media), segment)
 
 
 def condition(query: Vector, sources: Sequence[Source], fusion: str) -> Condition:

@@ -13,30 +13,34 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from memory_service.errors import Incomplete, InvalidInput, JobConflict
+from memory_service.errors import Incomplete, InvalidInput, JobConflict, NothingKept
 from memory_service.records import Job
 from memory_service.services import embedding_batches, forecast, recall_comparison
 from memory_service.services.active import ActiveModels
 from memory_service.services.embedding_batches import Pace
 from memory_service.services.jobs import Jobs, Run
 from memory_service.services.models import Models, key_of
+from memory_service.storage import jobs as job_records
 from memory_service.storage.catalog import Role
 from memory_service.storage.standby import Targets
 from memory_service.storage.store import Store
 
 KIND = "reembed"
+NOTHING_KEPT = "nothing was kept: there is no switch to take back"
 MOST_LISTED = 1000  # failures in a proof; all are counted
 
 
 @dataclass(frozen=True)
 class Request:
     """`switch=False` stops before the switch. `accept_failures` switches although some memories
-    could not be embedded: these are not found by their own content afterwards."""
+    could not be embedded: these are not found by their own content afterwards. `rollback`: only
+    where the profile's spaces are those that were kept."""
 
     profile: str
     dry_run: bool = False
     switch: bool = True
     accept_failures: bool = False
+    rollback: bool = False
 
 
 def targets_of(models: Models) -> Targets:
@@ -64,6 +68,7 @@ class Reembedding:
         self._jobs = jobs
         self._load = load
         self._profiles = profiles
+        self._first = active.models.profile
 
     def begin(
         self,
@@ -82,6 +87,42 @@ class Reembedding:
         """`begin`, but to the end; the job says how it went."""
         return self._jobs.run(KIND, *self._checked(request), on_change)
 
+    def begin_rollback(self) -> Job:
+        """Back to before, while the service goes on: drop an unfinished re-embedding, or go over to
+        the profile of the kept vectors again, which embeds what was stored since.
+
+        Raises NothingKept, and JobConflict while a re-embedding runs.
+        """
+        going_back = _unfinished_rollback(self._store)
+        if going_back is None and self._standby.in_role("new"):
+            return self._jobs.start(KIND, {"rollback": True}, lambda run: self._drop_new())
+        if going_back is None and not self._standby.in_role("old"):
+            raise NothingKept(NOTHING_KEPT)
+        profile = self._former() if going_back is None else str(going_back.parameters["profile"])
+        return self._jobs.start(KIND, *self._checked(Request(profile, rollback=True)))
+
+    def _drop_new(self) -> Mapping[str, Any]:
+        return {"dropped": self._standby.drop("new"), "switched": False}
+
+    def _former(self) -> str:
+        """The profile that the kept vectors are of, by name."""
+        active = self._active.models.profile
+        switched = [
+            job for job in self._jobs.latest(100, KIND) if (job.result or {}).get("switched")
+        ]
+        names: list[str | None] = [self._first]
+        if switched:
+            last = switched[0]
+            names = [(last.result or {}).get("former_profile"), last.parameters["profile"], *names]
+        for name in names:
+            if name and name in self._profiles and name != active:
+                return name
+        raise NothingKept(
+            "the vectors that were kept are of this profile with other weights, or of one that is "
+            "not known any more: stop the service and take the switch back on its folder "
+            "(memory-service reembed --rollback --data-dir)"
+        )
+
     def _checked(
         self, request: Request
     ) -> tuple[Mapping[str, Any], Callable[[Run], Mapping[str, Any]]]:
@@ -91,7 +132,10 @@ class Reembedding:
                 found=request.profile,
                 accepted=sorted(self._profiles),
             )
-        return asdict(request), lambda run: self._work(request, run)
+        parameters = asdict(request)
+        if not request.rollback:  # as in the records of jobs before there was one
+            del parameters["rollback"]
+        return parameters, lambda run: self._work(request, run)
 
     def _work(self, request: Request, run: Run) -> Mapping[str, Any]:
         run.progress(phase="loading")
@@ -105,6 +149,8 @@ class Reembedding:
 
     def _embed(self, request: Request, run: Run, models: Models) -> Mapping[str, Any]:
         targets = targets_of(models)
+        if request.rollback:
+            self._require_kept(models, targets)
         self._require_no_other(targets)
         if request.dry_run:
             run.progress(phase="measuring")
@@ -114,6 +160,18 @@ class Reembedding:
         with self._filling(models, targets):
             run.progress(phase="embedding", started=True)
             return self._fill_and_switch(request, run, models, targets)
+
+    def _require_kept(self, models: Models, targets: Targets) -> None:
+        """Other weights of the same profile would be embedded into from the beginning."""
+        kept = self._standby.in_role("old") or self._standby.in_role("new")
+        for modality, keys in kept.items():
+            if foreign := sorted(keys - set(targets.get(modality, {}))):
+                raise NothingKept(
+                    f"the {modality} vectors that were kept are of space {foreign[0][0]} "
+                    f"({foreign[0][1]}), which profile {models.profile} does not encode into any "
+                    "more: stop the service and take the switch back on its folder "
+                    "(memory-service reembed --rollback --data-dir)"
+                )
 
     def _require_no_other(self, targets: Targets) -> None:
         """Two half-filled spaces would need twice the disk, and one of them would be forgotten."""
@@ -155,7 +213,9 @@ class Reembedding:
                 self._require_complete(request, proof, result)
                 if not request.switch:
                     return {**result, "switched": False}
-                done = run.finished("succeeded", result={**result, "switched": True})
+                former = self._active.models.profile
+                switched = {**result, "switched": True, "former_profile": former}
+                done = run.finished("succeeded", result=switched)
                 self._standby.switch(targets, done)
                 self._active.become(models)
                 return done.result or {}
@@ -200,13 +260,14 @@ def rollback(store: Store) -> Mapping[str, Any]:
     switch. Needs no model.
 
     Raises Incomplete when memories were stored since, which lack a vector of the old space, and
-    InvalidInput when there is nothing to go back to.
+    NothingKept when there is nothing to go back to.
     """
-    if store.standby.in_role("new"):
+    going_back = _unfinished_rollback(store) is not None
+    if store.standby.in_role("new") and not going_back:
         return {"dropped": store.standby.drop("new"), "switched": False}
-    old = store.standby.in_role("old")
+    old = store.standby.in_role("old") or store.standby.in_role("new")
     if not old:
-        raise InvalidInput("nothing was kept: there is no switch to take back")
+        raise NothingKept(NOTHING_KEPT)
     targets: Targets = {modality: dict.fromkeys(keys, 0) for modality, keys in old.items()}
     lacking = {
         modality: coverage.memories - coverage.embedded
@@ -223,6 +284,15 @@ def rollback(store: Store) -> Mapping[str, Any]:
         )
     store.standby.switch(targets)
     return {"dropped": 0, "switched": True}
+
+
+def _unfinished_rollback(store: Store) -> Job | None:
+    """Its kept vectors are in the role `new`: they must not be taken for a re-embedding's."""
+    jobs = job_records.latest(store.catalog, 100, KIND)
+    job = next((each for each in jobs if not each.parameters.get("dry_run")), None)
+    if job is None or job.state == "succeeded" or not store.standby.in_role("new"):
+        return None
+    return job if job.parameters.get("rollback") and "profile" in job.parameters else None
 
 
 def prove(store: Store, targets: Targets) -> Mapping[str, Any]:

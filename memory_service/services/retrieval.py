@@ -17,7 +17,7 @@ import numpy as np
 from encoders.base import Modality
 from memory_service.records import Hit, QueryPart, Reach, Retrieval, RetrievalMode, Segment
 from memory_service.services import checks
-from memory_service.services.active import ActiveModels, steady
+from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.models import Models, key_of, require_same_space
 from memory_service.services.queries import Query, best_for, encode_parts
 from memory_service.services.timing import Stopwatch
@@ -65,17 +65,13 @@ class _Request:
         return best_for(self.queries, models.spaces(modality))
 
 
-class Retriever:
+class Retriever(Service):
     """Safe for use from several threads."""
 
     def __init__(self, store: Store, active: ActiveModels, settings: Settings) -> None:
         self._store = store
         self._active = active
         self._settings = settings
-
-    @property
-    def _models(self) -> Models:
-        return self._active.models
 
     @steady
     def retrieve(

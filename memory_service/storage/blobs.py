@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import BinaryIO
 
 from memory_service.errors import NotFound, StorageFailure
 from memory_service.storage.failures import storage_errors
@@ -62,6 +63,33 @@ class BlobStore:
         if hashlib.sha256(content).hexdigest() != digest:
             raise StorageFailure(f"content {digest} was altered on disk")
         return content
+
+    def open(self, digest: str, size_bytes: int, *, checked: bool = True) -> BinaryIO:
+        """The blob as an open file, at its beginning; it stays readable when the blob is deleted.
+
+        Raises NotFound when there is no such blob, StorageFailure when it was altered: by its
+        digest when `checked`, else by its size.
+        """
+        try:
+            file = self.path(digest).open("rb")
+        except FileNotFoundError:
+            raise NotFound(f"content {digest} is not in the store", kind="blob") from None
+        except OSError as error:
+            raise StorageFailure(f"content {digest} cannot be read: {error.strerror}") from error
+        try:
+            intact = os.fstat(file.fileno()).st_size == size_bytes
+            if intact and checked:
+                intact = hashlib.file_digest(file, "sha256").hexdigest() == digest
+                file.seek(0)
+            if not intact:
+                raise StorageFailure(f"content {digest} was altered on disk")
+        except OSError as error:
+            file.close()
+            raise StorageFailure(f"content {digest} cannot be read: {error.strerror}") from error
+        except StorageFailure:
+            file.close()
+            raise
+        return file
 
     def delete(self, digest: str) -> bool:
         """Remove the file; False when there was none."""

@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 from memory_service.errors import NotFound
-from memory_service.records import Generation, GenerationOutput, MemoryShare
+from memory_service.records import Generation, GenerationOutput, MemoryShare, Segment
 from memory_service.storage import rows
 from memory_service.storage.catalog import Catalog
 
@@ -31,10 +31,11 @@ def insert(connection: sqlite3.Connection, record: Generation) -> None:
     )
     connection.executemany(
         "INSERT INTO generation_memories (generation_id, position, memory_id, episode_id,"
-        " modality, weight, cosine) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        " modality, weight, cosine, start_s, end_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (record.id, position, each.memory_id, each.episode_id, each.modality, each.weight,
-             each.cosine)
+             each.cosine, each.segment and each.segment.start_s,
+             each.segment and each.segment.end_s)
             for position, each in enumerate(record.memories)
         ],
     )  # fmt: skip
@@ -89,6 +90,7 @@ def _shares(catalog: Catalog, generation_id: str) -> tuple[MemoryShare, ...]:
             weight=row["weight"],
             cosine=row["cosine"],
             deleted=bool(row["deleted"]),
+            segment=None if row["start_s"] is None else Segment(row["start_s"], row["end_s"]),
         )
         for row in found
     )

@@ -140,6 +140,11 @@ MIGRATIONS = [
         error TEXT
     ) WITHOUT ROWID;
     """,
+    # which part of a long sound a generation was made from
+    """
+    ALTER TABLE generation_memories ADD COLUMN start_s REAL; -- NULL: the whole, or made before
+    ALTER TABLE generation_memories ADD COLUMN end_s REAL;
+    """,
 ]
 
 

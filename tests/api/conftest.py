@@ -1,15 +1,47 @@
 """The real app over httpx, with the fake profile and a store in a temporary folder."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from memory_service.api import create_app
+from memory_service.api.metrics import Metrics
+from memory_service.api.middleware import CLIENT_CLOSED
 from memory_service.settings import Settings
 
 SAMPLES = Path(__file__).parents[2] / "samples/tuxpaint-stamps"
+
+
+@cache
+def declared() -> set[tuple[str, str, int]]:
+    """(method, route, status) of all that the OpenAPI document says may be answered."""
+    paths = create_app(settings=Settings(profile="fake")).openapi()["paths"]
+    return {
+        (method.upper(), path, int(status))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        for status in operation["responses"]
+    }
+
+
+@pytest.fixture(autouse=True)
+def only_declared_statuses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test asks, the answer's status is one that the OpenAPI document has."""
+    seen: set[tuple[str, str, int]] = set()
+    request = Metrics.request
+
+    def noted(self: Metrics, method: str, route: str, status: int, seconds: float) -> None:
+        seen.add((method, route, status))
+        request(self, method, route, status, seconds)
+
+    monkeypatch.setattr(Metrics, "request", noted)
+    yield
+    routes = {(method, route) for method, route, _ in declared()}
+    undeclared = {each for each in seen if each[:2] in routes} - declared()
+    assert not undeclared - {each for each in seen if each[2] == CLIENT_CLOSED}
 
 
 @pytest.fixture

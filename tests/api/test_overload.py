@@ -119,11 +119,18 @@ def test_too_many_requests_wait_for_a_thread(
     refused(tight.get("/memories"))
     # What operators ask is answered all the same.
     assert tight.get("/readyz").status_code == 200
-    assert "memory_service_requests_waiting 2.0" in tight.get("/metrics").text
+    metrics = tight.get("/metrics").text
+    assert "memory_service_requests_waiting 2.0" in metrics
+    assert "memory_service_requests_rejected_total 2.0" in metrics
     gate.open.set()
     assert {each.result(10).status_code for each in sent} == {201}
     assert tight.get("/stats").json()["memories"] == most
     assert calls.waiting == 0
+
+
+def test_one_request_of_many_items_is_let_in_while_nobody_waits(tight: TestClient) -> None:
+    assert tight.post("/store", json=items("a", "b", "c", "d", "e")).status_code == 201
+    assert "memory_service_batch_rejected_items_total{" not in tight.get("/metrics").text
 
 
 @pytest.mark.anyio

@@ -88,6 +88,8 @@ def test_only_one_at_a_time_and_cancelled(
         ({"profile": "nonsense"}, 422, "invalid_input"),
         ({}, 422, "invalid_input"),
         ({"profile": "other", "dryrun": True}, 422, "invalid_input"),
+        ({"rollback": True, "profile": "other"}, 422, "invalid_input"),
+        ({"rollback": True, "dry_run": True}, 422, "invalid_input"),
     ],
 )
 def test_bad_requests(client: TestClient, body: dict, status: int, code: str) -> None:
@@ -103,3 +105,16 @@ def test_what_is_not_there(client: TestClient) -> None:
     assert client.delete("/reembed/active").status_code == 422
     assert client.get("/jobs?limit=0").status_code == 422
     assert client.delete("/reembed/old").json() == {"dropped": 0}
+
+
+def test_back_to_the_former_profile(client: TestClient, stored: dict) -> None:
+    refused = client.post("/reembed", json={"rollback": True})
+    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_kept")
+    finished(client, client.post("/reembed", json={"profile": "other"}).json())
+    answer = client.post("/reembed", json={"rollback": True})
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/jobs/{answer.json()['id']}"
+    job = finished(client, answer.json())
+    assert job["result"]["switched"]
+    assert client.get("/models").json()["profile"] == "fake"
+    assert client.post("/generate", json={"query": {"text": "tiger"}}).status_code == 201

@@ -16,9 +16,13 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+from encoders.base import Space
+from encoders.fake import FakeImageEncoder, FakeTextEncoder
+from memory_service.bootstrap import build
 from memory_service.cli import app
-from memory_service.cli.serve import hosts_of
+from memory_service.cli.serve import _application, hosts_of
 from memory_service.demo.service import running_service
+from memory_service.records import Upload
 from memory_service.settings import Settings
 
 WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -241,3 +245,18 @@ def test_pages_of_other_hosts_are_refused(url: str, headers: dict, status: int) 
 )
 def test_hosts(host: str, allowed: str, expected: list[str] | None) -> None:
     assert hosts_of(Settings(host=host, allowed_hosts=allowed)) == expected
+
+
+def test_serve_logs_once_that_the_store_needs_re_embedding(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path / "my data", profile="fake")
+    with build(settings) as application:
+        application.memory.store([Upload("text", b"a fox"), Upload("sensor", b"light\n1\n2\n")])
+    for encoder in (FakeTextEncoder, FakeImageEncoder):
+        monkeypatch.setattr(encoder, "space", Space("fake", 384, "fake-2"))
+    with caplog.at_level("WARNING", "memory_service"), _application(settings):
+        (line,) = caplog.messages
+    assert "text vectors were made" in line
+    assert "sensor vectors were made" in line
+    assert f"reembed --profile fake --data-dir '{tmp_path}/my data'" in line

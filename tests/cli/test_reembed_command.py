@@ -100,7 +100,9 @@ def test_in_a_running_service(url: str, tmp_path: Path) -> None:
         assert (job.state, client.job(job.id)) == ("succeeded", job)
         assert client.spaces()["spaces"][0]["role"] == "active"
     assert "vectors deleted │ 0" in reembed("--url", url, "--drop-old").stdout
-    assert "its service stopped" in " ".join(reembed("--url", url, "--rollback").stderr.split())
+    refused = reembed("--url", url, "--rollback")
+    assert refused.exit_code == 1
+    assert "nothing was kept" in refused.stderr
     in_use = reembed("--data-dir", str(tmp_path / "served"), "--profile", "fake")
     assert in_use.exit_code == 1
     assert "in use" in in_use.stderr

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from service_media import audio, image, sensor, text
@@ -9,6 +10,7 @@ from service_media import audio, image, sensor, text
 from memory_service.app import Application
 from memory_service.bootstrap import build
 from memory_service.records import Episode
+from memory_service.services import embedding_batches
 from memory_service.settings import Settings
 from memory_service.storage import blobs, catalog
 
@@ -85,3 +87,35 @@ def store_animals(app: Application, *, series: bool = True) -> dict[str, Episode
         ).episode
         for number, name in enumerate(names)
     }
+
+
+@pytest.fixture
+def noted_app(open_app: Open) -> Application:
+    """Twenty memories without series: three animals, and notes in a namespace of their own."""
+    app = open_app()
+    store_animals(app, series=False)
+    for number in range(11):
+        app.memory.store([text(f"note number {number}")], namespace="notes")
+    return app
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding_batches, "BATCH", 4)
+
+
+@pytest.fixture
+def at_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """Calls a function while the n-th batch is encoded, before its vectors are written."""
+    real, count = embedding_batches.embed_batch, 0
+    hooks: dict[int, Callable[[], None]] = {}
+
+    def hooked(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        made = real(*arguments)
+        hooks.get(count, lambda: None)()
+        return made
+
+    monkeypatch.setattr(embedding_batches, "embed_batch", hooked)
+    return hooks.__setitem__

@@ -12,6 +12,7 @@ from service_media import audio, image, text
 from store_consistency import assert_consistent
 
 from encoders.base import Waveform
+from encoders.fake import FakeAudioEncoder
 from generator.fake import FakeGenerator
 from memory_service.app import Application
 from memory_service.errors import InvalidInput, MemoryServiceError, TooLarge
@@ -60,6 +61,17 @@ def test_one_memory_one_original_many_vectors(app: Application) -> None:
     np.testing.assert_allclose(whole, mean / np.linalg.norm(mean), atol=1e-6)
     assert app.memory.content(memory.id) == (memory, LONG)
     assert_consistent(app)  # the trace counts it once
+
+
+def test_segments_are_as_long_as_the_encoder_hears(
+    open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeAudioEncoder, "segment_s", 10.0)
+    monkeypatch.setattr(FakeAudioEncoder, "hop_s", 4.0)
+    app = open_app()
+    memory = store_long(app)
+    stored = segments.of(app.store.catalog, memory.sequence, SPACE)
+    assert [(each.start_s, each.end_s) for each in stored] == [(0, 10), (4, 14), (8, 18), (10, 20)]
 
 
 @pytest.mark.parametrize("seconds", [0.1, 8.0])
@@ -205,6 +217,9 @@ def test_generators_hear_the_segment_that_matched(
     np.testing.assert_allclose(neighbour.media.samples, tones(SCALE[6]), atol=1e-4)
     assert neighbour.vector @ record.query_vector == pytest.approx(1.0, abs=1e-3)
     assert all(app.generation.replay(record.id).values())
+    kept = app.generation.get(record.id).memories
+    assert {share.modality: share.segment for share in kept} == {"audio": Segment(12.0, 14.0)}
+    assert record.memories == kept
 
 
 def test_of_a_long_sound_without_segments_generators_hear_the_beginning(app: Application) -> None:
@@ -251,9 +266,18 @@ class TestParts:
             app.memory.part(store_long(app).id, start_s, end_s)
 
     def test_no_more_than_a_minute(self, app: Application) -> None:
-        memory = store_long(app, flac(tones(440.0, seconds=61.0)))
-        with pytest.raises(TooLarge, match="at most 60 s"):
-            app.memory.part(memory.id, 0.0)
+        memory = store_long(app, flac(tones(440.0, seconds=70.0)))
+        for start_s in (None, 1.0):
+            with pytest.raises(TooLarge, match=r"to 65 s has 6\d s, at most 60 s .*start_s alone"):
+                app.memory.part(memory.id, start_s, 65.0)
+
+    @pytest.mark.parametrize(("start_s", "seconds"), [(0.0, 60.0), (0.1, 60.0), (30.0, 40.0)])
+    def test_the_start_alone_means_a_minute_or_the_rest(
+        self, app: Application, start_s: float, seconds: float
+    ) -> None:
+        memory = store_long(app, flac(tones(440.0, seconds=70.0)))
+        _, content = app.memory.part(memory.id, start_s)
+        assert soundfile.info(io.BytesIO(content)).duration == pytest.approx(seconds)
 
     def test_pictures_have_none(self, app: Application) -> None:
         memory = app.memory.store([image(1)]).episode.memories[0]

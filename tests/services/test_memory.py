@@ -74,10 +74,6 @@ def test_the_same_contents_again(app: Application) -> None:
     assert again.episode == first
     assert not app.memory.store(uploads[:2], if_duplicate="skip").duplicate
     assert not app.memory.store(uploads, namespace="other", if_duplicate="skip").duplicate
-    blob = first.memories[0].blob
-    assert len(app.memory.find_blob("default", blob)) == 3
-    assert len(app.memory.find_blob("other", blob)) == 1
-    assert app.memory.find_blob("default", "00") == []
 
 
 def test_an_episode_that_lost_a_memory_is_no_duplicate(app: Application) -> None:

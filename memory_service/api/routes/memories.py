@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter, Request, Response
 
-from memory_service.api import views
+from memory_service.api import docs, ranges, views
 from memory_service.api.bodies import json_of
 from memory_service.api.calls import application_of, call
 from memory_service.api.schemas import ForgottenOut, MemoryOut, PageOut
@@ -39,30 +41,52 @@ async def get_memory(request: Request, memory_id: str) -> MemoryOut:
     return views.memory(await call(request, application_of(request).memory.get, memory_id))
 
 
-@router.get("/memories/{memory_id}/content", response_class=Response)
+@router.get(
+    "/memories/{memory_id}/content",
+    response_class=Response,
+    responses={
+        200: {"content": docs.media("*/*")},
+        206: {"description": "The range that was asked for.", "content": docs.media("*/*")},
+        304: {"description": "If-None-Match names what it still is."},
+    },
+)
 async def get_content(
     request: Request, memory_id: str, start_s: float | None = None, end_s: float | None = None
 ) -> Response:
-    """The original bytes, as they were stored. Of a sound, `start_s` and `end_s`: that part as WAV,
-    in seconds, at most a minute.
+    """The original bytes, as they were stored, or a range of them. Of a sound, `start_s` and
+    `end_s`: that part as WAV, in seconds, at most a minute; without `end_s`, up to a minute from
+    `start_s`.
     """
     service = application_of(request).memory
-    if start_s is None and end_s is None:
-        memory, content = await call(request, service.content, memory_id)
-        etag, kind = f'"{memory.blob}"', memory.media_type
-    else:
+    if start_s is not None or end_s is not None:
         memory, content = await call(request, service.part, memory_id, start_s, end_s)
-        etag, kind = f'"{memory.blob}-{start_s}-{end_s}"', "audio/wav"
-    headers = {
+        headers = _headers(memory_id, f'"{memory.blob}-{start_s}-{end_s}"')
+        if _known(request, headers):
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type="audio/wav", headers=headers)
+    memory = await call(request, service.get, memory_id)
+    headers = _headers(memory_id, f'"{memory.blob}"')
+    if _known(request, headers):
+        return Response(status_code=304, headers=headers)
+    wanted = ranges.asked(request.headers, headers["ETag"], memory.size_bytes)
+    # Whoever reads on in the middle has begun at the beginning: checked once is enough.
+    checked = wanted is None or wanted[0] == 0
+    file = await call(request, service.open, memory, checked=checked)
+    return ranges.answer(file, memory.size_bytes, wanted, memory.media_type, headers)
+
+
+def _headers(memory_id: str, etag: str) -> dict[str, str]:
+    return {
         "ETag": etag,
         "Cache-Control": "private, max-age=3600",
         # Stored media are shown, never run.
         "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Content-Disposition": f'inline; filename="{memory.id}"',
+        "Content-Disposition": f'inline; filename="{memory_id}"',
     }
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers=headers)
-    return Response(content, media_type=kind, headers=headers)
+
+
+def _known(request: Request, headers: Mapping[str, str]) -> bool:
+    return request.headers.get("if-none-match") == headers["ETag"]
 
 
 @router.delete("/memories/{memory_id}", response_model=ForgottenOut)

@@ -10,11 +10,13 @@ from memory_service.api.calls import application_of, probe
 from memory_service.api.schemas import (
     Alive,
     EncoderOut,
+    LimitsOut,
     ModelsOut,
     StatsOut,
     SubMemoryOut,
     WeightsOut,
 )
+from memory_service.app import limits
 from memory_service.errors import MemoryServiceError, NotReady
 
 router = APIRouter(tags=["operations"])
@@ -42,7 +44,7 @@ async def readyz(request: Request) -> Alive:
 async def models(request: Request) -> ModelsOut:
     """The active profile: encoders, their spaces, generators, accepted media and limits."""
     application = application_of(request)
-    settings, profile = application.settings, application.profile
+    profile = application.profile
     return ModelsOut(
         profile=profile.name,
         encoders=[
@@ -58,14 +60,9 @@ async def models(request: Request) -> ModelsOut:
         ],
         weights=[WeightsOut(**asdict(each)) for each in profile.weights],
         generators=list(profile.generators),
-        limits={
-            "max_upload_bytes": settings.max_upload_bytes,
-            "max_pixels": settings.max_pixels,
-            "max_audio_s": settings.max_audio_s,
-            "max_text_chars": settings.max_text_chars,
-            "max_metadata_bytes": settings.max_metadata_bytes,
-            "max_k": settings.max_k,
-        },
+        limits=LimitsOut(
+            max_body_bytes=request.app.state.body_limit, **limits(application.settings)
+        ),
     )
 
 

@@ -22,6 +22,7 @@ router = APIRouter(tags=["jobs"])
 EXAMPLES = {
     "predict": {"profile": "bundled", "dry_run": True},
     "re-embed and switch": {"profile": "bundled"},
+    "take back": {"rollback": True},
 }
 
 
@@ -33,9 +34,16 @@ EXAMPLES = {
 )
 async def reembed(request: Request, response: Response) -> JobOut:
     """Re-embed all memories from their originals, prove that none is missing, compare recall, and
-    switch. Answers the job; what is searched stays as it is until the switch."""
+    switch. Answers the job; what is searched stays as it is until the switch. With `rollback`: drop
+    what is unfinished, or go back to before the last switch; what was stored since is embedded."""
     body = await read_reembed(request)
-    job = await call(request, application_of(request).reembedding.begin, **body.model_dump())
+    reembedding = application_of(request).reembedding
+    if body.rollback:
+        job = await call(request, reembedding.begin_rollback)
+    else:
+        assert body.profile is not None
+        options = body.model_dump(exclude={"profile", "rollback"})
+        job = await call(request, reembedding.begin, body.profile, **options)
     response.headers["Location"] = f"/jobs/{job.id}"
     return views.job(job)
 

@@ -1,0 +1,59 @@
+"""Which errors each route may answer: the one table, written into the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memory_service.api import problems
+
+ANYWHERE = (403, 500)
+WAITS = (429, 503)  # it waits for a thread, and for the service to be there
+MEDIA = (400, 409, 413, 415, 422, *WAITS)  # it takes media in a form or in JSON
+
+ERRORS: dict[str, tuple[int, ...]] = {
+    "POST /store": (*MEDIA, 507),
+    "POST /retrieve": MEDIA,
+    "POST /generate": (*MEDIA, 406, 507),
+    "GET /memories": (422, *WAITS),
+    "GET /memories/{memory_id}": (404, *WAITS),
+    "DELETE /memories/{memory_id}": (404, *WAITS, 507),
+    "GET /memories/{memory_id}/content": (404, 413, 416, 422, *WAITS),
+    "GET /episodes/{episode_id}": (404, *WAITS),
+    "DELETE /episodes/{episode_id}": (404, *WAITS, 507),
+    "GET /generations/{generation_id}": (404, *WAITS),
+    "GET /generations/{generation_id}/content": (404, *WAITS),
+    "POST /generations/{generation_id}/replay": (404, 409, 422, *WAITS),
+    "POST /reembed": (400, 409, 413, 415, 422, *WAITS, 507),
+    "GET /reembed": WAITS,
+    "DELETE /reembed/{role}": (409, 422, *WAITS, 507),
+    "GET /jobs": (422, *WAITS),
+    "GET /jobs/{job_id}": (404, *WAITS),
+    "DELETE /jobs/{job_id}": (404, 409, *WAITS),
+    "GET /models": (503,),
+    "GET /stats": WAITS,
+    "GET /livez": (),
+    "GET /readyz": WAITS,
+    "GET /metrics": WAITS,
+}
+
+
+def declare(paths: dict[str, Any]) -> None:
+    """Put the errors of every operation into the `paths` of an OpenAPI document, in the place of
+    what FastAPI says of them. Raises KeyError for an operation that the table does not have."""
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            for status in [each for each in responses if each >= "400"]:
+                del responses[status]
+            for each in sorted({*ANYWHERE, *ERRORS[f"{method.upper()} {path}"]}):
+                responses[str(each)] = _response(each)
+
+
+def _response(status: int) -> dict[str, Any]:
+    codes = ", ".join(f"`{code}`" for code in problems.codes(status))
+    return {
+        "description": f"{problems.TITLES[status]}: {codes}.",
+        "content": {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+        },
+    }
