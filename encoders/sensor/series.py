@@ -1,12 +1,15 @@
 """CSV or JSON to a time series, within limits. Knows nothing about encoders.
 
 CSV: a header row of channel names, each with its unit in brackets if there is one
-(`temperature [°C]`); the first column may be a time (ISO 8601 or seconds). JSON:
-`{"series": {"temperature": [..]}, "units": {"temperature": "°C"}, "interval_s": 60}`.
+(`temperature [°C]`); the first column may be a time (ISO 8601, seconds, or milli-, micro- or
+nanoseconds since 1970). Where cells are parted by semicolons or tabs, numbers may have decimal
+commas. JSON: `{"series": {"temperature": [..]}, "units": {"temperature": "°C"}, "interval_s": 60}`.
+What is missing, an empty cell or null, is put on the line between its neighbours.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -31,6 +34,12 @@ LARGEST = 1e30  # beyond it, squares of float32 overflow
 _KEYS = ("series", "units", "interval_s")
 _UNIT = re.compile(r"^(?P<name>.*?)\s*[\[(](?P<unit>[^\])]*)[\])]$")
 _TIME = re.compile(r"(time|timestamp|date|datetime|t|time_s|seconds)", re.IGNORECASE)
+_EPOCH = re.compile(r"(ts|epoch|unix|unix_time|(time|timestamp|epoch)_(ms|us|ns))", re.IGNORECASE)
+# Seconds since 1970 reach the first of these in the year 5138, its parts passed theirs in 1973.
+_EPOCHS = ((1e11, 1e14, 1e3), (1e14, 1e17, 1e6), (1e17, 1e20, 1e9))  # from, below, per second
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 Values = npt.NDArray[np.float64]  # (T,)
 
@@ -54,16 +63,33 @@ def decode(content: bytes, limits: Limits) -> Decoded:
     """Raises MediaError: unsupported_media, invalid_media or too_large. Of `limits` none applies:
     a series is bounded by MOST_CHANNELS and MOST_VALUES.
     """
-    if sniff(content) != "text/plain":
-        kind = sniff(content)
-        message = f"the sensor series is {kind or 'of an unknown type'}; accepted: CSV or JSON"
-        raise MediaError("unsupported_media", message, kind, ACCEPTED)
-    text = content.decode("utf-8-sig")
+    text = _text(content)
     if not text.strip():
         _refuse("it is blank", "blank")
     if text.lstrip().startswith(("{", "[")):
         return Decoded("sensor", JSON, _from_json(text))
     return Decoded("sensor", CSV, _from_csv(text))
+
+
+def _text(content: bytes) -> str:
+    """UTF-8, UTF-16 where it says so, or else Windows' Latin-1, which any text would pass for:
+    control characters tell what is none."""
+    kind = sniff(content)
+    if kind == "text/plain":
+        return content.decode("utf-8-sig")
+    encoding = "utf-16" if content.startswith(_UTF_16) else None if kind else "cp1252"
+    if encoding:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            text = "\0"
+        if not _CONTROL.search(text):
+            return text
+    message = (
+        f"the sensor series is {kind or 'of an unknown type'}; accepted: CSV or JSON, in UTF-8, "
+        "UTF-16 with a byte order mark, or Latin-1"
+    )
+    raise MediaError("unsupported_media", message, kind, ACCEPTED)
 
 
 def _refuse(why: str, found: str | None = None) -> NoReturn:
@@ -120,15 +146,34 @@ def _from_csv(text: str) -> TimeSeries:
             rows.append([cell.strip() for cell in row])
     except csv.Error as error:
         _refuse(f"it is not CSV: {error}")
+    while len(rows) > 1 and not any(rows[-1]):  # what spreadsheets leave behind the last row
+        rows.pop()
+    columns: list[Sequence[Any]] = list(zip(*rows[1:], strict=True)) or [()] * len(rows[0])
+    if delimiter != ",":
+        columns = [_with_points(*each) for each in zip(rows[0], columns, strict=True)]
     header, rows = rows[0], rows[1:]
     if all(_number(name) is not None for name in header):
         _refuse("the first row must name the channels", ", ".join(header)[:80])
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(header)
     interval_s = None
-    if rows and _is_time(header[0], rows[0][0]):
+    if rows and _is_time(header[0], columns[0][0]):
         interval_s = _interval_s(header[0], columns[0])
         header, columns = header[1:], columns[1:]
     return _series([_name_and_unit(name) for name in header], columns, interval_s)
+
+
+def _with_points(name: str, cells: Sequence[str]) -> Sequence[str]:
+    """Decimal points for decimal commas; a column has the one or the other."""
+    if not any(map(_DECIMAL_COMMA.fullmatch, cells)):
+        return cells
+    if mixed := next((cell for cell in cells if "." in cell and _number(cell) is not None), None):
+        _refuse(
+            f"{name[:40]!r} has decimal commas, and decimal points in {mixed[:40]!r}", mixed[:40]
+        )
+    return [_point(cell) for cell in cells]
+
+
+def _point(cell: str) -> str:
+    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
 
 
 def _name_and_unit(header: str) -> tuple[str, str]:
@@ -137,9 +182,10 @@ def _name_and_unit(header: str) -> tuple[str, str]:
 
 
 def _is_time(name: str, cell: str) -> bool:
-    return bool(_TIME.fullmatch(_name_and_unit(name)[0])) or (
-        _number(cell) is None and _moment(cell) is not None
-    )
+    name, number = _name_and_unit(name)[0], _number(cell)
+    if number is None:
+        return bool(_TIME.fullmatch(name)) or _moment(cell) is not None
+    return bool(_TIME.fullmatch(name) or (_EPOCH.fullmatch(name) and number >= _EPOCHS[0][0]))
 
 
 def _moment(cell: str) -> float | None:
@@ -165,11 +211,19 @@ def _interval_s(name: str, cells: Sequence[str]) -> float | None:
                 cell[:40],
             )
         moments.append(moment)
-    steps = np.diff(moments)
+    steps = np.diff(np.array(moments) / _per_second(moments))
     if len(steps) and steps.min() < 0:
         _refuse(f"time goes backwards at row {int(np.argmax(steps < 0)) + 3}")
     step = float(np.median(steps)) if len(steps) else 0.0
     return step if 0 < step < LARGEST else None
+
+
+def _per_second(moments: Sequence[float]) -> float:
+    """1 for seconds; for parts of them since 1970, which are told by their size, how many."""
+    for least, below, parts in _EPOCHS:
+        if all(least <= moment < below for moment in moments):
+            return parts
+    return 1.0
 
 
 def _series(
@@ -199,14 +253,28 @@ def _series(
 def _values(channel: str, cells: Sequence[Any]) -> Values:
     numbers = []
     for place, cell in enumerate(cells, start=1):
+        if cell is None or cell == "":
+            numbers.append(math.nan)
+            continue
         number = cell if _is_number(cell) else _number(cell) if isinstance(cell, str) else None
         if number is None:
-            shown = repr(cell)[:40] if cell != "" else "empty"
+            shown = repr(cell)[:40]
             _refuse(f"value {place} of {channel!r} is no number: {shown}", shown)
         if not -LARGEST < number < LARGEST:  # false for NaN, too
             _refuse(f"value {place} of {channel!r} is NaN, infinite or huge", repr(cell)[:40])
         numbers.append(float(number))
-    return np.array(numbers, np.float64)
+    return _without_gaps(channel, np.array(numbers, np.float64))
+
+
+def _without_gaps(channel: str, values: Values) -> Values:
+    """What is missing (NaN) on the line between its neighbours; at the ends, as the next one."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    if missing.all():
+        _refuse(f"{channel!r} has no value at all", "empty")
+    places = np.arange(len(values))
+    return np.interp(places, places[~missing], values[~missing])
 
 
 def _is_number(value: Any) -> bool:

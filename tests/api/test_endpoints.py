@@ -242,3 +242,28 @@ def test_everything_acknowledged_is_there_after_a_restart(
         assert second.get(f"/episodes/{episode['id']}").json() == episode
         after = second.post("/retrieve", json={"query": {"text": "A tiger."}}).json()
     assert after["results"] == before["results"]
+
+
+def test_models_names_every_limit_as_what_it_is(client: TestClient, settings: Settings) -> None:
+    limits = client.get("/models").json()["limits"]
+    named = {name for name in Settings.model_fields if name.startswith(("max_", "queue_"))}
+    assert {name: limits[name] for name in named} == settings.model_dump(include=named)
+    assert {name for name, limit in limits.items() if isinstance(limit, float)} == {
+        "max_audio_s",
+        "max_part_s",
+    }
+    assert limits["max_body_bytes"] == client.app.state.body_limit  # type: ignore[attr-defined]
+    assert client.get("/memories", params={"limit": limits["max_list"]}).status_code == 200
+    assert client.get("/memories", params={"limit": limits["max_list"] + 1}).status_code == 422
+
+
+def test_a_generation_names_the_part_of_a_long_sound(client: TestClient) -> None:
+    sounds = io.BytesIO()
+    time = np.arange(20 * 8000) / 8000
+    soundfile.write(sounds, 0.3 * np.sin(time * (300 + 100 * time)), 8000, format="FLAC")
+    assert client.post("/store", files={"audio": sounds.getvalue()}).status_code == 201
+    query = {"audio": base64.b64encode(sounds.getvalue()).decode()}
+    made = client.post("/generate", json={"query": query, "output": "audio"}).json()
+    (share,) = made["memories"]
+    assert share["segment"]["end_s"] - share["segment"]["start_s"] == 2.0
+    assert client.get(f"/generations/{made['id']}").json()["memories"] == [share]

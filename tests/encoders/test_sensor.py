@@ -71,6 +71,72 @@ class TestReading:
             ("light", "lux"),
         ]
 
+    @pytest.mark.parametrize("per_second", [1, 1e3, 1e6, 1e9], ids=["s", "ms", "us", "ns"])
+    @pytest.mark.parametrize("name", ["time", "timestamp", "Timestamp [ms]"])
+    def test_times_since_1970_by_their_size(self, name: str, per_second: float) -> None:
+        rows = [f"{round((1_777_000_000 + 90 * n) * per_second)},{n}" for n in range(5)]
+        found = read("\n".join([f"{name},light", *rows]))
+        assert found.interval_s == pytest.approx(90.0, rel=1e-6)
+        assert [channel.name for channel in found.channels] == ["light"]
+
+    @pytest.mark.parametrize("name", ["ts", "epoch_ms", "time_ms", "unix"])
+    def test_other_names_of_times_since_1970(self, name: str) -> None:
+        found = read(f"{name},light\n1777000000000,1\n1777000000250,2\n1777000000500,3\n")
+        assert found.interval_s == 0.25
+        small = read(f"{name},light\n3,1\n4,2\n")  # a channel as any other
+        assert len(small.channels) == 2
+
+    def test_the_step_of_seconds_stays_one_of_seconds(self) -> None:
+        assert read("t,a\n99999999999,1\n100000000001,2\n").interval_s == 2.0
+
+    @pytest.mark.parametrize(
+        ("cells", "values"),
+        [
+            (["1", "", "3"], [1, 2, 3]),
+            (["", "2", "3", ""], [2, 2, 3, 3]),
+            (["0", "", "", "3", "5"], [0, 1, 2, 3, 5]),
+        ],
+    )
+    def test_missing_values_lie_between_their_neighbours(
+        self, cells: list[str], values: list[float]
+    ) -> None:
+        rows = [f"{place},{cell},{place}" for place, cell in enumerate(cells)]
+        found = read("\n".join(["t,a,b", *rows]))
+        assert found.channels[0].values.tolist() == values
+        assert found.channels[1].values.tolist() == list(range(len(cells)))
+        as_json = {"series": {"a": [float(cell) if cell else None for cell in cells]}}
+        assert read(json.dumps(as_json)).channels[0].values.tolist() == values
+
+    def test_rows_of_empty_cells_at_the_end_are_no_values(self) -> None:
+        assert read("t;a\n1;1,5\n2;2\n;\n;\n").channels[0].values.tolist() == [1.5, 2.0]
+
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_decimal_commas(self, delimiter: str) -> None:
+        lines = (
+            ("t", "temp [°C]", "b"),
+            ("0", "-1,5", "1.5"),
+            ("0,5", "2", ".5"),
+            ("1", "3,25e1", "2"),
+        )
+        found = read("\n".join(delimiter.join(line) for line in lines))
+        assert found.interval_s == 0.5
+        assert [each.values.tolist() for each in found.channels] == [[-1.5, 2, 32.5], [1.5, 0.5, 2]]
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
+    @pytest.mark.parametrize("kind", ["csv", "json"])
+    def test_encodings(self, kind: str, encoding: str) -> None:
+        text = {
+            "csv": "t,Wärme [°C]\n0,1\n1,2\n",
+            "json": '{"series": {"Wärme": [1, 2]}, "units": {"Wärme": "°C"}}',
+        }[kind]
+        (channel,) = read(text.encode(encoding)).channels
+        assert (channel.name, channel.unit) == ("Wärme", "°C")
+
+    def test_utf_16_of_either_order(self) -> None:
+        for order, mark in (("le", b"\xff\xfe"), ("be", b"\xfe\xff")):
+            (channel,) = read(mark + "µ\n1\n2\n".encode(f"utf-16-{order}")).channels
+            assert channel.name == "µ"
+
 
 BROKEN = {
     "": "is empty",
@@ -78,7 +144,10 @@ BROKEN = {
     "temperature\n": "at least two values",
     "temperature\n1\n": "at least two values",
     "temperature\n1\nwarm\n": "value 2 of 'temperature' is no number: 'warm'",
-    "temperature,light\n1,2\n3,\n": "value 2 of 'light' is no number: empty",
+    "temperature,light\n1,\n3,\n": "'light' has no value at all",
+    "t,light\n1,2\n,3\n": "'t': '' is no time",
+    "a;b\n1,5;2\n1.5;3\n": "'a' has decimal commas, and decimal points in '1.5'",
+    "a;b\n1,234,567;2\n1;3\n": "value 1 of 'a' is no number: '1,234,567'",
     "temperature\n1\nnan\n": "value 2 of 'temperature' is NaN",
     "temperature\n1\n-inf\n": "NaN, infinite",
     "temperature\n1\n1e300\n": "huge",
@@ -91,7 +160,7 @@ BROKEN = {
     "time\n5\n6\n": "no channel",
     '{"series": {"a": [1, NaN]}}': "NaN",
     '{"series": {"a": [1, "2"]}}': "no list of numbers",
-    '{"series": {"a": [1, null]}}': "no number: None",
+    '{"series": {"a": [null, null]}}': "'a' has no value at all",
     '{"series": {"a": [1, true]}}': "no number: True",
     '{"series": {"a": [1, 2], "b": [1]}}': "'b' has 1 values, the first has 2",
     '{"series": {"a": 7}}': "no list of numbers",
@@ -117,11 +186,14 @@ def test_what_is_broken_is_refused(content: str) -> None:
     assert caught.value.accepted == ("text/csv", "application/json")
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n123", b"\xff\xfe\x00\x01", b"a\0b"])
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n123", b"\xff\xfe\x00", b"a\0b", b"a\n\x81\n"]
+)
 def test_other_media_are_refused(content: bytes) -> None:
     with pytest.raises(MediaError) as caught:
         read(content)
     assert caught.value.code == "unsupported_media"
+    assert "in UTF-8, UTF-16 with a byte order mark, or Latin-1" in caught.value.message
 
 
 def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
