@@ -9,12 +9,15 @@ from encoders.modalities import kinds
 from memory_service.errors import SpaceMismatch
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
+from memory_service.services.consolidation import Consolidation
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models, require_same_space
+from memory_service.services.namespaces import Namespaces
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
 
@@ -54,6 +57,9 @@ class Application:
     memory: MemoryStore
     retriever: Retriever
     generation: GenerationService
+    namespaces: Namespaces
+    consolidation: Consolidation
+    upkeep: Upkeep
     reembedding: Reembedding
     jobs: Jobs
     active: ActiveModels
@@ -88,6 +94,7 @@ class Application:
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
         self.jobs.close()
+        self.upkeep.close()
         self.active.models.close()
         self.store.close()
 
