@@ -9,8 +9,14 @@ from memory_service.strength import Trail, mixed, recalled, remaining, retention
 
 @pytest.mark.parametrize(
     ("elapsed_s", "half_life_s", "left"),
-    [(0, 10, 1.0), (10, 10, 0.5), (30, 10, 0.125), (1e9, None, 1.0), (-5, 10, 1.0)]
-    + [(1e12, 1e-3, 0.0)],
+    [
+        (0, 10, 1.0),
+        (10, 10, 0.5),
+        (30, 10, 0.125),
+        (1000000000.0, None, 1.0),
+        (-5, 10, 1.0),
+        (1000000000000.0, 0.001, 0.0),
+    ],
 )
 def test_what_is_left(elapsed_s: float, half_life_s: float | None, left: float) -> None:
     assert remaining(elapsed_s, half_life_s) == left

@@ -144,6 +144,8 @@ class Consolidation:
                 if len(listed) < MOST_LISTED:
                     listed.append({k: v for k, v in found.items() if k != "sequences"})
                 run.progress(**counts)
+        if not request.dry_run:  # with what the job wrote before it was taken up
+            counts["groups"], counts["members"] = lineage.sizes(self._store.catalog, run.job.id)
         return {**counts, "listed": listed, "dry_run": request.dry_run}
 
     def _places(self, request: Request) -> Iterator[_Place]:
@@ -236,6 +238,7 @@ class Consolidation:
     def _assembled(
         self, chosen: Sequence[Candidate], replaced: int | None, job_id: str
     ) -> Group | None:
+        chosen = sorted(chosen, key=lambda each: each.sequence)  # as they were stored
         vectors = np.stack([each.vector for each in chosen])
         center = mean(vectors)
         cosines = np.clip(vectors @ center, -1.0, 1.0)

@@ -129,3 +129,13 @@ def member_in(catalog: Catalog, episode_id: str, prototype_id: str) -> str | Non
         (prototype_id, episode_id),
     )
     return found[0]["id"] if found else None
+
+
+def sizes(catalog: Catalog, job_id: str) -> tuple[int, int]:
+    """How many prototypes of a job there are, and how many members they have."""
+    (row,) = catalog.select(
+        "SELECT COUNT(DISTINCT prototype) AS groups, COUNT(*) AS members FROM lineage"
+        " JOIN memories ON sequence = prototype WHERE consolidated_by = ?",
+        (job_id,),
+    )
+    return row["groups"], row["members"]

@@ -120,9 +120,17 @@ def test_an_episode_of_which_a_part_expired(timed: Application, clock: TurnableC
 
 @pytest.mark.parametrize(
     "options",
-    [{"ttl_s": 0}, {"ttl_s": -1}, {"ttl_s": math.nan}, {"ttl_s": math.inf}, {"ttl_s": "1"}]
-    + [{"expires_at": 999_999.0}, {"expires_at": math.nan}, {"expires_at": True}]
-    + [{"ttl_s": 1, "expires_at": 2_000_000.0}],
+    [
+        {"ttl_s": 0},
+        {"ttl_s": -1},
+        {"ttl_s": math.nan},
+        {"ttl_s": math.inf},
+        {"ttl_s": "1"},
+        {"expires_at": 999999.0},
+        {"expires_at": math.nan},
+        {"expires_at": True},
+        {"ttl_s": 1, "expires_at": 2000000.0},
+    ],
 )
 def test_bad_times(timed: Application, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):

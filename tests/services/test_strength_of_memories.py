@@ -248,8 +248,15 @@ class TestNamespaces:
 
     @pytest.mark.parametrize(
         "values",
-        [{"half_life_s": 0}, {"half_life_s": -1}, {"half_life_s": math.nan}, {"half_life": 1}]
-        + [{"half_life_s": "1"}, {"trace_half_life_s": True}, {"half_life_s": 2e12}],
+        [
+            {"half_life_s": 0},
+            {"half_life_s": -1},
+            {"half_life_s": math.nan},
+            {"half_life": 1},
+            {"half_life_s": "1"},
+            {"trace_half_life_s": True},
+            {"half_life_s": 2000000000000.0},
+        ],
     )
     def test_bad_settings(self, empty_app: Application, values: Any) -> None:
         with pytest.raises(InvalidInput):
