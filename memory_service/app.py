@@ -10,12 +10,15 @@ from encoders.modalities import kinds
 from encoders.sensor import series
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
+from memory_service.services.consolidation import Consolidation
 from memory_service.services.generation import MAX_EPISODES, GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
 from memory_service.services.models import Models, mismatch
+from memory_service.services.namespaces import Namespaces
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
 
@@ -56,6 +59,9 @@ class Application:
     memory: MemoryStore
     retriever: Retriever
     generation: GenerationService
+    namespaces: Namespaces
+    consolidation: Consolidation
+    upkeep: Upkeep
     reembedding: Reembedding
     jobs: Jobs
     active: ActiveModels
@@ -83,6 +89,7 @@ class Application:
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
         self.jobs.close()
+        self.upkeep.close()
         self.active.models.close()
         self.store.close()
 

@@ -10,34 +10,48 @@ from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
 from generator.registry import limit_torch_threads, load_generators
 from memory_service.app import Application
+from memory_service.clock import Clock, SystemClock
 from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
+from memory_service.services.consolidation import Consolidation
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
+from memory_service.services.namespaces import Namespaces
+from memory_service.services.recalls import Recalls
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
 
 
-def build(settings: Settings) -> Application:
+def build(settings: Settings, clock: Clock | None = None) -> Application:
     """Load the profile and open the data folder, which no other process may hold.
 
+    `clock` is the machine's, unless another is given.
     Raises StorageFailure when the folder is in use or broken, and what `load_profile` raises.
     """
+    clock = clock or SystemClock()
     observers: list[Observer] = []
     active = ActiveModels(_models(settings, observers))
-    store = open_store(settings)
-    retriever = Retriever(store, active, settings)
-    jobs = Jobs(store)
+    store = open_store(settings, clock)
+    namespaces = Namespaces(store, settings)
+    recalls = Recalls(store, namespaces, clock)
+    retriever = Retriever(store, active, recalls, settings)
+    jobs = Jobs(store, clock)
+    upkeep = Upkeep(store, recalls, clock, settings.upkeep_s)
+    upkeep.start()
     return Application(
         settings=settings,
-        memory=MemoryStore(store, active, settings),
+        memory=MemoryStore(store, active, recalls, settings, clock),
         retriever=retriever,
-        generation=GenerationService(store, active, retriever, settings),
+        generation=GenerationService(store, active, retriever, recalls, settings, clock),
+        namespaces=namespaces,
+        consolidation=Consolidation(store, active, jobs, recalls, clock),
+        upkeep=upkeep,
         reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
         jobs=jobs,
         active=active,
@@ -46,9 +60,9 @@ def build(settings: Settings) -> Application:
     )
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     """The data folder without any models. Raises StorageFailure."""
-    return Store(settings.data_dir, threads=settings.threads)
+    return Store(settings.data_dir, threads=settings.threads, clock=clock)
 
 
 def _loader(settings: Settings, observers: list[Observer]) -> Callable[[str], Models]:

@@ -40,6 +40,78 @@ class Memory:
     metadata: Mapping[str, Any]
     created_at: float  # Unix seconds
     text: str | None = None  # the text itself when modality is "text"
+    expires_at: float | None = None  # Unix seconds; not found from then on
+    consolidated_by: str | None = None  # of a prototype: id of the job that made it
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How alive a memory is, and what that was computed from: see services.strength."""
+
+    value: float
+    retention: float  # the value in [0, 1)
+    half_life_s: float | None  # of its namespace; None: no decay
+    base: float  # value right after the last encounter
+    since: float  # when that was, Unix seconds
+    recalls: int
+    recalled_at: float | None
+    now: float  # the time that the value is of
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """One member of a prototype."""
+
+    memory_id: str
+    episode_id: str
+    cosine: float  # of the member and the prototype
+    consolidated_at: float  # Unix seconds
+    medoid: bool  # the prototype has this one's content
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """`members` of a prototype; of a member, `prototype` and its own entry as the only member."""
+
+    prototype: str  # memory id
+    job: str
+    members: tuple[Ancestor, ...]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A memory with what was derived from its life."""
+
+    memory: Memory
+    strength: Strength
+    lineage: Lineage | None  # None: neither prototype nor member of one
+
+
+@dataclass(frozen=True)
+class Life:
+    """How memories of a namespace live. None: no decay."""
+
+    half_life_s: float | None  # of strength and recency
+    trace_half_life_s: float | None  # of the trace
+
+
+@dataclass(frozen=True)
+class NamespaceLife:
+    namespace: str
+    life: Life
+    configured: tuple[str, ...]  # which of it was set for this namespace; the rest are defaults
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What else than likeness a ranking goes by; all 0: nothing."""
+
+    context: float = 0.0  # share of the trace in the query
+    recency: float = 0.0
+    strength: float = 0.0
+
+
+NEAREST = Weights()
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,15 @@ class Settings(BaseSettings):
         ge=1,
         description="Numeric threads of OpenVINO, torch and FAISS, per request being computed.",
     )
+    half_life_s: float = Field(
+        2_592_000.0,
+        ge=0,
+        le=1e12,
+        description="Seconds in which strength and recency of a memory halve; 0: never.",
+    )
+    upkeep_s: float = Field(
+        60.0, gt=0, description="Longest time until expired memories are deleted, recalls written."
+    )
     batch_items: int = Field(
         32, ge=1, description="Most items encoded together; 1: each request encodes its own."
     )

@@ -28,7 +28,7 @@ from memory_service.api.schemas import (
 )
 from memory_service.app import MODALITIES
 from memory_service.errors import InvalidInput, InvalidVector, UnsupportedMedia
-from memory_service.records import QueryPart, Upload, Vector
+from memory_service.records import QueryPart, Upload, Vector, Weights
 
 Body = TypeVar("Body", bound=Strict)
 
@@ -56,6 +56,11 @@ async def read_generate(request: Request) -> tuple[GenerateRequest, list[QueryPa
 
 
 async def read_reembed(request: Request) -> ReembedRequest:
+    return await read_json(request, ReembedRequest)
+
+
+async def read_json(request: Request, model: type[Body]) -> Body:
+    """A body that may not be a form."""
     if _is_form(request):
         raise HttpProblem(
             415,
@@ -64,7 +69,7 @@ async def read_reembed(request: Request) -> ReembedRequest:
             found=_content_type(request),
             accepted=["application/json"],
         )
-    return await _json(request, ReembedRequest)
+    return await _json(request, model)
 
 
 async def _read_query(
@@ -78,6 +83,10 @@ async def _read_query(
     body = await _json(request, model)
     assert isinstance(body, QueryRequest)
     return body, [_query_part(part, number) for number, part in enumerate(body.query)]
+
+
+def weights_of(body: QueryRequest) -> Weights:
+    return Weights(body.context_weight, body.recency_weight, body.strength_weight)
 
 
 def _content_type(request: Request) -> str:

@@ -14,7 +14,11 @@ from swagger_ui_bundle import swagger_ui_path
 from memory_service.api import statuses
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
+    ConsolidateRequest,
     GenerateRequest,
+    MemoryPatch,
+    NamespaceSettings,
+    QueryRequest,
     ReembedRequest,
     RetrieveRequest,
     StoreRequest,
@@ -27,6 +31,9 @@ _MODELS: tuple[type[BaseModel], ...] = (
     RetrieveRequest,
     GenerateRequest,
     ReembedRequest,
+    ConsolidateRequest,
+    MemoryPatch,
+    NamespaceSettings,
     Problem,
 )
 
@@ -66,6 +73,16 @@ def json_body(model: type[BaseModel], examples: dict[str, Any]) -> dict[str, Any
 
 def text_field(description: str) -> dict[str, str]:
     return {"type": "string", "description": description}
+
+
+# Of a form, as of JSON: what else than likeness a ranking goes by, and what it leaves behind.
+DYNAMICS = {
+    name: {
+        "type": "boolean" if name == "reinforce" else "number",
+        "description": QueryRequest.model_fields[name].description,
+    }
+    for name in ("context_weight", "recency_weight", "strength_weight", "reinforce")
+}
 
 
 def media(*kinds: str) -> dict[str, Any]:

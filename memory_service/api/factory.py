@@ -14,6 +14,7 @@ from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import (
+    dynamics,
     episodes,
     generate,
     jobs,
@@ -82,7 +83,17 @@ def create_app(
     if hosts is not None:
         app.add_middleware(KnownHosts, hosts=hosts)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
-    for routes in (store, retrieve, generate, memories, episodes, reembed, jobs, operations):
+    for routes in (
+        store,
+        retrieve,
+        generate,
+        memories,
+        episodes,
+        dynamics,
+        reembed,
+        jobs,
+        operations,
+    ):
         app.include_router(routes.router)
     docs.install(app)
     return app

@@ -42,6 +42,10 @@ class StoreRequest(Strict):
     if_duplicate: Literal["keep", "skip"] = Field(
         "keep", description="skip: answer the episode of exactly these contents, if there is one."
     )
+    expires_at: float | None = Field(
+        None, description="Unix seconds from when on it is not found; then it is deleted for good."
+    )
+    ttl_s: float | None = Field(None, description="The same, in seconds from now.")
 
 
 class _QueryPart(Strict):
@@ -80,6 +84,13 @@ class QueryRequest(Strict):
         None, description="Metadata fields and the value, or list of values, that they must have."
     )
 
+    context_weight: float = Field(
+        0.0, description="Priming: share of the trace that is added to the query, 0 to 10."
+    )
+    recency_weight: float = Field(0.0, description="Share of recency in the score, 0 to 10.")
+    strength_weight: float = Field(0.0, description="Share of strength in the score, 0 to 10.")
+    reinforce: bool = Field(True, description="Recalled memories grow stronger.")
+
 
 class RetrieveRequest(QueryRequest):
     modalities: Several[str] | None = Field(None, description="Default: all.", examples=[["image"]])
@@ -108,7 +119,87 @@ class MemoryOut(BaseModel):
     text: str | None
     metadata: dict[str, Any]
     created_at: float = Field(description="Unix seconds.")
+    expires_at: float | None = Field(description="Unix seconds; null: never.")
+    prototype: bool = Field(description="Stands for near-duplicates, which were consolidated.")
     links: dict[str, str]
+
+
+class StrengthOut(BaseModel):
+    """How alive a memory is, and what that comes from."""
+
+    value: float = Field(description="1 for a memory just stored, and 1 more for each recall.")
+    retention: float = Field(description="value / (1 + value), what rankings take.")
+    half_life_s: float | None = Field(description="Of the namespace; null: no decay.")
+    base: float = Field(description="The value right after the last storing or recall.")
+    since: float = Field(description="When that was, Unix seconds.")
+    recalls: int
+    recalled_at: float | None
+    now: float
+    formula: str
+
+
+class AncestorOut(BaseModel):
+    memory_id: str
+    episode_id: str
+    cosine: float = Field(description="Of member and prototype.")
+    consolidated_at: float
+    medoid: bool = Field(description="The prototype has this one's content.")
+
+
+class LineageOut(BaseModel):
+    """Of a prototype all members; of a member its prototype, and its own entry."""
+
+    prototype: str
+    job: str
+    members: list[AncestorOut]
+
+
+class MemoryDetailOut(MemoryOut):
+    strength: StrengthOut
+    lineage: LineageOut | None = Field(description="null: neither prototype nor member of one.")
+
+
+class MemoryPatch(Strict):
+    """JSON merge patch (RFC 7396): null takes a field of the metadata away."""
+
+    metadata: dict[str, Any] | None = Field(None, examples=[{"place": "farm", "old": None}])
+    expires_at: float | None = Field(None, description="Unix seconds; null: never.")
+    ttl_s: float | None = Field(None, description="The same, in seconds from now.")
+
+
+class NamespaceSettings(Strict):
+    """What is not given takes its default."""
+
+    half_life_s: float | None = Field(
+        None, description="Of strength and recency, in seconds; null: no decay."
+    )
+    trace_half_life_s: float | None = Field(
+        None, description="Of the trace, in seconds; null (the default): no decay."
+    )
+
+
+class NamespaceSettingsOut(BaseModel):
+    namespace: str
+    half_life_s: float | None = Field(description="null: no decay.")
+    trace_half_life_s: float | None
+    configured: list[str] = Field(description="What was set here; the rest are defaults.")
+
+
+class SweptOut(BaseModel):
+    deleted: int = Field(description="Expired memories that are gone for good.")
+
+
+class ConsolidateRequest(Strict):
+    namespace: str | None = Field(None, description="Default: all.")
+    modalities: Several[str] | None = Field(None, description="Default: all.")
+    threshold: float | None = Field(
+        None, description="Cosine from which two are near-duplicates; default: by modality."
+    )
+    dry_run: bool = Field(False, description="Only tell which groups there would be.")
+
+
+class UndoneOut(BaseModel):
+    prototype_ids: list[str] = Field(description="Gone; their members are ranked again.")
 
 
 class EpisodeOut(BaseModel):
@@ -319,7 +410,7 @@ class ReembedRequest(Strict):
 
 class JobOut(BaseModel):
     id: str
-    kind: str = Field(examples=["reembed"])
+    kind: str = Field(examples=["reembed", "consolidate"])
     state: Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
     created_at: float = Field(description="Unix seconds.")
     updated_at: float

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 
 from memory_service.api import schemas
 from memory_service.records import (
     Episode,
+    Explained,
     Forgotten,
     Generation,
     GenerationOutput,
     Hit,
     Job,
     Memory,
+    NamespaceLife,
     Retrieval,
     Segment,
     Stored,
 )
+from memory_service.strength import FORMULA
 
 
 def memory(record: Memory) -> schemas.MemoryOut:
@@ -31,10 +35,29 @@ def memory(record: Memory) -> schemas.MemoryOut:
         text=record.text,
         metadata=dict(record.metadata),
         created_at=record.created_at,
+        expires_at=record.expires_at,
+        prototype=record.consolidated_by is not None,
         links={
             "content": f"/memories/{record.id}/content",
             "episode": f"/episodes/{record.episode_id}",
         },
+    )
+
+
+def explained(record: Explained) -> schemas.MemoryDetailOut:
+    lineage = record.lineage
+    return schemas.MemoryDetailOut(
+        **memory(record.memory).model_dump(),
+        strength=schemas.StrengthOut(**asdict(record.strength), formula=FORMULA),
+        lineage=None if lineage is None else schemas.LineageOut.model_validate(asdict(lineage)),
+    )
+
+
+def namespace_settings(record: NamespaceLife) -> schemas.NamespaceSettingsOut:
+    return schemas.NamespaceSettingsOut(
+        namespace=record.namespace,
+        **asdict(record.life),
+        configured=list(record.configured),
     )
 
 

@@ -25,6 +25,9 @@ def store(
     skip_duplicate: Annotated[
         bool, typer.Option("--skip-duplicate", help="Store nothing that is there already.")
     ] = False,
+    ttl_s: Annotated[
+        float | None, typer.Option(help="Seconds until it is forgotten by itself.")
+    ] = None,
     namespace: options.Namespace = "default",
     as_json: options.AsJson = False,
     url: options.Url = DEFAULT_URL,
@@ -42,6 +45,7 @@ def store(
             metadata=options.json_object("--metadata", metadata),
             namespace=namespace,
             if_duplicate="skip" if skip_duplicate else "keep",
+            ttl_s=ttl_s,
         )
     if as_json:
         options.print_json(asdict(stored))
@@ -65,6 +69,10 @@ def retrieve(
     k: options.K = None,
     mode: options.Mode = None,
     filter_: options.Filter = None,
+    context_weight: options.ContextWeight = None,
+    recency_weight: options.RecencyWeight = None,
+    strength_weight: options.StrengthWeight = None,
+    no_reinforce: options.NoReinforce = False,
     namespace: options.Namespace = "default",
     as_json: options.AsJson = False,
     url: options.Url = DEFAULT_URL,
@@ -83,6 +91,10 @@ def retrieve(
             k=k,
             mode=_mode(mode),
             filter=options.json_object("--filter", filter_),
+            context_weight=context_weight,
+            recency_weight=recency_weight,
+            strength_weight=strength_weight,
+            reinforce=False if no_reinforce else None,
             namespace=namespace,
         )
     if as_json:
@@ -111,6 +123,10 @@ def generate(
     k: options.K = None,
     mode: options.Mode = None,
     filter_: options.Filter = None,
+    context_weight: options.ContextWeight = None,
+    recency_weight: options.RecencyWeight = None,
+    strength_weight: options.StrengthWeight = None,
+    no_reinforce: options.NoReinforce = False,
     namespace: options.Namespace = "default",
     as_json: options.AsJson = False,
     url: options.Url = DEFAULT_URL,
@@ -132,6 +148,10 @@ def generate(
             k=k,
             mode=_mode(mode),
             filter=options.json_object("--filter", filter_),
+            context_weight=context_weight,
+            recency_weight=recency_weight,
+            strength_weight=strength_weight,
+            reinforce=False if no_reinforce else None,
             namespace=namespace,
         )
         files = {part.id: str(write(made, part, out_dir)) for part in made.outputs}

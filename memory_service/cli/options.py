@@ -44,6 +44,20 @@ Filter = Annotated[
 ]
 
 
+ContextWeight = Annotated[
+    float | None, typer.Option("--context-weight", help="Share of the trace in the query.")
+]
+RecencyWeight = Annotated[
+    float | None, typer.Option("--recency-weight", help="Share of recency in the score.")
+]
+StrengthWeight = Annotated[
+    float | None, typer.Option("--strength-weight", help="Share of strength in the score.")
+]
+NoReinforce = Annotated[
+    bool, typer.Option("--no-reinforce", help="Recalled memories do not grow stronger.")
+]
+
+
 def fail(message: str) -> NoReturn:
     """One line on stderr, exit code 1."""
     errors.print(f"[bold red]error:[/] {_plain(message)}", highlight=False, soft_wrap=True)

@@ -30,18 +30,25 @@ class MediaArguments(TypedDict, total=False):
 
 
 class StoreArguments(MediaArguments, total=False):
-    """`if_duplicate="skip"` stores nothing when an episode with the same contents exists."""
+    """`if_duplicate="skip"` stores nothing when an episode with the same contents exists.
+
+    `expires_at` (Unix seconds) or `ttl_s` (from now): when it is forgotten by itself.
+    """
 
     namespace: str
     metadata: Mapping[str, Any] | None
     if_duplicate: Literal["keep", "skip"]
+    expires_at: float | None
+    ttl_s: float | None
 
 
 class QueryArguments(MediaArguments, total=False):
     """The parts of a query, any of them; `weights` by modality (or "vector"), 1 by default.
 
     `vector` is one of the service's own space, shape (D,); `space` is the id of that space, where
-    several have D dimensions. What is left out, or None, takes the default of the service.
+    several have D dimensions. The three weights say what else than likeness a ranking goes by;
+    with `reinforce=False` it leaves no trace. What is left out, or None, takes the default of the
+    service.
     """
 
     vector: npt.ArrayLike | None
@@ -51,6 +58,10 @@ class QueryArguments(MediaArguments, total=False):
     mode: Literal["direct", "associative", "auto"] | None
     k: int | None
     filter: Mapping[str, Any] | None
+    context_weight: float | None
+    recency_weight: float | None
+    strength_weight: float | None
+    reinforce: bool | None
 
 
 class RetrieveArguments(QueryArguments, total=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
@@ -69,7 +69,39 @@ class Client:
         return self._send(operations.generate(given))
 
     def memory(self, memory_id: str) -> results.Memory:
+        """With its strength and its lineage."""
         return self._send(operations.memory(memory_id))
+
+    def change(self, memory_id: str, **changes: Any) -> results.Memory:
+        """Change `metadata` (merge patch: None takes a field away), `expires_at` or `ttl_s`."""
+        return self._send(operations.change(memory_id, changes))
+
+    def settings(self, namespace: str) -> Mapping[str, Any]:
+        """How fast the memories of a namespace fade."""
+        return self._send(operations.settings(namespace))
+
+    def configure(self, namespace: str, **values: Any) -> Mapping[str, Any]:
+        """Replace these settings: `half_life_s`, `trace_half_life_s`; None is no decay."""
+        return self._send(operations.configure(namespace, values))
+
+    def sweep(self) -> int:
+        """Delete now what has expired; returns how many memories that were."""
+        return self._send(operations.sweep())
+
+    def consolidate(
+        self,
+        *,
+        namespace: str | None = None,
+        modalities: Sequence[str] | None = None,
+        threshold: float | None = None,
+        dry_run: bool = False,
+    ) -> results.Job:
+        """Begin to let prototypes stand for near-duplicates; see `job` for the rest."""
+        return self._send(operations.consolidate(namespace, modalities, threshold, dry_run))
+
+    def undo_consolidation(self, name: str) -> tuple[str, ...]:
+        """Take apart the prototypes of a job, or the one of this id; returns their ids."""
+        return self._send(operations.undo_consolidation(name))
 
     def memories(
         self,
@@ -211,6 +243,31 @@ class AsyncClient:
 
     async def memory(self, memory_id: str) -> results.Memory:
         return await self._send(operations.memory(memory_id))
+
+    async def change(self, memory_id: str, **changes: Any) -> results.Memory:
+        return await self._send(operations.change(memory_id, changes))
+
+    async def settings(self, namespace: str) -> Mapping[str, Any]:
+        return await self._send(operations.settings(namespace))
+
+    async def configure(self, namespace: str, **values: Any) -> Mapping[str, Any]:
+        return await self._send(operations.configure(namespace, values))
+
+    async def sweep(self) -> int:
+        return await self._send(operations.sweep())
+
+    async def consolidate(
+        self,
+        *,
+        namespace: str | None = None,
+        modalities: Sequence[str] | None = None,
+        threshold: float | None = None,
+        dry_run: bool = False,
+    ) -> results.Job:
+        return await self._send(operations.consolidate(namespace, modalities, threshold, dry_run))
+
+    async def undo_consolidation(self, name: str) -> tuple[str, ...]:
+        return await self._send(operations.undo_consolidation(name))
 
     async def memories(
         self,

@@ -6,7 +6,7 @@ Sync and async client differ only in who sends.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -63,7 +63,7 @@ def store(given: arguments.StoreArguments) -> Operation[results.Stored]:
 
 
 def _store_fields(given: Mapping[str, Any]) -> dict[str, str]:
-    names = ("namespace", "if_duplicate")
+    names = ("namespace", "if_duplicate", "expires_at", "ttl_s")
     fields = {name: str(given[name]) for name in names if given.get(name) is not None}
     if given.get("metadata") is not None:
         fields["metadata"] = json.dumps(dict(given["metadata"]))
@@ -82,14 +82,62 @@ def generate(given: arguments.GenerateArguments) -> Operation[results.Generation
     return Operation("POST", "/generate", _from_json(results.Generation.read), body)
 
 
+QUERY_OPTIONS = (
+    "namespace",
+    "mode",
+    "k",
+    "filter",
+    "context_weight",
+    "recency_weight",
+    "strength_weight",
+    "reinforce",
+)
+
+
 def _query(given: Mapping[str, Any], *more: str) -> dict[str, Any]:
-    options = {name: given.get(name) for name in ("namespace", "mode", "k", "filter", *more)}
+    options = {name: given.get(name) for name in (*QUERY_OPTIONS, *more)}
     chosen = {name: value for name, value in options.items() if value is not None}
     return {"query": arguments.query_parts(given), **chosen}
 
 
 def memory(memory_id: str) -> Operation[results.Memory]:
     return Operation("GET", f"/memories/{_segment(memory_id)}", _from_json(results.Memory.read))
+
+
+def change(memory_id: str, changes: Mapping[str, Any]) -> Operation[results.Memory]:
+    path = f"/memories/{_segment(memory_id)}"
+    return Operation("PATCH", path, _from_json(results.Memory.read), {"json": dict(changes)})
+
+
+def settings(namespace: str) -> Operation[Mapping[str, Any]]:
+    return Operation("GET", f"/namespaces/{_segment(namespace)}/settings", _object)
+
+
+def configure(namespace: str, values: Mapping[str, Any]) -> Operation[Mapping[str, Any]]:
+    path = f"/namespaces/{_segment(namespace)}/settings"
+    return Operation("PUT", path, _object, {"json": dict(values)})
+
+
+def sweep() -> Operation[int]:
+    return Operation("POST", "/sweep", _from_json(lambda answer: int(answer["deleted"])))
+
+
+def consolidate(
+    namespace: str | None,
+    modalities: Sequence[str] | None,
+    threshold: float | None,
+    dry_run: bool,
+) -> Operation[results.Job]:
+    given = {"namespace": namespace, "threshold": threshold, "dry_run": dry_run}
+    body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if modalities is not None:
+        body["modalities"] = list(modalities)
+    return Operation("POST", "/consolidate", _from_json(results.Job.read), {"json": body})
+
+
+def undo_consolidation(name: str) -> Operation[tuple[str, ...]]:
+    read = _from_json(lambda answer: tuple(answer["prototype_ids"]))
+    return Operation("POST", f"/consolidate/{_segment(name)}/undo", read)
 
 
 def memories(

@@ -27,6 +27,12 @@ class Memory:
     text: str | None  # the text itself when modality is "text"
     metadata: Mapping[str, Any]
     created_at: float  # Unix seconds
+    expires_at: float | None = None  # Unix seconds; None: never
+    prototype: bool = False  # stands for near-duplicates that were consolidated
+    # Of a memory asked for by its id: how strong it is and why, and what stands for it or what it
+    # stands for.
+    strength: Mapping[str, Any] | None = None
+    lineage: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, data: Json) -> Memory:
@@ -41,6 +47,10 @@ class Memory:
             text=data.get("text"),
             metadata=data.get("metadata") or {},
             created_at=data["created_at"],
+            expires_at=data.get("expires_at"),
+            prototype=bool(data.get("prototype")),
+            strength=data.get("strength"),
+            lineage=data.get("lineage"),
         )
 
 

@@ -11,9 +11,11 @@ from typing import Any
 from encoders.base import Modality
 from encoders.modalities import kinds
 from memory_service.errors import InvalidInput, ModalityUnavailable, TooLarge
+from memory_service.records import Weights
 
 NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METADATA_DEPTH = 32
+MOST_WEIGHT = 10.0  # of what a ranking goes by besides likeness, which weighs 1
 MODES = ("direct", "associative", "auto")
 
 
@@ -117,6 +119,26 @@ def count(name: str, value: Any, most: int) -> int:
             accepted=[1, most],
         )
     return value
+
+
+def weight(name: str, value: Any) -> float:
+    """A finite number from 0 to MOST_WEIGHT."""
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+    if not 0.0 <= number <= MOST_WEIGHT:  # NaN, too
+        raise InvalidInput(
+            f"{name} must be a number from 0 to {MOST_WEIGHT:g}",
+            found=repr(value)[:80],
+            accepted=[0, MOST_WEIGHT],
+        )
+    return float(number)
+
+
+def weights(given: Weights) -> Weights:
+    return Weights(
+        context=weight("context_weight", given.context),
+        recency=weight("recency_weight", given.recency),
+        strength=weight("strength_weight", given.strength),
+    )
 
 
 def one_of(name: str, value: Any, accepted: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from encoders.base import Modality, Space
 from generator.base import Condition
 from generator.fusion import METHODS
+from memory_service.clock import Clock
 from memory_service.errors import (
     InvalidInput,
     ModalityUnavailable,
@@ -24,25 +24,30 @@ from memory_service.errors import (
 )
 from memory_service.ids import new_id
 from memory_service.records import (
+    NEAREST,
     FusionMethod,
     Generation,
     GenerationOutput,
     MemoryShare,
     QueryPart,
     RetrievalMode,
+    Weights,
 )
 from memory_service.services import checks, neighbours
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.models import key_of
 from memory_service.services.queries import Query, encode_parts
+from memory_service.services.recalls import Recalls
 from memory_service.services.rendering import render
 from memory_service.services.retrieval import Retriever
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
+from memory_service.storage import lineage
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import SubMemory
 
 MAX_EPISODES = 64  # that one generation may draw on: the media of each are read and decoded
+NOVELTY_DEPTH = 16  # nearest memories that are looked at: the first may have expired
 MAX_SEED = 2**63 - 1  # what the catalog can record
 
 
@@ -63,12 +68,20 @@ class GenerationService(Service):
     """Safe for use from several threads."""
 
     def __init__(
-        self, store: Store, active: ActiveModels, retriever: Retriever, settings: Settings
+        self,
+        store: Store,
+        active: ActiveModels,
+        retriever: Retriever,
+        recalls: Recalls,
+        settings: Settings,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._active = active
         self._retriever = retriever
+        self._recalls = recalls
         self._settings = settings
+        self._clock = clock
 
     @steady
     def generate(
@@ -83,9 +96,12 @@ class GenerationService(Service):
         seed: int | None = None,
         mode: RetrievalMode = "auto",
         filter: Mapping[str, Any] | None = None,
+        weights: Weights = NEAREST,
+        reinforce: bool = True,
     ) -> Generation:
         """Generate one item per output modality from the `k` best episodes, and record how.
 
+        `weights` and `reinforce` as for `Retriever.retrieve`; what it was made from grows stronger.
         Without a seed one is drawn; it is in the record. Raises what `Retriever.retrieve` raises,
         ModalityUnavailable without a generator, NothingRemembered when nothing was found, and
         StorageFull.
@@ -95,13 +111,13 @@ class GenerationService(Service):
         with watch.stage("encode"):
             queries = encode_parts(parts, self._models, self._settings)
             query = self._query_in(plan.space, queries)
-        sources = self._recall(plan, queries, query, mode, filter, watch)
+        sources = self._recall(plan, queries, query, mode, filter, weights, watch)
         with watch.stage("fuse"):
             condition = neighbours.condition(query.vector, sources, plan.fusion)
         record = Generation(
             id=new_id(),
             namespace=plan.namespace,
-            created_at=time.time(),
+            created_at=self._clock.now(),
             seed=plan.seed,
             creativity=plan.creativity,
             fusion=plan.fusion,
@@ -121,7 +137,15 @@ class GenerationService(Service):
         )
         with watch.stage("write"):
             stored = self._store.add_generation(record, [content for _, content in made])
+        if reinforce:
+            self._reinforce(plan.namespace, sources)
         return replace(stored, timings_ms=watch.timings_ms())
+
+    def _reinforce(self, namespace: str, sources: Sequence[neighbours.Source]) -> None:
+        """What was used, and the prototypes that it is found by."""
+        used = [source.memory.sequence for source in sources]
+        shown = lineage.prototypes_of(self._store.catalog, used).values()
+        self._recalls.note(namespace, dict.fromkeys([*used, *shown]))
 
     def _plan(
         self,
@@ -178,6 +202,7 @@ class GenerationService(Service):
         query: Query,
         mode: RetrievalMode,
         filter: Mapping[str, Any] | None,
+        weights: Weights,
         watch: Stopwatch,
     ) -> list[neighbours.Source]:
         retrieval = self._retriever.recall(
@@ -187,6 +212,7 @@ class GenerationService(Service):
             mode=mode,
             k=plan.k,
             filter=filter,
+            weights=weights,
             watch=watch,
         )
         with watch.stage("read"):
@@ -239,9 +265,11 @@ class GenerationService(Service):
         index = self._store.index(SubMemory(namespace, modality, *key_of(encoder.space)))
         if index is None:
             return None, None
-        sequences, cosines = index.search(encoder.encode([media])[0], 1)
-        for memory in self._store.catalog.memories(sequences).values():
-            return max(0.0, 1.0 - float(cosines[0])), memory.id
+        sequences, cosines = index.search(encoder.encode([media])[0], NOVELTY_DEPTH)
+        known = self._store.catalog.places(sequences, members=True)
+        for sequence, cosine in zip(sequences.tolist(), cosines.tolist(), strict=True):
+            if sequence in known:  # has neither expired nor been forgotten
+                return max(0.0, 1.0 - cosine), known[sequence][0]
         return None, None
 
     def get(self, generation_id: str) -> Generation:

@@ -9,12 +9,12 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from memory_service.clock import Clock
 from memory_service.errors import JobConflict, MemoryServiceError, NotReady
 from memory_service.ids import new_id
 from memory_service.records import Job, JobState
@@ -34,8 +34,11 @@ class _Stopped(Exception):
 class Run:
     """What the work of a job may do with its record. `job` is the present one."""
 
-    def __init__(self, job: Job, on_change: Callable[[Job], None] = lambda job: None) -> None:
+    def __init__(
+        self, job: Job, clock: Clock, on_change: Callable[[Job], None] = lambda job: None
+    ) -> None:
         self.job = job
+        self._clock = clock
         self._on_change = on_change
         self._stop: JobState | None = None
 
@@ -53,10 +56,10 @@ class Run:
         return self._set(progress=progress)
 
     def finished(self, state: JobState, **values: Any) -> Job:
-        return self._set(state=state, finished_at=time.time(), **values)
+        return self._set(state=state, finished_at=self._clock.now(), **values)
 
     def _set(self, **values: Any) -> Job:
-        self.job = replace(self.job, updated_at=time.time(), **values)
+        self.job = replace(self.job, updated_at=self._clock.now(), **values)
         self._on_change(self.job)
         return self.job
 
@@ -67,14 +70,15 @@ Work = Callable[[Run], Mapping[str, Any]]  # returns the result
 class Jobs:
     """Safe for use from several threads. Jobs that a dead process left are `interrupted`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self._lock = threading.Lock()
         self._runs: dict[str, tuple[Run, threading.Thread | None]] = {}  # by kind
         self._held: set[str] = set()  # kinds that may not start
         self._closed = False
         for job in records.running(store.catalog):
-            self._write(replace(job, state="interrupted", updated_at=time.time()))
+            self._write(replace(job, state="interrupted", updated_at=clock.now()))
 
     def _write(self, job: Job) -> None:
         with self._store.catalog.transaction("recording a job") as connection:
@@ -136,13 +140,13 @@ class Jobs:
             self._require_none(kind)
             if self._closed:
                 raise NotReady("the service is shutting down")
-            now = time.time()
+            now = self._clock.now()
             job = self._unfinished(kind, parameters) or Job(
                 new_id(), kind, "running", now, now, dict(parameters)
             )
             job = replace(job, state="running", updated_at=now, finished_at=None, error=None)
             self._write(job)
-            run = Run(job, on_change)
+            run = Run(job, self._clock, on_change)
             self._runs[kind] = run, None
             return run
 

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO, Literal
 
 from encoders import sounds
 from encoders.media import Decoded
+from memory_service.clock import Clock
 from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
 from memory_service.ids import new_id
 from memory_service.records import (
     Episode,
+    Explained,
     Forgotten,
     Memory,
     Stored,
     SubMemoryStats,
     Upload,
 )
-from memory_service.services import checks
+from memory_service.services import checks, expiry, merge
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.models import require_same_space
+from memory_service.services.recalls import Recalls
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
-from memory_service.storage import filters, rows
+from memory_service.storage import filters, lineage, rows
 from memory_service.storage.catalog import Embedding
 from memory_service.storage.store import NewMemory, Store
 
@@ -37,10 +40,19 @@ MAX_PART_S = 60.0  # of a sound that is answered at once: unpacked, a minute may
 class MemoryStore(Service):
     """Safe for use from several threads."""
 
-    def __init__(self, store: Store, active: ActiveModels, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        active: ActiveModels,
+        recalls: Recalls,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._active = active
+        self._recalls = recalls
         self._settings = settings
+        self._clock = clock
 
     @steady
     def store(
@@ -51,11 +63,15 @@ class MemoryStore(Service):
         metadata: Mapping[str, Any] | None = None,
         created_at: float | None = None,
         if_duplicate: Literal["keep", "skip"] = "keep",
+        expires_at: float | None = None,
+        ttl_s: float | None = None,
     ) -> Stored:
         """Store what belongs together as one episode; durable when it returns.
 
         `metadata` is given to each of the memories. With `if_duplicate="skip"`, an episode of
-        the same namespace that has exactly these contents is returned instead.
+        the same namespace that has exactly these contents is returned instead, and keeps the
+        expiry that it had. `expires_at` (Unix seconds) or `ttl_s` (from now) says from when on the
+        episode is not found any more, and will be deleted.
 
         Raises InvalidInput, UnsupportedMedia, InvalidMedia, TooLarge, ModalityUnavailable,
         SpaceMismatch, StorageFull or StorageFailure; the store is then as before.
@@ -65,7 +81,8 @@ class MemoryStore(Service):
         checks.not_empty(uploads, "items of an episode", self._settings.max_parts_per_store)
         checks.one_of("if_duplicate", if_duplicate, ("keep", "skip"))
         fields = checks.metadata(metadata, self._settings.max_metadata_bytes)
-        when = _moment(created_at)
+        when = self._moment(created_at)
+        expires_at = expiry.moment(expires_at, ttl_s, self._clock.now())
         for upload in uploads:
             self._check(upload)
         if if_duplicate == "skip" and (found := self._same_contents(namespace, uploads)):
@@ -77,12 +94,21 @@ class MemoryStore(Service):
             ]
         with watch.stage("encode"):
             embeddings = self._active.embed(decoded)
-        episode, new = self._assemble(uploads, decoded, embeddings, namespace, fields, when)
+        episode, new = self._assemble(
+            uploads, decoded, embeddings, namespace, fields, when, expires_at
+        )
         with watch.stage("write"):
             stored, duplicate = self._store.add_episode(
                 episode, new, skip_duplicate=if_duplicate == "skip"
             )
         return Stored(stored, duplicate, watch.timings_ms())
+
+    def _moment(self, created_at: float | None) -> float:
+        if created_at is None:
+            return self._clock.now()
+        if not math.isfinite(created_at):
+            raise InvalidInput("created_at must be Unix seconds", found=repr(created_at))
+        return float(created_at)
 
     def _check(self, upload: Upload) -> None:
         require_same_space(upload.modality, self._models, self._store)
@@ -109,6 +135,7 @@ class MemoryStore(Service):
         namespace: str,
         metadata: Mapping[str, Any],
         created_at: float,
+        expires_at: float | None,
     ) -> tuple[Episode, list[NewMemory]]:
         episode = Episode(new_id(), namespace, created_at, ())
         new = []
@@ -125,6 +152,7 @@ class MemoryStore(Service):
                 metadata=metadata,
                 created_at=created_at,
                 text=media.media if isinstance(media.media, str) else None,
+                expires_at=expires_at,
             )
             new.append(NewMemory(record, upload.content, vectors))
         return episode, new
@@ -132,6 +160,34 @@ class MemoryStore(Service):
     def get(self, memory_id: str) -> Memory:
         """Raises NotFound."""
         return self._store.catalog.memory(memory_id)
+
+    def explain(self, memory_id: str) -> Explained:
+        """The memory, how strong it is and why, and whether a prototype stands for it; raises
+        NotFound."""
+        memory = self.get(memory_id)
+        return Explained(
+            memory, self._recalls.explain(memory), lineage.of(self._store.catalog, memory)
+        )
+
+    def update(self, memory_id: str, changes: Mapping[str, Any]) -> Memory:
+        """Change `metadata` (by merge patch, RFC 7396), `expires_at` (None: never) or `ttl_s`.
+
+        Raises NotFound, InvalidInput and TooLarge; a prototype has these of its members.
+        """
+        fields = expiry.checked(changes, self._clock.now())
+
+        def changed(memory: Memory) -> Memory:
+            if memory.consolidated_by is not None:
+                raise InvalidInput(
+                    f"memory {memory_id} is a prototype: change its members", found=memory_id
+                )
+            new = {**fields}
+            if "metadata" in fields:
+                merged = merge.patched(memory.metadata, fields["metadata"])
+                new["metadata"] = checks.metadata(merged, self._settings.max_metadata_bytes)
+            return replace(memory, **new)
+
+        return self._store.update_memory(memory_id, changed)
 
     def content(self, memory_id: str) -> tuple[Memory, bytes]:
         """The memory and its original bytes; raises NotFound, or StorageFailure when damaged."""
@@ -236,11 +292,3 @@ class MemoryStore(Service):
     def count(self) -> int:
         """Memories in the whole store, whatever the number of their vectors."""
         return self._store.catalog.count_memories()
-
-
-def _moment(created_at: float | None) -> float:
-    if created_at is None:
-        return time.time()
-    if not math.isfinite(created_at):
-        raise InvalidInput("created_at must be Unix seconds", found=repr(created_at))
-    return float(created_at)

@@ -24,7 +24,7 @@ from memory_service.records import Memory, Reach, Retrieval, Segment, Vector
 from memory_service.services.models import Models, key_of, media_errors
 from memory_service.services.queries import Query
 from memory_service.services.retrieval import RANK_CONSTANT
-from memory_service.storage import segments
+from memory_service.storage import lineage, segments
 from memory_service.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,19 @@ def choose(
     store: Store,
     models: Models,
 ) -> list[Memory]:
-    """The memories of the best `k` episodes, best episode first, those in it as stored."""
+    """The memories of the best `k` episodes, best episode first, those in it as stored.
+
+    Where a prototype matched, its member in the episode stands for it: what was stored is what
+    things are made from, and can be told after the prototype is gone.
+    """
     best = _best_episodes(retrieval, query, models)[:k]
     members = defaultdict(list)
     for memory in store.catalog.members([episode for episode, _ in best]):
         members[memory.episode_id].append(memory)
+    best = [
+        (episode, lineage.member_in(store.catalog, episode, matched) or matched)
+        for episode, matched in best
+    ]
     return [
         memory
         for episode, matched in best

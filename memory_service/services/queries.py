@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,21 @@ def _sum(encoded: Sequence[_Encoded]) -> Query:
         modality=modalities.pop() if len(modalities) == 1 else None,
         parts=len(encoded),
     )
+
+
+def primed(query: Query, trace: Double | None, weight: float) -> Query:
+    """Context priming: q + weight * trace / |trace|, made a unit vector again.
+
+    Unchanged without a trace, or where the two cancel each other out.
+    """
+    length = 0.0 if trace is None else float(np.linalg.norm(trace))
+    if trace is None or length == 0.0:
+        return query
+    total = query.vector.astype(np.float64) + weight * trace / length
+    norm = float(np.linalg.norm(total))
+    if norm < 1e-6:
+        return query
+    return replace(query, vector=(total / norm).astype(np.float32))
 
 
 def best_for(queries: Sequence[Query], spaces: Sequence[Space]) -> Query | None:

@@ -3,6 +3,9 @@
 Two ways lead to a memory. *Direct*: its vector is near the query's, in a space that both share.
 *Associative*: another memory of its episode is. `auto` takes both and joins the two rankings by
 reciprocal ranks (Cormack et al. 2009), which needs no common scale of scores.
+
+Where a prototype stands for its members, it is found in their place, and leads to the episodes of
+all of them.
 """
 
 from __future__ import annotations
@@ -15,14 +18,24 @@ from typing import Any
 import numpy as np
 
 from encoders.base import Modality
-from memory_service.records import Hit, QueryPart, Reach, Retrieval, RetrievalMode, Segment
+from memory_service.records import (
+    NEAREST,
+    Hit,
+    QueryPart,
+    Reach,
+    Retrieval,
+    RetrievalMode,
+    Segment,
+    Weights,
+)
 from memory_service.services import checks
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.models import Models, key_of, require_same_space
-from memory_service.services.queries import Query, best_for, encode_parts
+from memory_service.services.queries import Query, best_for, encode_parts, primed
+from memory_service.services.recalls import Recalls
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
-from memory_service.storage import filters, segments
+from memory_service.storage import filters, lineage, segments
 from memory_service.storage.filters import Filter
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import NO_SEQUENCES, NOTHING, Nearest, Sequences, SubMemory
@@ -31,6 +44,7 @@ RANK_CONSTANT = 60  # of reciprocal-rank fusion, as in the source above
 SAME_ITEM = 0.999  # cosine, within the query's modality, from which a memory is the query itself
 SAME_ITEM_WAYS = 4  # more than the two ways of any other memory together
 MIN_DEPTH = 64  # how far each ranking goes at least before they are joined
+DEEPER = 8  # times as far, when what was found is hidden or has expired
 
 _Match = tuple[float, Segment | None]  # cosine, and the segment that it is of; None: the whole
 
@@ -45,6 +59,7 @@ class _Found:
     score: float
     reached_by: tuple[Reach, ...]
     same_item: bool = False  # the match is what the query shows
+    members: frozenset[int] = frozenset()  # of a prototype: the sequences that it stands for
 
 
 @dataclass(frozen=True)
@@ -55,8 +70,11 @@ class _Request:
     queries: tuple[Query, ...]
     filter: Filter
     depth: int
+    weights: Weights
     # Searches without a restriction: each modality asked for follows the same ones.
     searched: dict[Modality, list[_Found]] = field(default_factory=dict)
+    # By modality, the query with its share of the trace, where that is asked for.
+    primed: dict[Modality, Query] = field(default_factory=dict)
     # By modality, what the filter allows.
     allowed: dict[Modality, Sequences] = field(default_factory=dict)
 
@@ -68,9 +86,12 @@ class _Request:
 class Retriever(Service):
     """Safe for use from several threads."""
 
-    def __init__(self, store: Store, active: ActiveModels, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, active: ActiveModels, recalls: Recalls, settings: Settings
+    ) -> None:
         self._store = store
         self._active = active
+        self._recalls = recalls
         self._settings = settings
 
     @steady
@@ -83,10 +104,13 @@ class Retriever(Service):
         mode: RetrievalMode = "auto",
         k: int = 10,
         filter: Mapping[str, Any] | None = None,
+        weights: Weights = NEAREST,
+        reinforce: bool = True,
     ) -> Retrieval:
         """The best `k` memories of each modality asked for (all by default).
 
-        `filter` maps metadata fields to a value, or to a list of which one must hold.
+        `filter` maps metadata fields to a value, or to a list of which one must hold. `weights`
+        say what else than likeness the ranking goes by. With `reinforce`, the hits grow stronger.
         Raises InvalidInput, InvalidVector, UnsupportedMedia, InvalidMedia, TooLarge,
         ModalityUnavailable, SpaceMismatch or StorageFailure. An empty memory gives no hits.
         """
@@ -96,15 +120,20 @@ class Retriever(Service):
         checks.modalities(modalities, self._models.encoders)
         with watch.stage("encode"):
             queries = encode_parts(parts, self._models, self._settings)
-        return self.recall(
+        found = self.recall(
             queries,
             namespace=namespace,
             modalities=modalities,
             mode=mode,
             k=k,
             filter=filter,
+            weights=weights,
             watch=watch,
         )
+        if reinforce:
+            hits = (hit for ranked in found.hits.values() for hit in ranked)
+            self._recalls.note(namespace, (hit.memory.sequence for hit in hits))
+        return found
 
     @steady
     def recall(
@@ -116,16 +145,19 @@ class Retriever(Service):
         mode: RetrievalMode,
         k: int,
         filter: Mapping[str, Any] | None,
+        weights: Weights,
         watch: Stopwatch,
     ) -> Retrieval:
-        """`retrieve`, of a query that is encoded already."""
+        """`retrieve`, of a query that is encoded already; reinforces nothing."""
         checks.namespace(namespace)
         checks.one_of("mode", mode, checks.MODES)
         asked = checks.modalities(modalities, self._models.encoders)
         k = checks.count("k", k, self._settings.max_k)
+        checks.weights(weights)
         for modality in asked if mode == "direct" else self._models.encoders:
             require_same_space(modality, self._models, self._store)
-        request = _Request(namespace, queries, filters.parse(filter), max(4 * k, MIN_DEPTH))
+        depth = max(4 * k, MIN_DEPTH)
+        request = _Request(namespace, queries, filters.parse(filter), depth, weights)
         with watch.stage("search"):
             hits: dict[str, tuple[Hit, ...]] = {
                 modality: self._hits(request, modality, mode, k) for modality in asked
@@ -145,6 +177,7 @@ class Retriever(Service):
     ) -> tuple[Hit, ...]:
         direct = [] if mode == "associative" else self._direct(request, modality)
         associative = [] if mode == "direct" else self._associative(request, modality, k)
+        direct, associative = (self._weighted(request, each) for each in (direct, associative))
         if direct and associative:
             found = self._join(direct, associative)[:k]
         else:
@@ -160,7 +193,40 @@ class Retriever(Service):
 
     def _direct(self, request: _Request, modality: Modality) -> list[_Found]:
         """Memories near the query, best first."""
-        return self._search(request, modality, self._allowed(request, modality))
+        allowed = self._allowed(request, modality)
+        return self._search(request, modality, allowed, members=allowed is not None)
+
+    def _weighted(self, request: _Request, found: list[_Found]) -> list[_Found]:
+        """One way's ranking, by scores that recency and strength have their share in."""
+        weights = request.weights
+        if not (found and (weights.recency or weights.strength)):
+            return found
+        scores = self._recalls.weighted(
+            request.namespace, {each.sequence: each.score for each in found}, weights
+        )
+        ranking = sorted(
+            (
+                replace(each, score=scores[each.sequence])
+                for each in found
+                if each.sequence in scores
+            ),
+            key=_by_score,
+        )
+        return [
+            replace(each, reached_by=(replace(each.reached_by[0], rank=rank),))
+            for rank, each in enumerate(ranking, start=1)
+        ]
+
+    def _query(self, request: _Request, modality: Modality) -> Query | None:
+        """The query to search a modality by: with a share of its trace, if that is asked for."""
+        query = request.query_for(self._models, modality)
+        if query is None or not request.weights.context:
+            return query
+        if modality not in request.primed:
+            key = key_of(query.space)
+            trace = self._store.catalog.trace(request.namespace, modality, key)
+            request.primed[modality] = primed(query, trace, request.weights.context)
+        return request.primed[modality]
 
     def _allowed(self, request: _Request, modality: Modality) -> Sequences | None:
         """What the filter leaves of a modality; None for all."""
@@ -173,17 +239,22 @@ class Retriever(Service):
         return request.allowed[modality]
 
     def _search(
-        self, request: _Request, modality: Modality, allowed: Sequences | None
+        self,
+        request: _Request,
+        modality: Modality,
+        allowed: Sequences | None,
+        *,
+        members: bool = False,
     ) -> list[_Found]:
-        """Memories of one modality near the query, best first, those just forgotten left out."""
-        query = request.query_for(self._models, modality)
+        """Memories of one modality near the query, best first, those just forgotten left out, and
+        members of prototypes unless `members` says otherwise."""
+        query = self._query(request, modality)
         if query is None:
             return []
         if allowed is None and modality in request.searched:
             return request.searched[modality]
-        nearest = self._nearest(request, modality, request.depth, allowed)
+        nearest, places = self._nearest_ranked(request, modality, allowed, members)
         scores = self._models.calibration.score(nearest.cosines, query.modality, modality)
-        places = self._store.catalog.places(nearest.sequences)
         matches = self._matches(nearest, query)
         found: list[_Found] = []
         for (sequence, (cosine, segment)), score in zip(
@@ -194,14 +265,28 @@ class Retriever(Service):
                 same = query.modality == modality and cosine >= SAME_ITEM
                 score = 1.0 if same else score
                 found.append(_Found(sequence, *places[sequence], score, (reach,), same))
+        found = found[: request.depth]
         if allowed is None:
             request.searched[modality] = found
         return found
 
+    def _nearest_ranked(
+        self, request: _Request, modality: Modality, allowed: Sequences | None, members: bool
+    ) -> tuple[Nearest, dict[int, tuple[str, str]]]:
+        """The nearest, and the places of those of them that may be ranked: as many as are asked
+        for, if there are."""
+        depth = request.depth
+        while True:
+            nearest = self._nearest(request, modality, depth, allowed)
+            places = self._store.catalog.places(nearest.sequences, members=members)
+            if len(places) >= request.depth or len(nearest.sequences) < depth:
+                return nearest, places
+            depth *= DEEPER
+
     def _nearest(
         self, request: _Request, modality: Modality, depth: int, allowed: Sequences | None
     ) -> Nearest:
-        query = request.query_for(self._models, modality)
+        query = self._query(request, modality)
         if query is None:
             return NOTHING
         index = self._store.index(
@@ -252,17 +337,36 @@ class Retriever(Service):
         """
         catalog = self._store.catalog
         mates = None if targets is None else catalog.mates(targets)
-        fitting = None if targets is None else set(targets.tolist())
+        fitting = set(targets.tolist()) if targets is not None and request.filter else None
         best: dict[int, _Found] = {}
         for route in self._models.encoders:
             allowed = None if mates is None else mates.get(route, NO_SEQUENCES)
-            matches = self._search(request, route, allowed)
+            matches = self._branched(self._search(request, route, allowed))
             members = catalog.members_of((match.episode_id for match in matches), modality)
             for match in matches:
                 for sequence, memory_id in members.get(match.episode_id, ()):
                     if fitting is None or sequence in fitting:
                         _keep_better(best, sequence, memory_id, match, route)
+        if fitting is None:  # the filter's targets are all to be ranked
+            ranked = catalog.places(np.array(list(best), np.int64))
+            best = {sequence: each for sequence, each in best.items() if sequence in ranked}
         return sorted(best.values(), key=_by_score)
+
+    def _branched(self, matches: list[_Found]) -> list[_Found]:
+        """A prototype once for each episode of its members: it leads to all of them."""
+        stands_for = lineage.members(self._store.catalog, [each.sequence for each in matches])
+        if not stands_for:
+            return matches
+        branched = []
+        for match in matches:
+            members = stands_for.get(match.sequence)
+            if members is None:
+                branched.append(match)
+                continue
+            own = frozenset(sequence for sequence, _, _ in members)
+            for episode in dict.fromkeys(episode for _, _, episode in members):
+                branched.append(replace(match, episode_id=episode, members=own))
+        return branched
 
     def _join(self, direct: Sequence[_Found], associative: Sequence[_Found]) -> list[_Found]:
         """Both rankings in one, by the sum of reciprocal ranks, each times its way's score.
@@ -301,7 +405,7 @@ class Retriever(Service):
             if each.reached_by[0].path == "direct"
         }
         lacking = [each.sequence for each in found if each.sequence not in known]
-        query = request.query_for(self._models, modality)
+        query = self._query(request, modality)
         if lacking and query is not None:
             allowed = np.array(lacking, np.int64)
             nearest = self._nearest(request, modality, len(lacking), allowed)
@@ -327,7 +431,7 @@ def _keep_better(
     best: dict[int, _Found], sequence: int, memory_id: str, match: _Found, route: Modality
 ) -> None:
     """Note that `match` leads to the memory `sequence`, unless a better match is known."""
-    if sequence == match.sequence:
+    if sequence == match.sequence or sequence in match.members:
         return
     matched = match.reached_by[0]
     reach = Reach("associative", 0, matched.cosine, match.id, route, matched.segment)

@@ -15,9 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from memory_service.clock import Clock, SystemClock
 from memory_service.errors import NotFound, StorageFailure
 from memory_service.records import Episode, Memory, SubMemoryStats, Vector
-from memory_service.storage import rows
+from memory_service.storage import namespace_settings, rows, traces
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.filters import Filter, where
 from memory_service.storage.schema import migrate
@@ -55,6 +56,19 @@ class Chunk:
     vectors: npt.NDArray[np.float32]  # (N, D)
 
 
+# What answers are made of. `alive`: not expired. `ranked`: besides, no member of a prototype that
+# is alive. Tables as such are for the upkeep, which has to see everything. Of each connection, so
+# that the file can be opened without our function.
+_VIEWS = """
+    CREATE TEMP VIEW alive AS
+        SELECT * FROM main.memories WHERE expires_at IS NULL OR expires_at > now();
+    CREATE TEMP VIEW ranked AS
+        SELECT * FROM alive m WHERE NOT EXISTS (
+            SELECT 1 FROM main.lineage l JOIN main.memories p ON p.sequence = l.prototype
+            WHERE l.member = m.sequence AND (p.expires_at IS NULL OR p.expires_at > now())
+        );
+"""
+
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
 
 
@@ -70,8 +84,9 @@ class Catalog:
     cannot be read, and StorageFull or StorageFailure when it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
         self._path = path
+        self._clock = clock or SystemClock()
         self._local = threading.local()
         # Weak: the connection of a thread that ended is closed with the thread's locals.
         self._readers: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
@@ -105,11 +120,14 @@ class Catalog:
 
     def _reader(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
-            self._local.connection = self._connect()
+            connection = self._connect()
+            connection.create_function("now", 0, self._clock.now)
+            connection.executescript(_VIEWS)
+            self._local.connection = connection
             with self._readers_lock:
                 self._readers.add(self._local.connection)
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+        own: sqlite3.Connection = self._local.connection
+        return own
 
     def select(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows that a SELECT finds. Fetched at once: an open cursor would hold up the log."""
@@ -169,7 +187,8 @@ class Catalog:
     ) -> None:
         """Insert the vector; that of the whole is added to its sub-memory's trace.
 
-        Mem[t] = Mem[t-1] + e_t, with one e_t for each memory, however many segments it has.
+        Mem[t] = decay * Mem[t-1] + e_t, with one e_t for each memory, however many segments it
+        has, and none for a prototype: its members have theirs. See storage.traces.
         """
         vector = embedding.vector
         space = self.space_number(connection, *embedding.space, len(vector))
@@ -185,48 +204,35 @@ class Catalog:
                 vector.astype("<f4").tobytes(),
             ),
         )
-        if embedding.segment == 0:
-            self.shift_trace(connection, (memory.namespace, memory.modality, space), vector, 1)
+        if embedding.segment == 0 and memory.consolidated_by is None:
+            key = (memory.namespace, memory.modality, space)
+            traces.shift(connection, key, vector, 1, memory.created_at)
 
     def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
         """Delete the row and its vectors, and take its share out of the traces."""
+        worn: list[traces.Key] = []
         for found in connection.execute(
             "SELECT space, vector FROM vectors WHERE sequence = ? AND segment = 0",
             (memory.sequence,),
         ).fetchall():
+            if memory.consolidated_by is not None:
+                break
             key = (memory.namespace, memory.modality, found["space"])
-            self.shift_trace(connection, key, rows.vector(found["vector"]), -1)
+            vector = rows.vector(found["vector"])
+            if traces.shift(connection, key, vector, -1, memory.created_at):
+                worn.append(key)
         connection.execute("DELETE FROM memories WHERE sequence = ?", (memory.sequence,))
-
-    def shift_trace(
-        self,
-        connection: sqlite3.Connection,
-        key: tuple[str, str, int],
-        vector: Vector,
-        sign: int,
-    ) -> None:
-        found = connection.execute(
-            "SELECT vector, count FROM traces WHERE namespace = ? AND modality = ? AND space = ?",
-            key,
-        ).fetchone()
-        trace = np.frombuffer(found["vector"], "<f8") if found else np.zeros(len(vector))
-        count = (found["count"] if found else 0) + sign
-        if count == 0:  # exactly empty again, whatever the rounding
-            connection.execute(
-                "DELETE FROM traces WHERE namespace = ? AND modality = ? AND space = ?", key
-            )
-            return
-        connection.execute(
-            "INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?)",
-            (*key, (trace + sign * vector.astype(np.float64)).astype("<f8").tobytes(), count),
-        )
+        for key in worn:
+            half_life_s = namespace_settings.life(connection, memory.namespace).trace_half_life_s
+            traces.sum_anew(connection, key, half_life_s)
 
     def delete_episode_if_empty(self, connection: sqlite3.Connection, episode_id: str) -> bool:
         """Delete the episode without memories, or note what it still holds."""
         blobs = [
             row["blob"]
             for row in connection.execute(
-                "SELECT blob FROM memories WHERE episode_id = ?", (episode_id,)
+                "SELECT blob FROM memories WHERE episode_id = ? AND consolidated_by IS NULL",
+                (episode_id,),
             )
         ]
         if blobs:
@@ -240,7 +246,7 @@ class Catalog:
     # Reading.
 
     def memory(self, memory_id: str) -> Memory:
-        found = self.select("SELECT * FROM memories WHERE id = ?", (memory_id,))
+        found = self.select("SELECT * FROM alive WHERE id = ?", (memory_id,))
         if not found:
             raise NotFound(f"there is no memory {memory_id!r}", kind="memory", id=memory_id)
         return rows.memory(found[0])
@@ -249,7 +255,7 @@ class Catalog:
         """Those of `sequences` that exist."""
         wanted = json.dumps([int(sequence) for sequence in sequences])
         found = self.select(
-            "SELECT memories.* FROM json_each(?) JOIN memories ON sequence = value", (wanted,)
+            "SELECT alive.* FROM json_each(?) JOIN alive ON sequence = value", (wanted,)
         )
         return {row["sequence"]: rows.memory(row) for row in found}
 
@@ -262,10 +268,10 @@ class Catalog:
         return Episode(row["id"], row["namespace"], row["created_at"], tuple(members))
 
     def members(self, episode_ids: Iterable[str]) -> list[Memory]:
-        """The memories of these episodes, in the order of storing."""
+        """What was stored in these episodes, in that order: prototypes are left out."""
         found = self.select(
-            "SELECT memories.* FROM json_each(?) JOIN memories ON episode_id = value"
-            " ORDER BY sequence",
+            "SELECT alive.* FROM json_each(?) JOIN alive ON episode_id = value"
+            " WHERE consolidated_by IS NULL ORDER BY sequence",
             (json.dumps(list(episode_ids)),),
         )
         return [rows.memory(row) for row in found]
@@ -274,15 +280,18 @@ class Catalog:
         """How many memories each of these episodes has."""
         found = self.select(
             "SELECT episode_id, COUNT(*) AS size FROM json_each(?)"
-            " JOIN memories ON episode_id = value GROUP BY episode_id",
+            " JOIN alive ON episode_id = value WHERE consolidated_by IS NULL GROUP BY episode_id",
             (json.dumps(list(dict.fromkeys(episode_ids))),),
         )
         return {row["episode_id"]: row["size"] for row in found}
 
     def episode_with(self, namespace: str, contents: str) -> Episode | None:
-        """The first episode of exactly these contents."""
+        """The first episode of exactly these contents, none of which has expired."""
         found = self.select(
-            "SELECT id FROM episodes WHERE namespace = ? AND contents = ? ORDER BY id LIMIT 1",
+            "SELECT id FROM episodes WHERE namespace = ? AND contents = ? AND NOT EXISTS"
+            " (SELECT 1 FROM memories WHERE episode_id = episodes.id AND sequence NOT IN"
+            " (SELECT a.sequence FROM alive a WHERE a.episode_id = episodes.id))"
+            " ORDER BY id LIMIT 1",
             (namespace, contents),
         )
         return self.episode(found[0]["id"]) if found else None
@@ -300,33 +309,49 @@ class Catalog:
         clause, values = where(namespace, modality, filter)
         if blob is not None:
             clause, values = f"{clause} AND blob = ?", [*values, blob]
-        statement = f"SELECT * FROM memories WHERE sequence > ? {clause} ORDER BY sequence LIMIT ?"
+        statement = f"SELECT * FROM alive WHERE sequence > ? {clause} ORDER BY sequence LIMIT ?"
         return [rows.memory(row) for row in self.select(statement, (after, *values, limit))]
 
     def sequences(self, namespace: str, modality: str, filter: Filter) -> Sequences:
-        """The sequences of the memories that a filter allows."""
+        """The sequences of the memories that a filter allows.
+
+        Members of a prototype are among them where the filter does not allow that.
+        """
         clause, values = where(namespace, modality, filter)
-        found = self.select(f"SELECT sequence FROM memories WHERE TRUE {clause}", values)
+        found = self.select(
+            f"WITH allowed AS MATERIALIZED (SELECT sequence FROM alive WHERE TRUE {clause})"
+            " SELECT sequence FROM allowed WHERE sequence NOT IN (SELECT member FROM lineage"
+            " WHERE prototype IN (SELECT sequence FROM allowed))",
+            values,
+        )
         return np.array([row["sequence"] for row in found], dtype=np.int64)
 
     def mates(self, targets: Sequences) -> dict[str, Sequences]:
-        """By modality, the memories that share an episode with another one of `targets`."""
+        """By modality, the memories whose episode holds another one that is, or is represented
+        by, one of `targets`. Members of a prototype are represented by it here, too."""
         found: dict[str, list[int]] = {}
         for row in self.select(
-            "SELECT DISTINCT mate.sequence, mate.modality FROM json_each(?) wanted"
-            " JOIN memories target ON target.sequence = wanted.value"
-            " JOIN memories mate ON mate.episode_id = target.episode_id"
-            " AND mate.sequence != target.sequence",
+            "WITH wanted AS (SELECT value AS sequence FROM json_each(?)),"
+            " target AS (SELECT sequence, sequence AS shown FROM wanted UNION ALL"
+            " SELECT member, prototype FROM wanted JOIN lineage ON prototype = sequence)"
+            " SELECT DISTINCT COALESCE(p.sequence, mate.sequence) AS sequence, mate.modality"
+            " FROM target JOIN alive t USING (sequence)"
+            " JOIN alive mate ON mate.episode_id = t.episode_id AND mate.sequence != t.sequence"
+            " LEFT JOIN lineage l ON l.member = mate.sequence"
+            " LEFT JOIN alive p ON p.sequence = l.prototype"
+            " WHERE mate.consolidated_by IS NULL"
+            " AND COALESCE(p.sequence, mate.sequence) != target.shown",
             (json.dumps(targets.tolist()),),
         ):
             found.setdefault(row["modality"], []).append(row["sequence"])
         return {modality: np.array(each, np.int64) for modality, each in found.items()}
 
-    def places(self, sequences: Sequences) -> dict[int, tuple[str, str]]:
-        """(memory id, episode id) of those of `sequences` that exist."""
+    def places(self, sequences: Sequences, *, members: bool = False) -> dict[int, tuple[str, str]]:
+        """(memory id, episode id) of those of `sequences` that may be ranked; with `members`, also
+        those that a prototype stands for."""
         found = self.select(
-            "SELECT sequence, memories.id, episode_id FROM json_each(?)"
-            " JOIN memories ON sequence = value",
+            "SELECT sequence, m.id, episode_id FROM json_each(?)"
+            f" JOIN {'alive' if members else 'ranked'} m ON sequence = value",
             (json.dumps(sequences.tolist()),),
         )
         return {row["sequence"]: (row["id"], row["episode_id"]) for row in found}
@@ -334,12 +359,17 @@ class Catalog:
     def members_of(
         self, episode_ids: Iterable[str], modality: str
     ) -> dict[str, list[tuple[int, str]]]:
-        """By episode, (sequence, id) of its memories of one modality."""
+        """By episode, (sequence, id) of its memories of one modality, and of the prototypes that
+        stand for one of these."""
         found: dict[str, list[tuple[int, str]]] = {}
+        wanted = json.dumps(list(dict.fromkeys(episode_ids)))
         for row in self.select(
-            "SELECT sequence, memories.id, episode_id FROM json_each(?)"
-            " JOIN memories ON episode_id = value WHERE modality = ?",
-            (json.dumps(list(dict.fromkeys(episode_ids))), modality),
+            "WITH own AS (SELECT sequence, m.id, episode_id FROM json_each(?)"
+            " JOIN alive m ON episode_id = value WHERE modality = ? AND consolidated_by IS NULL)"
+            " SELECT * FROM own UNION"
+            " SELECT p.sequence, p.id, own.episode_id FROM own JOIN lineage ON member ="
+            " own.sequence JOIN alive p ON p.sequence = prototype ORDER BY sequence",
+            (wanted, modality),
         ):
             found.setdefault(row["episode_id"], []).append((row["sequence"], row["id"]))
         return found
@@ -401,23 +431,26 @@ class Catalog:
 
     def stats(self) -> list[SubMemoryStats]:
         found = self.select(
-            "SELECT t.namespace, t.modality, s.id, t.count, t.vector"
+            "SELECT t.namespace, t.modality, s.id, t.count, t.vector, t.half_life_s, t.reference"
             " FROM traces_by_role t JOIN spaces s ON t.space = s.number"
             " WHERE t.role IS NULL ORDER BY 1, 2, 3"
         )
+        now = self._clock.now()
         return [
             SubMemoryStats(
                 namespace=row["namespace"],
                 modality=row["modality"],
                 space_id=row["id"],
                 count=row["count"],
-                trace_norm=float(np.linalg.norm(np.frombuffer(row["vector"], "<f8"))),
+                trace_norm=traces.length_now(row, now),
             )
             for row in found
         ]
 
     def count_memories(self) -> int:
-        return int(self.select("SELECT COUNT(*) AS size FROM memories")[0]["size"])
+        """Those that were stored: prototypes are left out."""
+        statement = "SELECT COUNT(*) AS size FROM alive WHERE consolidated_by IS NULL"
+        return int(self.select(statement)[0]["size"])
 
     def referenced_blobs(self) -> set[str]:
         found = self.select("SELECT blob FROM memories UNION SELECT blob FROM generation_outputs")

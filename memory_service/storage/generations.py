@@ -79,7 +79,7 @@ def get(catalog: Catalog, generation_id: str) -> Generation:
 def _shares(catalog: Catalog, generation_id: str) -> tuple[MemoryShare, ...]:
     found = catalog.select(
         "SELECT g.*, m.id IS NULL AS deleted FROM generation_memories g"
-        " LEFT JOIN memories m ON m.id = g.memory_id WHERE generation_id = ? ORDER BY position",
+        " LEFT JOIN alive m ON m.id = g.memory_id WHERE generation_id = ? ORDER BY position",
         (generation_id,),
     )
     return tuple(

@@ -30,6 +30,8 @@ def memory(row: sqlite3.Row) -> Memory:
         metadata=json.loads(row["metadata"]),
         created_at=row["created_at"],
         text=row["text"],
+        expires_at=row["expires_at"],
+        consolidated_by=row["consolidated_by"],
     )
 
 
@@ -37,7 +39,8 @@ def insert_memory(connection: sqlite3.Connection, record: Memory) -> Memory:
     """Insert; returns the record with the sequence given."""
     cursor = connection.execute(
         "INSERT INTO memories (id, namespace, episode_id, modality, media_type, blob, size_bytes,"
-        " metadata, text, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " metadata, text, created_at, expires_at, consolidated_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             record.id,
             record.namespace,
@@ -49,10 +52,20 @@ def insert_memory(connection: sqlite3.Connection, record: Memory) -> Memory:
             json.dumps(dict(record.metadata), ensure_ascii=False),
             record.text,
             record.created_at,
+            record.expires_at,
+            record.consolidated_by,
         ),
     )
     assert cursor.lastrowid is not None
     return replace(record, sequence=cursor.lastrowid)
+
+
+def update_memory(connection: sqlite3.Connection, record: Memory) -> None:
+    """Write what may change of a memory: metadata and expiry."""
+    connection.execute(
+        "UPDATE memories SET metadata = ?, expires_at = ? WHERE sequence = ?",
+        (json.dumps(dict(record.metadata), ensure_ascii=False), record.expires_at, record.sequence),
+    )
 
 
 def contents_hash(blobs: Iterable[str]) -> str:

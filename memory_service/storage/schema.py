@@ -140,10 +140,42 @@ MIGRATIONS = [
         error TEXT
     ) WITHOUT ROWID;
     """,
-    # which part of a long sound a generation was made from
+    # 4: which part of a long sound a generation was made from
     """
     ALTER TABLE generation_memories ADD COLUMN start_s REAL; -- NULL: the whole, or made before
     ALTER TABLE generation_memories ADD COLUMN end_s REAL;
+    """,
+    # 5: how memories live: expiry, recalls, prototypes, settings of a namespace
+    """
+    ALTER TABLE memories ADD COLUMN expires_at REAL; -- Unix seconds; NULL: never
+    ALTER TABLE memories ADD COLUMN consolidated_by TEXT; -- of a prototype: the job that made it
+    CREATE INDEX memories_by_expiry ON memories (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE INDEX prototypes ON memories (consolidated_by) WHERE consolidated_by IS NOT NULL;
+    CREATE TABLE recalls ( -- of memories that were recalled at all
+        sequence INTEGER PRIMARY KEY REFERENCES memories (sequence) ON DELETE CASCADE,
+        base REAL NOT NULL, -- strength right after the last recall
+        since REAL NOT NULL, -- when that was, Unix seconds
+        recalls INTEGER NOT NULL,
+        recalled_at REAL
+    );
+    CREATE TABLE lineage ( -- a member is not ranked while its prototype is
+        member INTEGER PRIMARY KEY REFERENCES memories (sequence) ON DELETE CASCADE,
+        prototype INTEGER NOT NULL REFERENCES memories (sequence) ON DELETE CASCADE,
+        cosine REAL NOT NULL, -- of the member and the prototype
+        consolidated_at REAL NOT NULL,
+        medoid INTEGER NOT NULL -- 1: the prototype has the content of this one
+    );
+    CREATE INDEX lineage_by_prototype ON lineage (prototype);
+    CREATE TABLE namespaces ( -- of which settings were changed
+        name TEXT PRIMARY KEY,
+        settings TEXT NOT NULL -- JSON object of what was set
+    ) WITHOUT ROWID;
+    ALTER TABLE traces ADD COLUMN half_life_s REAL; -- NULL: the sum does not decay
+    -- The sum is kept as it was at this time: see storage.traces.
+    ALTER TABLE traces ADD COLUMN reference REAL NOT NULL DEFAULT 0;
+    DROP VIEW traces_by_role; -- it lists the columns that there were
+    CREATE VIEW traces_by_role AS -- role NULL: searched
+        SELECT t.*, b.role FROM traces t LEFT JOIN standby_spaces b USING (modality, space);
     """,
 ]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from memory_service.records import Job, Memory
-from memory_service.storage import jobs, rows
+from memory_service.storage import jobs, rows, traces
 from memory_service.storage.catalog import Catalog, Embedding, Role, SpaceKey
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 
@@ -329,20 +329,23 @@ class Standby:
         """Returns the sequences of the vectors that are gone, in rising order."""
         with self._catalog.write_lock:
             found = self._catalog.select(
-                "SELECT namespace, sequence, segment, vector FROM vectors JOIN memories"
+                "SELECT namespace, sequence, segment, vector, created_at, consolidated_by"
+                " FROM vectors JOIN memories"
                 " USING (sequence) WHERE modality = ? AND space = ? AND sequence >= ?"
                 " ORDER BY sequence LIMIT ?",
                 (modality, space, after, DROPPED_AT_ONCE),
             )
             with self._catalog.transaction("dropping vectors") as connection:
                 for row in found:
-                    if row["segment"] > 0:  # the whole alone is in the trace
+                    # The whole alone is in the trace, and no prototype.
+                    if row["segment"] > 0 or row["consolidated_by"] is not None:
                         continue
-                    self._catalog.shift_trace(
+                    traces.shift(
                         connection,
                         (row["namespace"], modality, space),
                         rows.vector(row["vector"]),
                         -1,
+                        row["created_at"],
                     )
                 connection.executemany(
                     "DELETE FROM vectors WHERE sequence = ? AND space = ? AND segment = ?",

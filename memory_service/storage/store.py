@@ -9,19 +9,21 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from memory_service.clock import Clock
 from memory_service.errors import StorageFailure, StorageFull
 from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory
-from memory_service.storage import generations, rows
+from memory_service.storage import expiry, generations, lineage, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.failures import storage_errors
+from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
 
@@ -47,7 +49,7 @@ class Store:
     that a store of the same content has just found.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+    def __init__(self, folder: Path, *, threads: int = 1, clock: Clock | None = None) -> None:
         """Open or create; raises StorageFailure when it is in use, broken or of a newer format."""
         self.folder = folder
         with storage_errors(f"opening the data folder {folder}"):
@@ -57,7 +59,7 @@ class Store:
         try:
             self.blobs = BlobStore(folder / "blobs")
             _require_catalog(folder / "catalog.sqlite3", self.blobs)
-            self.catalog = Catalog(folder / "catalog.sqlite3")
+            self.catalog = Catalog(folder / "catalog.sqlite3", clock)
             try:
                 self._load(threads)
             except BaseException:
@@ -76,6 +78,7 @@ class Store:
         self._indexes = VectorIndexes(threads=threads)
         for chunk in self.catalog.vector_chunks():
             self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
+        self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
         self._read_spaces()
 
@@ -176,9 +179,35 @@ class Store:
     def delete_episode(self, episode_id: str) -> Forgotten:
         """Delete all memories of an episode for good; raises NotFound."""
         with self.catalog.write_lock:
-            return self._delete(self.catalog.episode(episode_id).memories)
+            self.catalog.episode(episode_id)  # there, and not expired
+            return self._delete(expiry.in_episode(self.catalog, episode_id))
+
+    def delete_expired(self, now: float, limit: int) -> Forgotten:
+        """Delete for good at most `limit` memories that expired."""
+        with self.catalog.write_lock:
+            return self._delete(expiry.due(self.catalog, now, limit))
+
+    def delete_prototypes(self, prototypes: Sequence[Memory]) -> Forgotten:
+        """Delete prototypes that are still there; their members are ranked again."""
+        with self.catalog.write_lock:
+            there = self.catalog.memories(each.sequence for each in prototypes)
+            return self._delete([each for each in prototypes if each.sequence in there])
+
+    def update_memory(self, memory_id: str, change: Callable[[Memory], Memory]) -> Memory:
+        """Replace metadata and expiry by those of what `change` makes of the memory; raises
+        NotFound, and what `change` raises."""
+        with self.catalog.write_lock:
+            memory = change(self.catalog.memory(memory_id))
+            with self.catalog.transaction("changing a memory") as connection:
+                rows.update_memory(connection, memory)
+                lineage.follow_member(connection, memory.sequence)
+            return memory
 
     def _delete(self, memories: Sequence[Memory]) -> Forgotten:
+        # What a deleted memory has a share in goes with it: its prototype.
+        memories = lineage.with_prototypes(self.catalog, memories)
+        if not memories:
+            return Forgotten((), (), ())
         try:
             emptied = self._delete_rows(memories)
         except StorageFull:

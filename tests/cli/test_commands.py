@@ -100,6 +100,26 @@ def test_a_series_and_a_modality_by_name(url: str, tmp_path: Path) -> None:
     assert json.loads(found.stdout)["results"]["sensor"][0]["cosine"] > 0.99
 
 
+def test_sweep_and_consolidate(url: str) -> None:
+    for number in range(3):
+        note = f"a red fox runs over the green hill {number}"
+        assert invoke("store", "--url", url, "--text", note, "-n", "near").exit_code == 0
+    invoke("store", "--url", url, "--text", "soon gone", "-n", "near", "--ttl-s", "0.001")
+    swept = json.loads(invoke("sweep", "--url", url, "--json").stdout)
+    assert swept["deleted"] in (0, 1)  # the service sweeps by itself, too
+    given = ("consolidate", "--url", url, "-n", "near", "-m", "text", "--threshold", "0.8")
+    assert "groups" in invoke(*given, "--dry-run").stdout
+    job = json.loads(invoke(*given, "--json").stdout)
+    assert (job["result"]["groups"], job["result"]["members"]) == (1, 3)
+    query = ("retrieve", "--url", url, "--text", "fox", "-n", "near", "-m", "text", "--json")
+    (hit,) = json.loads(invoke(*query, "--strength-weight", "1").stdout)["results"]["text"]
+    assert hit["memory"]["prototype"]
+    undone = invoke("consolidate", "--url", url, "--undo", job["id"], "--json")
+    assert json.loads(undone.stdout) == {"prototype_ids": [hit["memory"]["id"]]}
+    assert len(json.loads(invoke(*query, "--no-reinforce").stdout)["results"]["text"]) == 3
+    assert invoke("consolidate", "--undo", "x", "--dry-run").exit_code == 1
+
+
 def test_tables_are_readable(url: str, media: Path, tmp_path: Path) -> None:
     cow = str(media / "farm/cow")
     assert "A brown cow" in invoke("store", "--url", url, "--text", f"@{cow}.txt").stdout

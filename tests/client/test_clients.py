@@ -141,6 +141,37 @@ def test_reembed_and_jobs() -> None:
     ]
 
 
+def test_how_memories_live() -> None:
+    seen: list[httpx.Request] = []
+    client(answers.RETRIEVAL, seen).retrieve(text="a", strength_weight=0.5, reinforce=False)
+    assert json.loads(seen[0].content) == {
+        "query": [{"text": "a"}],
+        "strength_weight": 0.5,
+        "reinforce": False,
+    }
+    client(answers.STORED, seen).store(text="a", ttl_s=60)
+    assert ("ttl_s", None, b"60") in form(seen[1])
+    strong = {**answers.MEMORY, "strength": {"value": 2.0}, "prototype": True}
+    memory = client(strong, seen).memory("m1")
+    assert (memory.strength, memory.prototype, memory.lineage) == ({"value": 2.0}, True, None)
+    client(answers.MEMORY, seen).change("m1", metadata={"a": None}, expires_at=None)
+    service = client({"half_life_s": None}, seen)
+    assert service.settings("zoo") == service.configure("zoo", half_life_s=None)
+    assert client({"deleted": 3}, seen).sweep() == 3
+    job = client(answers.JOB, seen).consolidate(modalities=["image"], threshold=0.9)
+    assert job.id == "j1"
+    assert client({"prototype_ids": ["p"]}, seen).undo_consolidation("j1") == ("p",)
+    told = [(each.method, each.url.path, each.content) for each in seen[3:]]
+    assert [(method, path, json.loads(body or b"{}")) for method, path, body in told] == [
+        ("PATCH", "/memories/m1", {"metadata": {"a": None}, "expires_at": None}),
+        ("GET", "/namespaces/zoo/settings", {}),
+        ("PUT", "/namespaces/zoo/settings", {"half_life_s": None}),
+        ("POST", "/sweep", {}),
+        ("POST", "/consolidate", {"modalities": ["image"], "threshold": 0.9, "dry_run": False}),
+        ("POST", "/consolidate/j1/undo", {}),
+    ]
+
+
 def test_iterate_follows_the_cursor() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         last = request.url.params.get("after") == "c1"

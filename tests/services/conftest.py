@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from service_media import audio, image, sensor, text
+from turnable_clock import TurnableClock
 
 from memory_service.app import Application
 from memory_service.bootstrap import build
+from memory_service.clock import Clock
 from memory_service.records import Episode
 from memory_service.services import embedding_batches
 from memory_service.settings import Settings
@@ -37,14 +39,25 @@ def open_app(folder: Path) -> Iterator[Open]:
     """Opens the application over `folder`; closes at the end what is still open."""
     opened: list[Application] = []
 
-    def open_it(**settings: object) -> Application:
+    def open_it(clock: Clock | None = None, **settings: object) -> Application:
         values = {"data_dir": folder, "profile": "fake", **settings}
-        opened.append(build(Settings(**values)))  # type: ignore[arg-type]
+        opened.append(build(Settings(**values), clock))  # type: ignore[arg-type]
         return opened[-1]
 
     yield open_it
     for app in opened:
         app.close()
+
+
+@pytest.fixture
+def clock() -> TurnableClock:
+    return TurnableClock()
+
+
+@pytest.fixture
+def timed(open_app: Open, clock: TurnableClock) -> Application:
+    """An application whose time the test turns; memories halve in 100 s."""
+    return open_app(clock, half_life_s=100.0)
 
 
 @pytest.fixture

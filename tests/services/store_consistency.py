@@ -13,8 +13,13 @@ def assert_consistent(app: Application) -> None:
     files = {path.name for path in (app.settings.data_dir / "blobs").glob("*/*")}
     assert files == store.catalog.referenced_blobs()
     expected: dict[tuple[str, str], list[int]] = defaultdict(list)
+    stored: dict[tuple[str, str], list[int]] = defaultdict(list)  # without prototypes
     for memory in memories:
         expected[memory.namespace, memory.modality].append(memory.sequence)
+        if memory.consolidated_by is not None:
+            assert memory not in store.catalog.episode(memory.episode_id).memories
+            continue
+        stored[memory.namespace, memory.modality].append(memory.sequence)
         assert len(store.blobs.read(memory.blob)) == memory.size_bytes
         assert memory in store.catalog.episode(memory.episode_id).memories
     indexed = {
@@ -24,14 +29,16 @@ def assert_consistent(app: Application) -> None:
     }
     assert indexed == expected
     space = (app.profile.encoders[0].space_id, app.profile.encoders[0].fingerprint)
-    for (namespace, modality), sequences in expected.items():
+    for (namespace, modality), sequences in stored.items():
         vectors = [store.catalog.vector(sequence, space) for sequence in sequences]
         trace = store.catalog.trace(namespace, modality, space)
         np.testing.assert_allclose(trace, np.sum(vectors, axis=0, dtype=float), atol=1e-5)
     counts = {(each.namespace, each.modality): each.count for each in app.memory.stats()}
-    assert counts == {key: len(sequences) for key, sequences in expected.items()}
+    assert counts == {key: len(sequences) for key, sequences in stored.items()}
     orphans = store.catalog.select(
         "SELECT 1 FROM vectors WHERE sequence NOT IN (SELECT sequence FROM memories)"
         " UNION ALL SELECT 1 FROM episodes WHERE id NOT IN (SELECT episode_id FROM memories)"
+        " UNION ALL SELECT 1 FROM memories WHERE consolidated_by IS NOT NULL"
+        " AND (SELECT COUNT(*) FROM lineage WHERE prototype = sequence) < 2"
     )
     assert not orphans

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from memory_service.api import docs, views
-from memory_service.api.bodies import read_generate
+from memory_service.api.bodies import read_generate, weights_of
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.negotiation import preferred
 from memory_service.api.problems import HttpProblem
@@ -39,6 +39,7 @@ FIELDS = {
     "filter": docs.text_field("JSON object."),
     "namespace": docs.text_field("Default: default."),
     "include_data": {"type": "boolean"},
+    **docs.DYNAMICS,
 }
 
 
@@ -71,6 +72,8 @@ async def generate(request: Request) -> Response:
         seed=body.seed,
         mode=body.mode,
         filter=body.filter,
+        weights=weights_of(body),
+        reinforce=body.reinforce,
     )
     count_stages(request, "generate", made.timings_ms)
     headers = {"Location": f"/generations/{made.id}", "Generation-Id": made.id}

@@ -7,11 +7,23 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 
 from memory_service.api import docs, ranges, views
-from memory_service.api.bodies import json_of
+from memory_service.api.bodies import json_of, read_json
 from memory_service.api.calls import application_of, call
-from memory_service.api.schemas import ForgottenOut, MemoryOut, PageOut
+from memory_service.api.schemas import (
+    ForgottenOut,
+    MemoryDetailOut,
+    MemoryOut,
+    MemoryPatch,
+    PageOut,
+)
 
 router = APIRouter(tags=["memory"])
+
+PATCHES = {
+    "metadata": {"metadata": {"place": "farm", "checked": None}},
+    "for another hour": {"ttl_s": 3600},
+    "for ever": {"expires_at": None},
+}
 
 
 @router.get("/memories", response_model=PageOut)
@@ -36,9 +48,24 @@ async def list_memories(
     return PageOut(memories=[views.memory(each) for each in memories], next=following)
 
 
-@router.get("/memories/{memory_id}", response_model=MemoryOut)
-async def get_memory(request: Request, memory_id: str) -> MemoryOut:
-    return views.memory(await call(request, application_of(request).memory.get, memory_id))
+@router.get("/memories/{memory_id}", response_model=MemoryDetailOut)
+async def get_memory(request: Request, memory_id: str) -> MemoryDetailOut:
+    """A memory, how strong it is and why, and what it was consolidated into or from."""
+    found = await call(request, application_of(request).memory.explain, memory_id)
+    return views.explained(found)
+
+
+@router.patch(
+    "/memories/{memory_id}",
+    response_model=MemoryOut,
+    openapi_extra=docs.json_body(MemoryPatch, PATCHES),
+)
+async def change_memory(request: Request, memory_id: str) -> MemoryOut:
+    """Change metadata (merge patch: null takes a field away) or expiry."""
+    body = await read_json(request, MemoryPatch)
+    changes = body.model_dump(exclude_unset=True)
+    memory = application_of(request).memory
+    return views.memory(await call(request, memory.update, memory_id, changes))
 
 
 @router.get(

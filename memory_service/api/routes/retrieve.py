@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from memory_service.api import docs, views
-from memory_service.api.bodies import read_retrieve
+from memory_service.api.bodies import read_retrieve, weights_of
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.schemas import RetrievalOut, RetrieveRequest
 
@@ -24,6 +24,7 @@ FIELDS = {
     "k": {"type": "integer", "description": "Most hits per modality."},
     "filter": docs.text_field("JSON object."),
     "namespace": docs.text_field("Default: default."),
+    **docs.DYNAMICS,
 }
 
 
@@ -44,6 +45,8 @@ async def retrieve(request: Request) -> RetrievalOut:
         mode=body.mode,
         k=body.k,
         filter=body.filter,
+        weights=weights_of(body),
+        reinforce=body.reinforce,
     )
     count_stages(request, "retrieve", found.timings_ms)
     return views.retrieval(found)

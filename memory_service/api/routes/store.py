@@ -29,6 +29,8 @@ FIELDS = {
     "namespace": docs.text_field("Default: default."),
     "metadata": docs.text_field("JSON object."),
     "if_duplicate": docs.text_field("keep (default) or skip."),
+    "expires_at": {"type": "number", "description": "Unix seconds."},
+    "ttl_s": {"type": "number", "description": "Seconds until it expires."},
 }
 
 
@@ -49,6 +51,8 @@ async def store(request: Request, response: Response) -> StoredOut:
         namespace=body.namespace,
         metadata=body.metadata,
         if_duplicate=body.if_duplicate,
+        expires_at=body.expires_at,
+        ttl_s=body.ttl_s,
     )
     count_stages(request, "store", stored.timings_ms)
     response.headers["Location"] = f"/episodes/{stored.episode.id}"

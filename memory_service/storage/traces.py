@@ -1,0 +1,134 @@
+"""The traces: Mem[t] = decay * Mem[t-1] + e_t of each sub-memory, with a decay by time.
+
+With a half-life h the trace at time t is the sum of e_i * 2 ** (-(t - t_i) / h) over the memories.
+What is kept is that sum as of a reference time: a new memory adds e * 2 ** ((t_i - reference) / h),
+and a deletion takes exactly that out again, whatever happened between. (A decay per step would not
+allow it: the memories before a deleted one would have decayed by a step that is gone.) The length
+of the trace now is 2 ** (-(now - reference) / h) times that of what is kept; its direction, all
+that cosines need, is the same.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+
+import numpy as np
+import numpy.typing as npt
+
+from memory_service.records import Vector
+from memory_service.storage import namespace_settings, rows
+
+Double = npt.NDArray[np.float64]
+Key = tuple[str, str, int]  # namespace, modality, number of the space
+
+MOST_HALF_LIVES = 64.0  # ahead of the reference; then that is moved, before numbers grow too large
+# Share of the length left by a deletion from which on what is left is rounding, and is summed anew.
+ROUNDING = 1e-6
+
+MOST_STEPS = 2000  # of two, after which nothing is left of any double
+SUMMED_AT_ONCE = 4096  # vectors
+
+_SUMMED = (
+    "FROM memories JOIN vectors USING (sequence) WHERE namespace = ? AND modality = ?"
+    " AND space = ? AND segment = 0 AND consolidated_by IS NULL"
+)
+_HERE = "namespace = ? AND modality = ? AND space = ?"
+
+
+def shift(connection: sqlite3.Connection, key: Key, vector: Vector, sign: int, when: float) -> bool:
+    """Add (`sign` 1) or take out (-1) the vector of a memory that was stored at `when`.
+
+    True when what is left is mostly rounding: the trace is to be summed anew once the row is gone.
+    """
+    found = connection.execute(
+        f"SELECT vector, count, half_life_s, reference FROM traces WHERE {_HERE}", key
+    ).fetchone()
+    count = (found["count"] if found else 0) + sign
+    if count == 0:  # exactly empty again, whatever the rounding
+        connection.execute(f"DELETE FROM traces WHERE {_HERE}", key)
+        return False
+    if found is None:
+        half_life_s, reference = namespace_settings.life(connection, key[0]).trace_half_life_s, when
+        trace: Double = np.zeros(len(vector))
+    else:
+        half_life_s, reference = found["half_life_s"], found["reference"]
+        trace = np.frombuffer(found["vector"], "<f8")
+    trace, reference = _based(trace, reference, when, half_life_s)
+    shifted = trace + sign * _weight(when, reference, half_life_s) * vector.astype(np.float64)
+    _write(connection, key, shifted, count, half_life_s, reference)
+    before, after = float(np.linalg.norm(trace)), float(np.linalg.norm(shifted))
+    return half_life_s is not None and sign < 0 and after < ROUNDING * before
+
+
+def _weight(when: float, reference: float, half_life_s: float | None) -> float:
+    return 1.0 if half_life_s is None else float(2.0 ** ((when - reference) / half_life_s))
+
+
+def _based(
+    trace: Double, reference: float, when: float, half_life_s: float | None
+) -> tuple[Double, float]:
+    """The same trace as of a reference that `when` is not too far ahead of.
+
+    Moved by whole half-lives, so that the values are divided by powers of two: exactly.
+    """
+    if half_life_s is None or when - reference <= MOST_HALF_LIVES * half_life_s:
+        return trace, reference
+    steps = math.floor((when - reference) / half_life_s)
+    return np.ldexp(trace, -min(steps, MOST_STEPS)), reference + steps * half_life_s
+
+
+def _write(
+    connection: sqlite3.Connection,
+    key: Key,
+    trace: Double,
+    count: int,
+    half_life_s: float | None,
+    reference: float,
+) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO traces"
+        " (namespace, modality, space, vector, count, half_life_s, reference)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (*key, trace.astype("<f8").tobytes(), count, half_life_s, reference),
+    )
+
+
+def sum_anew(connection: sqlite3.Connection, key: Key, half_life_s: float | None) -> None:
+    """From the vectors of the memories that are there, prototypes left out."""
+    bounds = connection.execute(
+        f"SELECT MAX(created_at) AS latest, COUNT(*) AS count {_SUMMED}", key
+    ).fetchone()
+    if not bounds["count"]:
+        connection.execute(f"DELETE FROM traces WHERE {_HERE}", key)
+        return
+    latest = float(bounds["latest"])
+    trace: Double | None = None
+    cursor = connection.execute(f"SELECT created_at, vector {_SUMMED}", key)
+    while found := cursor.fetchmany(SUMMED_AT_ONCE):
+        vectors = np.stack([rows.vector(row["vector"]) for row in found]).astype(np.float64)
+        weights = [_weight(row["created_at"], latest, half_life_s) for row in found]
+        part: Double = np.array(weights) @ vectors
+        trace = part if trace is None else trace + part
+    assert trace is not None
+    _write(connection, key, trace, bounds["count"], half_life_s, latest)
+
+
+def set_half_life(
+    connection: sqlite3.Connection, namespace: str, half_life_s: float | None
+) -> None:
+    """Of all traces of a namespace: each is summed anew, which reads all its vectors."""
+    found = connection.execute(
+        "SELECT modality, space FROM traces WHERE namespace = ? AND half_life_s IS NOT ?",
+        (namespace, half_life_s),
+    ).fetchall()
+    for row in found:
+        sum_anew(connection, (namespace, row["modality"], row["space"]), half_life_s)
+
+
+def length_now(row: sqlite3.Row, now: float) -> float:
+    """Of a row of traces: the length of the trace as it is now."""
+    length = float(np.linalg.norm(np.frombuffer(row["vector"], "<f8")))
+    if row["half_life_s"] is None:
+        return length
+    return length * float(2.0 ** ((row["reference"] - now) / row["half_life_s"]))
