@@ -7,7 +7,7 @@ TESTS  ?= tests
 # Two spinning numeric thread pools beside each other are many times slower than one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-slow lint check format serve bench bench-encoders eval-encoders clean
+.PHONY: help demo test test-slow lint check format serve bench bench-dynamics bench-encoders eval-encoders clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make serve      start the service on http://127.0.0.1:8000"
 	@echo "make bench      print the ratios of benchmarks/"
 	@echo "make eval-encoders  recall of the bundled encoders; builds the training collection first"
+	@echo "make bench-dynamics  recall on a stream of topics, with decay, strength and priming"
 	@echo "make bench-encoders  print the speed of the encoders beside torch, start and memory"
 
 $(READY): pyproject.toml constraints.txt
@@ -60,6 +61,9 @@ collection/manifest.jsonl: | $(READY)
 
 eval-encoders: collection/manifest.jsonl
 	$(BIN)/python -m encoders.training.evaluate
+
+bench-dynamics: $(READY)
+	$(BIN)/python -m benchmarks.dynamics
 
 bench-encoders: $(READY)
 	$(BIN)/python -m benchmarks.encoders

@@ -69,6 +69,29 @@ _VIEWS = """
         );
 """
 
+_MEMBERS_OF = (
+    "SELECT sequence, m.id, episode_id FROM json_each(?)"
+    " JOIN alive m ON episode_id = value WHERE modality = ? AND consolidated_by IS NULL"
+)
+_MATES = (
+    "SELECT DISTINCT mate.sequence, mate.modality FROM json_each(?) wanted"
+    " JOIN alive target ON target.sequence = wanted.value"
+    " JOIN alive mate ON mate.episode_id = target.episode_id"
+    " AND mate.sequence != target.sequence"
+)
+# As above, where a prototype has the mates of its members, and is one in their place.
+_MATES_OF_MEMBERS = (
+    "WITH wanted AS (SELECT value AS sequence FROM json_each(?)),"
+    " target AS (SELECT sequence, sequence AS shown FROM wanted UNION ALL"
+    " SELECT member, prototype FROM wanted JOIN lineage ON prototype = sequence)"
+    " SELECT DISTINCT COALESCE(p.sequence, mate.sequence) AS sequence, mate.modality"
+    " FROM target JOIN alive t USING (sequence)"
+    " JOIN alive mate ON mate.episode_id = t.episode_id AND mate.sequence != t.sequence"
+    " LEFT JOIN lineage l ON l.member = mate.sequence"
+    " LEFT JOIN alive p ON p.sequence = l.prototype"
+    " WHERE mate.consolidated_by IS NULL AND COALESCE(p.sequence, mate.sequence) != target.shown"
+)
+
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
 
 
@@ -330,21 +353,14 @@ class Catalog:
         """By modality, the memories whose episode holds another one that is, or is represented
         by, one of `targets`. Members of a prototype are represented by it here, too."""
         found: dict[str, list[int]] = {}
-        for row in self.select(
-            "WITH wanted AS (SELECT value AS sequence FROM json_each(?)),"
-            " target AS (SELECT sequence, sequence AS shown FROM wanted UNION ALL"
-            " SELECT member, prototype FROM wanted JOIN lineage ON prototype = sequence)"
-            " SELECT DISTINCT COALESCE(p.sequence, mate.sequence) AS sequence, mate.modality"
-            " FROM target JOIN alive t USING (sequence)"
-            " JOIN alive mate ON mate.episode_id = t.episode_id AND mate.sequence != t.sequence"
-            " LEFT JOIN lineage l ON l.member = mate.sequence"
-            " LEFT JOIN alive p ON p.sequence = l.prototype"
-            " WHERE mate.consolidated_by IS NULL"
-            " AND COALESCE(p.sequence, mate.sequence) != target.shown",
-            (json.dumps(targets.tolist()),),
-        ):
+        wanted = (json.dumps(targets.tolist()),)
+        for row in self.select(_MATES_OF_MEMBERS if self._any_prototype() else _MATES, wanted):
             found.setdefault(row["modality"], []).append(row["sequence"])
         return {modality: np.array(each, np.int64) for modality, each in found.items()}
+
+    def _any_prototype(self) -> bool:
+        """Mostly there is none, and statements that look for them take longer."""
+        return bool(self.select("SELECT EXISTS (SELECT 1 FROM lineage)")[0][0])
 
     def places(self, sequences: Sequences, *, members: bool = False) -> dict[int, tuple[str, str]]:
         """(memory id, episode id) of those of `sequences` that may be ranked; with `members`, also
@@ -363,14 +379,14 @@ class Catalog:
         stand for one of these."""
         found: dict[str, list[tuple[int, str]]] = {}
         wanted = json.dumps(list(dict.fromkeys(episode_ids)))
-        for row in self.select(
-            "WITH own AS (SELECT sequence, m.id, episode_id FROM json_each(?)"
-            " JOIN alive m ON episode_id = value WHERE modality = ? AND consolidated_by IS NULL)"
-            " SELECT * FROM own UNION"
-            " SELECT p.sequence, p.id, own.episode_id FROM own JOIN lineage ON member ="
-            " own.sequence JOIN alive p ON p.sequence = prototype ORDER BY sequence",
-            (wanted, modality),
-        ):
+        statement = _MEMBERS_OF
+        if self._any_prototype():
+            statement = (
+                f"WITH own AS ({_MEMBERS_OF}) SELECT * FROM own UNION SELECT p.sequence, p.id,"
+                " own.episode_id FROM own JOIN lineage ON member = own.sequence"
+                " JOIN alive p ON p.sequence = prototype ORDER BY sequence"
+            )
+        for row in self.select(statement, (wanted, modality)):
             found.setdefault(row["episode_id"], []).append((row["sequence"], row["id"]))
         return found
 
