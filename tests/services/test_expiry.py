@@ -50,7 +50,6 @@ def test_nothing_finds_what_has_expired(timed: Application, clock: TurnableClock
             call(id)
     assert timed.memory.list() == ([], None)
     assert timed.memory.count() == 0
-    assert not timed.memory.find_blob("default", episode.memories[0].blob)
     assert timed.generation.get(made.id).memories[0].deleted
     with pytest.raises(NotFound):
         timed.generation.replay(made.id)
