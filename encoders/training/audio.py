@@ -36,6 +36,7 @@ from encoders.training.audio_data import (
 )
 from encoders.training.data import Item, load_collection
 from encoders.training.export_pretrained import halved
+from encoders.training.precision import mixed_precision
 from encoders.training.runs import Run
 
 
@@ -71,7 +72,9 @@ class Trainee(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.tower(batch), dim=-1)
+        with mixed_precision(batch.device.type):
+            vectors = self.tower(batch)
+        return F.normalize(vectors.float(), dim=-1)
 
 
 def train(settings: Settings) -> None:
@@ -88,6 +91,7 @@ def train(settings: Settings) -> None:
     trainee = Trainee(settings)
     if settings.from_stored:
         trainee.tower.load_state_dict(AudioEncoder.open(FOLDER, text.space).tower.state_dict())
+        fit_logit_scale(trainee, training, heard, bank)
     optimizer = torch.optim.AdamW(
         trainee.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -115,9 +119,26 @@ def train(settings: Settings) -> None:
     store(trainee.tower)
 
 
+@torch.inference_mode()
+def fit_logit_scale(
+    trainee: Trainee, items: Sequence[Item], heard: dict[str, Floats], bank: Bank
+) -> None:
+    """The scale at which the tower's loss is least: only the trained tower is stored, without it.
+
+    A tower that goes on with the scale of an untrained one is led away from what it has learned.
+    """
+    drawn = [items[n] for n in np.random.default_rng(0).integers(len(items), size=512)]
+    cosines = torch.from_numpy(vectors_of(trainee.tower, drawn, heard)) @ bank.vectors.T
+    targets = bank.same[[bank.row[item.caption] for item in drawn]]
+    scales = np.geomspace(10.0, contrastive.MAX_LOGIT_SCALE, 24).tolist()
+    best = min(scales, key=lambda scale: float(F.cross_entropy(scale * cosines, targets)))
+    trainee.logit_scale.fill_(float(np.log(best)))
+    print(f"temperature 1/{best:.0f}", flush=True)
+
+
 def said_of(item: Item, rng: random.Random) -> str:
     """A text that is true of a sound; of a spoken word always the word itself."""
-    return item.caption if item.source == "speech" else contrastive.draw_text(item, rng)
+    return item.caption if item.source in ("speech", "people") else contrastive.draw_text(item, rng)
 
 
 def bank_of(items: Sequence[Item], texts: contrastive.TextVectors) -> Bank:

@@ -22,7 +22,7 @@ HUMAN = "spoken"  # style of the stamps' spoken descriptions: the only people in
 MAX_SECONDS = 10.0
 SILENCE = float(np.log(FLOOR))
 # Share of each source in a batch: speech is the largest, effects the smallest and most varied.
-SOURCE_SHARE = {"speech": 0.5, "midi": 0.18, "sonic-pi": 0.12, "stamps": 0.2}
+SOURCE_SHARE = {"speech": 0.56, "people": 0.04, "midi": 0.14, "sonic-pi": 0.1, "stamps": 0.16}
 
 
 def is_held_out(item: Item) -> bool:

@@ -20,11 +20,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from encoders.training.precision import mixed_precision
 from generator.audio import MelAutoencoder, SoundSettings, load_settings
 from generator.checkpoint import load_weights, save_weights
 from generator.latent_flow import LatentFlow, flow_loss
 from generator.training.arguments import training_parser
-from generator.training.precision import mixed_precision
 from generator.training.sounds import (
     Sounds,
     augment,

@@ -23,12 +23,12 @@ from PIL import Image
 from torch import nn
 
 from encoders.training.data import Item, load_collection
+from encoders.training.precision import mixed_precision
 from generator.checkpoint import save_weights
 from generator.image import Bytes, PictureAutoencoder, PictureSettings, square, to_bytes, to_tensor
 from generator.latent_flow import LatentFlow, flow_loss
 from generator.training.arguments import training_parser
 from generator.training.image_data import FlowBatch, flow_data
-from generator.training.precision import mixed_precision
 
 KL_WEIGHT = 1e-5
 EMA_DECAY = 0.999

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from encoders.base import Vectors
 from encoders.training.data import Item, load_collection
 from encoders.training.features import picture_vectors_from_cache
+from encoders.training.precision import mixed_precision
 from generator.checkpoint import save_weights
 from generator.text import (
     CAPTION,
@@ -35,7 +36,6 @@ from generator.text import (
     special_tokens,
 )
 from generator.training.arguments import training_parser
-from generator.training.precision import mixed_precision
 from generator.training.text_data import (
     Encode,
     Example,

@@ -18,6 +18,7 @@ from encoders.training.data import (
     icons,
     midi,
     openclipart,
+    people,
     sonic_pi,
     speech,
     stamps,
@@ -37,6 +38,7 @@ SOURCES: dict[str, Source] = {
     "sonic-pi": sonic_pi.drafts,
     "midi": midi.drafts,
     "speech": speech.drafts,
+    "people": people.drafts,
 }
 
 
