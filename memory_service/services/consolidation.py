@@ -132,6 +132,8 @@ class Consolidation:
             taken: set[int] = set()  # by groups of this run, which a dry run does not write
             for seed in self._seeds(place, counts):
                 run.go_on()
+                if counts["seen"] % PAGE == 0:
+                    run.progress(**counts)
                 if seed.sequence in taken:
                     continue
                 with self._active.using():
