@@ -44,7 +44,7 @@ class Settings:
     cache: Path
     views: int = 3  # augmented views per train picture, besides the plain one
     head_views: int = 1  # of these, as many for the projection alone
-    epochs: int = 2  # of the last blocks; one epoch sees every train picture once, or TIMES
+    epochs: int = 2  # of the last blocks; one epoch sees every train picture once
     batch: int = 256
     learning_rate: float = 3e-4
     weight_decay: float = 0.05
@@ -59,9 +59,6 @@ class Settings:
 
 
 IMAGINED = 256  # photographs per step
-# How often a source's pictures are seen in an epoch. openclipart has the most different things, and
-# lost when icons took its share.
-TIMES = {"openclipart": 2}
 
 
 class Projection(nn.Module):
@@ -104,7 +101,6 @@ def train(settings: Settings) -> None:
     cache = settings.cache / "features"
     views = cached(image.model, items, settings.collection, range(settings.views + 1), cache)
     by_split = {s: [i for i in items if i.split == s] for s in ("train", "validation")}
-    by_split["train"] = [i for i in by_split["train"] for _ in range(TIMES.get(i.source, 1))]
     texts.of({t for item in by_split["train"] for t in contrastive.texts_of(item)})
 
     classes = Classes.load(texts, settings.cache)

@@ -19,23 +19,16 @@ LICENCES = {
     "streamline-emojis": "CC-BY-4.0",
     "flat-color-icons": "MIT",
     "temaki": "CC0-1.0",
-    "emojione-v1": "CC-BY-SA-4.0",
-    "streamline-kameleon-color": "CC-BY-4.0",
-    "fa6-solid": "CC-BY-4.0",
-    "healthicons": "MIT",
-    "mdi": "Apache-2.0",
 }
 # Numbered and drawn-again variants bear the same name; "abstract-011" has none.
-_VARIANT = re.compile(r"\b(?:\d+(?:px)?|abstract|alternate|flat|bold|circle|duo)\b")
-# Of a drawing that is there filled, too.
-_OUTLINE = re.compile(r"-(?:outline|24px)$")
+_VARIANT = re.compile(r"\b(?:\d+|abstract|alternate|flat|bold|circle)\b")
 
 
 def drafts(out: Path, cache: Path) -> Iterator[Draft]:
     for style, licence in LICENCES.items():
         for name, source in icon_files(style, cache).items():
             caption = caption_of(name)
-            if len(caption) < 3 or _OUTLINE.search(name):
+            if len(caption) < 3:
                 continue
             path = f"{SOURCE}/{style}/{name}.png"
             if not (out / path).exists():

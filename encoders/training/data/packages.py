@@ -21,11 +21,6 @@ NPM_VERSIONS = {
     "@iconify-json/streamline-emojis": "1.2.4",
     "@iconify-json/flat-color-icons": "1.2.3",
     "@iconify-json/temaki": "1.2.6",
-    "@iconify-json/emojione-v1": "1.2.3",
-    "@iconify-json/streamline-kameleon-color": "1.2.2",
-    "@iconify-json/fa6-solid": "1.2.4",
-    "@iconify-json/healthicons": "1.2.13",
-    "@iconify-json/mdi": "1.2.3",
 }
 
 
