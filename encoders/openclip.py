@@ -31,8 +31,9 @@ from open_clip.transform import PreprocessCfg, image_transform_v2  # isort: skip
 from encoders.base import Encoder, Space, Vectors, Weights
 from encoders.checkpoints import LOADING_ERRORS
 from encoders.errors import ModelUnavailable
+from encoders.hub import LOCAL
 from encoders.length_batches import batches_by_length
-from encoders.openclip_source import HUB, LOCAL, Source, has_schema, locate
+from encoders.openclip_source import HUB, Source, has_schema, locate
 from encoders.picture import on_white
 
 __all__ = ["HUB", "LOCAL", "OpenClipImageEncoder", "OpenClipModel", "OpenClipTextEncoder"]

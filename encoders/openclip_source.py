@@ -18,7 +18,7 @@ import open_clip  # isort: skip
 
 from encoders import hub
 from encoders.errors import ModelUnavailable, UnknownName
-from encoders.hub import LOCAL as LOCAL
+from encoders.hub import LOCAL
 
 HUB = "hf-hub:"
 CONFIG = "open_clip_config.json"

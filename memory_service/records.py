@@ -46,7 +46,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Strength:
-    """How alive a memory is, and what that was computed from: see services.strength."""
+    """How alive a memory is, and what that was computed from: see `strength`."""
 
     value: float
     retention: float  # the value in [0, 1)

@@ -18,7 +18,7 @@ from encoders.sound_windows import MIN_FRAMES, levelled
 from encoders.training.data import Item
 from encoders.training.data.speech import TEST_VOICES
 
-HUMAN = "spoken"  # style of the stamps' spoken descriptions: the only people in the collection
+HUMAN = "spoken"  # style of the stamps' spoken descriptions, by people whom nothing else is by
 MAX_SECONDS = 10.0
 SILENCE = float(np.log(FLOOR))
 # Share of each source in a batch: speech is the largest, effects the smallest and most varied.

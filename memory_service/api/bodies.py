@@ -21,7 +21,6 @@ from memory_service.api.schemas import (
     ItemIn,
     QueryPartIn,
     QueryRequest,
-    ReembedRequest,
     RetrieveRequest,
     StoreRequest,
     Strict,
@@ -53,10 +52,6 @@ async def read_retrieve(request: Request) -> tuple[RetrieveRequest, list[QueryPa
 
 async def read_generate(request: Request) -> tuple[GenerateRequest, list[QueryPart]]:
     return await _read_query(request, GenerateRequest, lists=("output",))
-
-
-async def read_reembed(request: Request) -> ReembedRequest:
-    return await read_json(request, ReembedRequest)
 
 
 async def read_json(request: Request, model: type[Body]) -> Body:

@@ -8,7 +8,8 @@ from memory_service.api import problems
 
 ANYWHERE = (403, 500)
 WAITS = (429, 503)  # it waits for a thread, and for the service to be there
-MEDIA = (400, 409, 413, 415, 422, *WAITS)  # it takes media in a form or in JSON
+JSON = (400, 413, 415, 422, *WAITS)  # it takes a body of JSON
+MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
 
 ERRORS: dict[str, tuple[int, ...]] = {
     "POST /store": (*MEDIA, 507),
@@ -16,7 +17,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "POST /generate": (*MEDIA, 406, 507),
     "GET /memories": (422, *WAITS),
     "GET /memories/{memory_id}": (404, *WAITS),
-    "PATCH /memories/{memory_id}": (400, 404, 413, 415, 422, *WAITS, 507),
+    "PATCH /memories/{memory_id}": (*JSON, 404, 507),
     "DELETE /memories/{memory_id}": (404, *WAITS, 507),
     "GET /memories/{memory_id}/content": (404, 413, 416, 422, *WAITS),
     "GET /episodes/{episode_id}": (404, *WAITS),
@@ -25,11 +26,11 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "GET /generations/{generation_id}/content": (404, *WAITS),
     "POST /generations/{generation_id}/replay": (404, 409, 422, *WAITS),
     "GET /namespaces/{namespace}/settings": (422, *WAITS),
-    "PUT /namespaces/{namespace}/settings": (400, 413, 415, 422, *WAITS, 507),
+    "PUT /namespaces/{namespace}/settings": (*JSON, 507),
     "POST /sweep": (*WAITS, 507),
-    "POST /consolidate": (400, 409, 413, 415, 422, *WAITS, 507),
+    "POST /consolidate": (*JSON, 409, 507),
     "POST /consolidate/{name}/undo": (404, 409, *WAITS, 507),
-    "POST /reembed": (400, 409, 413, 415, 422, *WAITS, 507),
+    "POST /reembed": (*JSON, 409, 507),
     "GET /reembed": WAITS,
     "DELETE /reembed/{role}": (409, 422, *WAITS, 507),
     "GET /jobs": (422, *WAITS),

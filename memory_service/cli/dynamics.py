@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
-from memory_service.cli import options, tables
+from memory_service.cli import options, tables, waiting
 from memory_service.client import DEFAULT_URL
 
-POLL_S = 0.5
 SHOWN = 20  # groups in the table; --json has more
 
 
@@ -55,9 +53,7 @@ def consolidate(
             threshold=threshold,
             dry_run=dry_run,
         )
-        while job.state == "running":
-            time.sleep(POLL_S)
-            job = client.job(job.id)
+        job = waiting.ended(client, job)
     if as_json:
         options.print_json(job.raw)
     elif job.result is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from memory_service.cli import options, reembed_tables
+from memory_service.cli import options, reembed_tables, waiting
 from memory_service.errors import MemoryServiceError
 from memory_service.settings import Settings
-
-POLL_S = 0.5
 
 
 def reembed(
@@ -81,11 +78,7 @@ def _over_http(
             return client.drop_vectors("old")
         job = client.rollback() if rollback else client.reembed(**body)
         with _progress() as show:
-            while job.state == "running":
-                show(job.progress)
-                time.sleep(POLL_S)
-                job = client.job(job.id)
-        return job.raw
+            return waiting.ended(client, job, show).raw
 
 
 def _in_folder(

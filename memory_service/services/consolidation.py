@@ -7,7 +7,7 @@ and it leads to the episodes of all of them. Knows no HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Request:
     """None: all namespaces, all modalities, the default of each modality."""
 
     namespace: str | None = None
-    modalities: tuple[str, ...] | None = None
+    modalities: Sequence[str] | None = None
     threshold: float | None = None
     dry_run: bool = False
 
@@ -86,41 +86,30 @@ class Consolidation:
     ) -> Job:
         """Begin in the background; see `Request`. Raises InvalidInput, ModalityUnavailable, and
         JobConflict while another one runs."""
-        request = self._checked(namespace, modalities, threshold, dry_run)
-        return self._jobs.start(KIND, _parameters(request), lambda run: self._work(request, run))
+        request = Request(namespace, modalities, threshold, dry_run)
+        return self._jobs.start(KIND, *self._checked(request))
 
-    def run(
-        self,
-        *,
-        namespace: str | None = None,
-        modalities: Sequence[str] | None = None,
-        threshold: float | None = None,
-        dry_run: bool = False,
-        on_change: Callable[[Job], None] = lambda job: None,
-    ) -> Job:
+    def run(self, request: Request) -> Job:
         """`begin`, but to the end; the job says how it went."""
-        request = self._checked(namespace, modalities, threshold, dry_run)
-        work: Callable[[Run], Mapping[str, Any]] = lambda run: self._work(request, run)  # noqa: E731
-        return self._jobs.run(KIND, _parameters(request), work, on_change)
+        return self._jobs.run(KIND, *self._checked(request))
 
     def _checked(
-        self,
-        namespace: str | None,
-        modalities: Sequence[str] | None,
-        threshold: float | None,
-        dry_run: bool,
-    ) -> Request:
-        if namespace is not None:
-            checks.namespace(namespace)
-        if modalities is not None:
-            modalities = checks.modalities(modalities, self._active.models.encoders)
+        self, request: Request
+    ) -> tuple[Mapping[str, Any], Callable[[Run], Mapping[str, Any]]]:
+        """The parameters and the work of the job."""
+        if request.namespace is not None:
+            checks.namespace(request.namespace)
+        if request.modalities is not None:
+            known = checks.modalities(request.modalities, self._active.models.encoders)
+            request = replace(request, modalities=list(known))  # as it comes back from JSON
+        threshold = request.threshold
         if threshold is not None and not 0.0 < threshold <= 1.0:  # NaN, too
             raise InvalidInput(
                 "threshold must be a cosine above 0 and at most 1",
                 found=repr(threshold),
                 accepted=[0, 1],
             )
-        return Request(namespace, modalities, threshold, dry_run)
+        return asdict(request), lambda run: self._work(request, run)
 
     def _work(self, request: Request, run: Run) -> Mapping[str, Any]:
         listed: list[Mapping[str, Any]] = []
@@ -257,18 +246,17 @@ class Consolidation:
                 (each.sequence, float(cosine)) for each, cosine in zip(chosen, cosines, strict=True)
             ),
             medoid=medoid.sequence,
-            trail=self._trail(chosen, old),
+            trail=self._trail(chosen, old, medoid.namespace),
             replaced=old,
         )
 
-    def _trail(self, chosen: Sequence[Candidate], old: Memory | None) -> Trail:
+    def _trail(self, chosen: Sequence[Candidate], old: Memory | None, namespace: str) -> Trail:
         """As strong as all encounters together; those of members are in an earlier prototype's."""
         now = self._clock.now()
         fresh = [each.sequence for each in chosen if old is None or each.prototype is None]
         found = self._recalls.trails([*fresh, *([] if old is None else [old.sequence])])
         trails = [trail for trail, _ in found.values()]
-        sequences = self._store.catalog.memories(found)
-        half_life_s = self._recalls.half_life_s(next(iter(sequences.values())).namespace)
+        half_life_s = self._recalls.half_life_s(namespace)
         times = [each.recalled_at for each in trails if each.recalled_at is not None]
         return Trail(
             base=sum(strength(each, now, half_life_s) for each in trails),
@@ -337,10 +325,3 @@ def _record(medoid: Memory, members: Sequence[Memory], job_id: str) -> Memory:
         expires_at=min(expiries, default=None),
         consolidated_by=job_id,
     )
-
-
-def _parameters(request: Request) -> dict[str, Any]:
-    values = asdict(request)
-    if request.modalities is not None:
-        values["modalities"] = list(request.modalities)  # as it comes back from JSON
-    return values

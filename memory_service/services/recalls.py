@@ -81,7 +81,7 @@ class Recalls:
             log.exception("recalls since the last writing are lost")
 
     def _after(self, trail: Trail, namespace: str, times: Iterable[float]) -> Trail:
-        half_life_s = self._namespaces.life(namespace).half_life_s
+        half_life_s = self.half_life_s(namespace)
         for time in times:
             trail = recalled(trail, time, half_life_s)
         return trail
@@ -107,7 +107,7 @@ class Recalls:
 
     def explain(self, memory: Memory) -> Strength:
         now = self._clock.now()
-        half_life_s = self._namespaces.life(memory.namespace).half_life_s
+        half_life_s = self.half_life_s(memory.namespace)
         found = self.trails([memory.sequence]).get(memory.sequence)
         trail = Trail.stored(memory.created_at) if found is None else found[0]
         value = strength(trail, now, half_life_s)
@@ -127,7 +127,7 @@ class Recalls:
     ) -> dict[int, float]:
         """By sequence, the score that recency and strength have a share in."""
         now = self._clock.now()
-        half_life_s = self._namespaces.life(namespace).half_life_s
+        half_life_s = self.half_life_s(namespace)
         return {
             sequence: mixed(
                 scores[sequence],

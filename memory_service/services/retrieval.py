@@ -73,6 +73,7 @@ class _Request:
     weights: Weights
     # Searches without a restriction: each modality asked for follows the same ones.
     searched: dict[Modality, list[_Found]] = field(default_factory=dict)
+    branched: dict[Modality, list[_Found]] = field(default_factory=dict)
     # By modality, the query with its share of the trace, where that is asked for.
     primed: dict[Modality, Query] = field(default_factory=dict)
     # By modality, what the filter allows.
@@ -153,7 +154,7 @@ class Retriever(Service):
         checks.one_of("mode", mode, checks.MODES)
         asked = checks.modalities(modalities, self._models.encoders)
         k = checks.count("k", k, self._settings.max_k)
-        checks.weights(weights)
+        weights = checks.weights(weights)
         for modality in asked if mode == "direct" else self._models.encoders:
             require_same_space(modality, self._models, self._store)
         depth = max(4 * k, MIN_DEPTH)
@@ -341,7 +342,7 @@ class Retriever(Service):
         best: dict[int, _Found] = {}
         for route in self._models.encoders:
             allowed = None if mates is None else mates.get(route, NO_SEQUENCES)
-            matches = self._branched(self._search(request, route, allowed))
+            matches = self._branched(request, route, allowed)
             members = catalog.members_of((match.episode_id for match in matches), modality)
             for match in matches:
                 for sequence, memory_id in members.get(match.episode_id, ()):
@@ -352,11 +353,15 @@ class Retriever(Service):
             best = {sequence: each for sequence, each in best.items() if sequence in ranked}
         return sorted(best.values(), key=_by_score)
 
-    def _branched(self, matches: list[_Found]) -> list[_Found]:
-        """A prototype once for each episode of its members: it leads to all of them."""
+    def _branched(
+        self, request: _Request, modality: Modality, allowed: Sequences | None
+    ) -> list[_Found]:
+        """What is near the query, a prototype once for each episode of its members: it leads to
+        all of them."""
+        if allowed is None and modality in request.branched:
+            return request.branched[modality]
+        matches = self._search(request, modality, allowed)
         stands_for = lineage.members(self._store.catalog, [each.sequence for each in matches])
-        if not stands_for:
-            return matches
         branched = []
         for match in matches:
             members = stands_for.get(match.sequence)
@@ -366,6 +371,8 @@ class Retriever(Service):
             own = frozenset(sequence for sequence, _, _ in members)
             for episode in dict.fromkeys(episode for _, _, episode in members):
                 branched.append(replace(match, episode_id=episode, members=own))
+        if allowed is None:
+            request.branched[modality] = branched
         return branched
 
     def _join(self, direct: Sequence[_Found], associative: Sequence[_Found]) -> list[_Found]:

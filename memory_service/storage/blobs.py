@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,14 +55,10 @@ class BlobStore:
 
     def read(self, digest: str) -> bytes:
         """Raises NotFound when there is no such blob, StorageFailure when it was altered."""
-        try:
+        with _reading(digest):
             content = self.path(digest).read_bytes()
-        except FileNotFoundError:
-            raise NotFound(f"content {digest} is not in the store", kind="blob") from None
-        except OSError as error:
-            raise StorageFailure(f"content {digest} cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise StorageFailure(f"content {digest} was altered on disk")
+            raise _altered(digest)
         return content
 
     def open(self, digest: str, size_bytes: int, *, checked: bool = True) -> BinaryIO:
@@ -70,25 +67,15 @@ class BlobStore:
         Raises NotFound when there is no such blob, StorageFailure when it was altered: by its
         digest when `checked`, else by its size.
         """
-        try:
-            file = self.path(digest).open("rb")
-        except FileNotFoundError:
-            raise NotFound(f"content {digest} is not in the store", kind="blob") from None
-        except OSError as error:
-            raise StorageFailure(f"content {digest} cannot be read: {error.strerror}") from error
-        try:
+        with _reading(digest), ExitStack() as on_failure:
+            file = on_failure.enter_context(self.path(digest).open("rb"))
             intact = os.fstat(file.fileno()).st_size == size_bytes
             if intact and checked:
                 intact = hashlib.file_digest(file, "sha256").hexdigest() == digest
                 file.seek(0)
             if not intact:
-                raise StorageFailure(f"content {digest} was altered on disk")
-        except OSError as error:
-            file.close()
-            raise StorageFailure(f"content {digest} cannot be read: {error.strerror}") from error
-        except StorageFailure:
-            file.close()
-            raise
+                raise _altered(digest)
+            on_failure.pop_all()
         return file
 
     def delete(self, digest: str) -> bool:
@@ -134,3 +121,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _reading(digest: str) -> Iterator[None]:
+    """Raise NotFound or StorageFailure in place of OSError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound(f"content {digest} is not in the store", kind="blob") from None
+    except OSError as error:
+        raise StorageFailure(f"content {digest} cannot be read: {error.strerror}") from error
+
+
+def _altered(digest: str) -> StorageFailure:
+    return StorageFailure(f"content {digest} was altered on disk")

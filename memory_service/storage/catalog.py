@@ -64,8 +64,8 @@ _VIEWS = """
         SELECT * FROM main.memories WHERE expires_at IS NULL OR expires_at > now();
     CREATE TEMP VIEW ranked AS
         SELECT * FROM alive m WHERE NOT EXISTS (
-            SELECT 1 FROM main.lineage l JOIN main.memories p ON p.sequence = l.prototype
-            WHERE l.member = m.sequence AND (p.expires_at IS NULL OR p.expires_at > now())
+            SELECT 1 FROM main.lineage l JOIN alive p ON p.sequence = l.prototype
+            WHERE l.member = m.sequence
         );
 """
 
@@ -233,21 +233,26 @@ class Catalog:
 
     def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
         """Delete the row and its vectors, and take its share out of the traces."""
-        worn: list[traces.Key] = []
-        for found in connection.execute(
-            "SELECT space, vector FROM vectors WHERE sequence = ? AND segment = 0",
-            (memory.sequence,),
-        ).fetchall():
-            if memory.consolidated_by is not None:
-                break
-            key = (memory.namespace, memory.modality, found["space"])
-            vector = rows.vector(found["vector"])
-            if traces.shift(connection, key, vector, -1, memory.created_at):
-                worn.append(key)
+        worn = self._leave_traces(connection, memory)
         connection.execute("DELETE FROM memories WHERE sequence = ?", (memory.sequence,))
         for key in worn:
             half_life_s = namespace_settings.life(connection, memory.namespace).trace_half_life_s
             traces.sum_anew(connection, key, half_life_s)
+
+    def _leave_traces(self, connection: sqlite3.Connection, memory: Memory) -> list[traces.Key]:
+        """Returns the traces of which mostly rounding is left."""
+        if memory.consolidated_by is not None:  # a prototype has no share
+            return []
+        worn = []
+        for found in connection.execute(
+            "SELECT space, vector FROM vectors WHERE sequence = ? AND segment = 0",
+            (memory.sequence,),
+        ).fetchall():
+            key = (memory.namespace, memory.modality, found["space"])
+            vector = rows.vector(found["vector"])
+            if traces.shift(connection, key, vector, -1, memory.created_at):
+                worn.append(key)
+        return worn
 
     def delete_episode_if_empty(self, connection: sqlite3.Connection, episode_id: str) -> bool:
         """Delete the episode without memories, or note what it still holds."""
@@ -312,8 +317,7 @@ class Catalog:
         """The first episode of exactly these contents, none of which has expired."""
         found = self.select(
             "SELECT id FROM episodes WHERE namespace = ? AND contents = ? AND NOT EXISTS"
-            " (SELECT 1 FROM memories WHERE episode_id = episodes.id AND sequence NOT IN"
-            " (SELECT a.sequence FROM alive a WHERE a.episode_id = episodes.id))"
+            " (SELECT 1 FROM memories WHERE episode_id = episodes.id AND expires_at <= now())"
             " ORDER BY id LIMIT 1",
             (namespace, contents),
         )
@@ -325,13 +329,10 @@ class Catalog:
         namespace: str | None = None,
         modality: str | None = None,
         filter: Filter = (),
-        blob: str | None = None,
         after: int = 0,
         limit: int = -1,
     ) -> list[Memory]:
         clause, values = where(namespace, modality, filter)
-        if blob is not None:
-            clause, values = f"{clause} AND blob = ?", [*values, blob]
         statement = f"SELECT * FROM alive WHERE sequence > ? {clause} ORDER BY sequence LIMIT ?"
         return [rows.memory(row) for row in self.select(statement, (after, *values, limit))]
 

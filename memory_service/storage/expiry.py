@@ -1,4 +1,4 @@
-"""Memories whose time has passed: which they are, and when the next one follows."""
+"""Memories whose time has passed: which they are."""
 
 from __future__ import annotations
 

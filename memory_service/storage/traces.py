@@ -129,6 +129,4 @@ def set_half_life(
 def length_now(row: sqlite3.Row, now: float) -> float:
     """Of a row of traces: the length of the trace as it is now."""
     length = float(np.linalg.norm(np.frombuffer(row["vector"], "<f8")))
-    if row["half_life_s"] is None:
-        return length
-    return length * float(2.0 ** ((row["reference"] - now) / row["half_life_s"]))
+    return length * _weight(row["reference"], now, row["half_life_s"])

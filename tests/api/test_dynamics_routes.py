@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from ended_jobs import finished
 from fastapi.testclient import TestClient
 
 
@@ -19,15 +20,6 @@ def ids(client: TestClient, text: str, **more: Any) -> list[str]:
     answer = client.post("/retrieve", json=body)
     assert answer.status_code == 200, answer.text
     return [hit["memory"]["id"] for hit in answer.json()["results"]["text"]]
-
-
-def finished(client: TestClient, job: dict) -> dict:
-    for _ in range(500):
-        job = client.get(f"/jobs/{job['id']}").json()
-        if job["state"] != "running":
-            return job
-        time.sleep(0.02)
-    raise AssertionError(job)
 
 
 def test_a_memory_explains_its_strength(client: TestClient) -> None:

@@ -1,24 +1,14 @@
 """Re-embedding and jobs over HTTP."""
 
-import time
 from types import ModuleType
 
 import pytest
+from ended_jobs import finished
 from fastapi.testclient import TestClient
 
 from memory_service.services import embedding_batches
 
 pytestmark = pytest.mark.usefixtures("other_profile")
-
-
-def finished(client: TestClient, job: dict) -> dict:
-    """The job once it has ended."""
-    for _ in range(500):
-        job = client.get(f"/jobs/{job['id']}").json()
-        if job["state"] != "running":
-            return job
-        time.sleep(0.02)
-    raise AssertionError(job)
 
 
 def test_a_service_goes_over_to_another_profile(client: TestClient, stored: dict) -> None:

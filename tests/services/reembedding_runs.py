@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import pytest
+
+from encoders import registry
+from encoders.base import Space
 from memory_service.app import Application
 from memory_service.records import Job, QueryPart
 from memory_service.services.reembedding import Request
@@ -36,3 +40,10 @@ def found_names(app: Application, part: QueryPart = FOX, **options: Any) -> list
 def vectors_in(app: Application, space: tuple[str, str]) -> int:
     memories, _ = app.memory.list(limit=1000)
     return sum(app.store.catalog.vector(each.sequence, space) is not None for each in memories)
+
+
+def give_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Profile fake encodes into space `fake-2` from now on."""
+    for encoder in registry.load_profile("fake").encoders.values():
+        if hasattr(type(encoder), "space"):  # a series' is that of the texts
+            monkeypatch.setattr(type(encoder), "space", Space("fake", 384, "fake-2"))

@@ -15,6 +15,7 @@ from memory_service.app import Application
 from memory_service.errors import InvalidInput, JobConflict, NotFound
 from memory_service.records import Hit, Job, Memory, QueryPart, Weights
 from memory_service.services import consolidation
+from memory_service.services.consolidation import Request
 from memory_service.storage import lineage
 from memory_service.storage.prototypes import Candidate
 
@@ -33,7 +34,7 @@ def hits(app: Application, content: str, modality: str = "text", **options: Any)
 
 def consolidated(app: Application, **options: Any) -> Job:
     options = {"modalities": ["text"], "threshold": NEAR, **options}
-    job = app.consolidation.run(**options)
+    job = app.consolidation.run(Request(**options))
     assert job.state == "succeeded", job.error
     return job
 
@@ -326,7 +327,7 @@ class TestRunning:
         with monkeypatch.context() as patch:
             patch.setattr(timed.store.prototypes, "add", then_end)
             with pytest.raises(KeyboardInterrupt):
-                timed.consolidation.run(modalities=["text"], threshold=NEAR)
+                timed.consolidation.run(Request(modalities=["text"], threshold=NEAR))
         assert_consistent(timed)  # one group is whole, the other not there
         ended = timed.jobs.latest(1)[0]
         assert ended.state == "interrupted"

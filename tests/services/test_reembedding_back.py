@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 from conftest import Open
-from reembedding_runs import FAKE, OTHER, found_names, proof, roles, run, vectors_in
+from reembedding_runs import (
+    FAKE,
+    OTHER,
+    found_names,
+    give_other_weights,
+    proof,
+    roles,
+    run,
+    vectors_in,
+)
 from service_media import audio, text
 from store_consistency import assert_consistent
 
-from encoders import registry
-from encoders.base import Space
 from encoders.fake import FakeTextEncoder
 from memory_service.app import Application
 from memory_service.bootstrap import build, open_store
@@ -138,9 +145,7 @@ class TestBack:
         self, app: Application, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run(app)
-        for encoder in registry.load_profile("fake").encoders.values():
-            if hasattr(type(encoder), "space"):  # a series' is that of the texts
-                monkeypatch.setattr(type(encoder), "space", Space("fake", 384, "fake-2"))
+        give_other_weights(monkeypatch)
         run(app, "fake")
         kept = {(each["space"], each["fingerprint"]) for each in app.reembedding.spaces()}
         assert kept == {OTHER, ("fake", "fake-2")}
@@ -191,9 +196,7 @@ class TestBackInARunningService:
         self, app: Application, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run(app)
-        for encoder in registry.load_profile("fake").encoders.values():
-            if hasattr(type(encoder), "space"):  # a series' is that of the texts
-                monkeypatch.setattr(type(encoder), "space", Space("fake", 384, "fake-2"))
+        give_other_weights(monkeypatch)
         job = finished(app, app.reembedding.begin_rollback())
         assert (job.state, (job.error or {})["code"]) == ("failed", "nothing_kept")
         assert app.profile.name == "other"

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from conftest import Open
-from reembedding_runs import OTHER, found_names, proof, roles, run, vectors_in
+from reembedding_runs import OTHER, found_names, give_other_weights, proof, roles, run, vectors_in
 from service_media import png, text
 from store_consistency import assert_consistent
 
-from encoders import registry
 from encoders.base import Space
 from encoders.fake import FakeTextEncoder
 from memory_service.app import Application
@@ -119,9 +118,7 @@ class TestGoingOn:
         self, app: Application, monkeypatch: pytest.MonkeyPatch, folder: Path
     ) -> None:
         app.close()
-        for encoder in registry.load_profile("fake").encoders.values():
-            if hasattr(type(encoder), "space"):  # a series' is that of the texts
-                monkeypatch.setattr(type(encoder), "space", Space("fake", 384, "fake-2"))
+        give_other_weights(monkeypatch)
         with build(Settings(data_dir=folder, profile="fake")) as updated:
             with pytest.raises(SpaceMismatch):
                 found_names(updated)

@@ -17,7 +17,7 @@ from encoders.training.data.packages import debian_path
 SOURCE = "people"
 KTUBERLING = "/usr/share/ktuberling/sounds/en"
 ASTERISK = "/usr/share/asterisk/sounds/en_US_f_Allison"
-SCENES = re.compile(r"^(?:egypt|tv|moon|pizzeria|butterflies|train)_")
+SCENES = re.compile(r"^(?:egypt|tv|moon|pizzeria)_")
 # Of KTuberling's file names, those that are not the words said.
 WORDS = {
     "broccolli": "broccoli",

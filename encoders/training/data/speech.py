@@ -24,7 +24,6 @@ SOURCE = "speech"
 LICENCE = "free output of free synthesisers (GPL-3.0-or-later, BSD-like)"
 NOUNS = 1800  # most frequent ones of WordNet, besides the names of pictures
 LONGEST = 5  # words of a name
-MORE_PER_NAME = 3
 ESPEAK = (
     "en-us", "en-gb", "en-us+f3", "en-gb+m3", "en-us+f4", "en-gb-scotland", "en-us+m1", "en-gb+f2",
     "en-us-nyc", "en-029", "en-us+m7", "en-gb+f5",
@@ -41,8 +40,10 @@ VOICES = (*ESPEAK, *MORE_ESPEAK, *FLITE, *FESTIVAL)
 TEST_VOICES = ("en-us+m7", "en-gb+f5", "rms")
 # What is made of recordings says every name, the formant voices share the rest.
 ALWAYS = ("slt", "awb", "kal16", "ked", "slt-hts")
+# Three of them say every name anyway, and stay here: who is drawn for a name goes by the length.
 SHARED = (*ESPEAK, "kal16", "rms", *FESTIVAL)
 SHARED_PER_NAME = 3
+MORE_PER_NAME = 3
 
 
 def drafts(out: Path, cache: Path) -> Iterator[Draft]:

@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 
 from memory_service.api import docs, views
-from memory_service.api.bodies import read_reembed
+from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call, probe
 from memory_service.api.schemas import (
     DroppedOut,
@@ -36,7 +36,7 @@ async def reembed(request: Request, response: Response) -> JobOut:
     """Re-embed all memories from their originals, prove that none is missing, compare recall, and
     switch. Answers the job; what is searched stays as it is until the switch. With `rollback`: drop
     what is unfinished, or go back to before the last switch; what was stored since is embedded."""
-    body = await read_reembed(request)
+    body = await read_json(request, ReembedRequest)
     reembedding = application_of(request).reembedding
     if body.rollback:
         job = await call(request, reembedding.begin_rollback)
