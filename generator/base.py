@@ -36,6 +36,7 @@ class Condition:
     fused: Vectors  # (D,), unit length
     neighbours: tuple[Neighbour, ...]
     weights: Vectors  # (K,)
+    words: str = ""  # the texts of the query, as they were asked; empty where it has none
 
 
 @dataclass(frozen=True)

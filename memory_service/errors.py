@@ -92,6 +92,12 @@ class NothingRemembered(MemoryServiceError):
     code = "nothing_remembered"
 
 
+class GeneratorFailed(MemoryServiceError):
+    """A generator of another service did not answer, or with nothing that can be used."""
+
+    code = "generator_failed"
+
+
 class StorageFull(MemoryServiceError):
     """The disk is full; nothing was stored."""
 

@@ -14,7 +14,7 @@ MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
 ERRORS: dict[str, tuple[int, ...]] = {
     "POST /store": (*MEDIA, 507),
     "POST /retrieve": MEDIA,
-    "POST /generate": (*MEDIA, 406, 507),
+    "POST /generate": (*MEDIA, 406, 502, 507),
     "GET /memories": (422, *WAITS),
     "GET /memories/{memory_id}": (404, *WAITS),
     "PATCH /memories/{memory_id}": (*JSON, 404, 507),
@@ -24,7 +24,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "DELETE /episodes/{episode_id}": (404, *WAITS, 507),
     "GET /generations/{generation_id}": (404, *WAITS),
     "GET /generations/{generation_id}/content": (404, *WAITS),
-    "POST /generations/{generation_id}/replay": (404, 409, 422, *WAITS),
+    "POST /generations/{generation_id}/replay": (404, 409, 422, 502, *WAITS),
     "GET /namespaces/{namespace}/settings": (422, *WAITS),
     "PUT /namespaces/{namespace}/settings": (*JSON, 507),
     "POST /sweep": (*WAITS, 507),
