@@ -1,9 +1,9 @@
 """Texts by a chat endpoint of OpenAI's contract (`POST {base_url}/chat/completions`).
 
-Retrieval-augmented generation (Lewis et al. 2020): the remembered texts go along as a numbered list,
-and the answer cites their numbers. Local servers (llama.cpp, vLLM, Ollama) and hosted ones speak
-this contract. Whoever sets the address decides that remembered texts are sent there; nothing else
-is.
+Retrieval-augmented generation (Lewis et al. 2020): the remembered texts go along as a numbered
+list, and the answer cites their numbers. Local servers (llama.cpp, vLLM, Ollama) and hosted ones
+speak this contract. Whoever sets the address decides that remembered texts are sent there; nothing
+else is.
 Knows nothing about the service.
 """
 
