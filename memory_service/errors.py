@@ -98,6 +98,12 @@ class GeneratorFailed(MemoryServiceError):
     code = "generator_failed"
 
 
+class TooSimilar(MemoryServiceError):
+    """Every draw was more like a memory than was allowed; `draws` of the details lists them."""
+
+    code = "too_similar"
+
+
 class StorageFull(MemoryServiceError):
     """The disk is full; nothing was stored."""
 
