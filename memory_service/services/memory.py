@@ -30,7 +30,8 @@ from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import filters, lineage, rows
 from memory_service.storage.catalog import Embedding
-from memory_service.storage.store import NewMemory, Store
+from memory_service.storage.intake import NewMemory
+from memory_service.storage.store import Store
 
 MAX_LIST = 1000
 LEAST_PART_S = 1e-3

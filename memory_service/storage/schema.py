@@ -177,6 +177,23 @@ MIGRATIONS = [
     CREATE VIEW traces_by_role AS -- role NULL: searched
         SELECT t.*, b.role FROM traces t LEFT JOIN standby_spaces b USING (modality, space);
     """,
+    # 6: small contents beside the rows that name them, gone with the last of these
+    """
+    CREATE TABLE small_contents (
+        digest TEXT PRIMARY KEY, -- SHA-256, hex: memories.blob, generation_outputs.blob
+        content BLOB NOT NULL
+    );
+    CREATE TRIGGER memory_content AFTER DELETE ON memories BEGIN
+        DELETE FROM small_contents WHERE digest = OLD.blob
+            AND NOT EXISTS (SELECT 1 FROM memories WHERE blob = OLD.blob)
+            AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
+    END;
+    CREATE TRIGGER output_content AFTER DELETE ON generation_outputs BEGIN
+        DELETE FROM small_contents WHERE digest = OLD.blob
+            AND NOT EXISTS (SELECT 1 FROM memories WHERE blob = OLD.blob)
+            AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
+    END;
+    """,
 ]
 
 
