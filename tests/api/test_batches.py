@@ -302,12 +302,11 @@ def test_few_batches_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPat
 def test_the_client_sends_few_requests_of_many_lines(settings: Settings) -> None:
     seen: list[int] = []
     with serving(settings) as address:
-        transport = httpx.HTTPTransport()
 
-        class Counting(httpx.BaseTransport):
+        class Counting(httpx.HTTPTransport):
             def handle_request(self, request: httpx.Request) -> httpx.Response:
                 seen.append(request.content.count(b"\n"))
-                return transport.handle_request(request)
+                return super().handle_request(request)
 
         url = f"http://127.0.0.1:{address[1]}"
         with Client(url, transport=Counting()) as client:
