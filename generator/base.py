@@ -6,7 +6,7 @@ Knows nothing about the service, and of `encoders` only `encoders.base`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -53,6 +53,7 @@ class Generator(ABC):
     modality: ClassVar[Modality]
     fingerprint: str  # hash over weights and configuration
     space_id: str  # the space whose vectors it was trained on
+    latent: ClassVar[bool] = False  # an autoencoder and a flow: `recode`, `short_epoch`
 
     @abstractmethod
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
@@ -61,3 +62,9 @@ class Generator(ABC):
         `creativity` in [0, 1]: 0 reconstructs what is remembered, 1 draws freely from the
         learned conditional prior.
         """
+
+    def recode(self, media: Sequence[Any]) -> Any | None:
+        """What is left of media when they are only encoded into the generator's latents, averaged
+        there, and decoded; of one alone, what its autoencoder makes of it. None: it has no latents.
+        """
+        return None
