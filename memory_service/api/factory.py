@@ -17,6 +17,7 @@ from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import (
     dynamics,
     episodes,
+    evaluate,
     generate,
     jobs,
     memories,
@@ -99,6 +100,7 @@ def create_app(
         episodes,
         dynamics,
         reembed,
+        evaluate,
         jobs,
         operations,
     ):
