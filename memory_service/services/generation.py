@@ -309,10 +309,11 @@ class GenerationService(Service):
         return identical
 
     def _space_of(self, record: Generation) -> Space:
-        outputs = [output.modality for output in record.outputs]
-        checks.modalities(outputs, self._models.generators, "generator")
-        space = self._models.space_to_generate(outputs)
-        if key_of(space) != (record.space_id, record.space_fingerprint):
+        try:
+            space = self._models.space_to_generate([each.modality for each in record.outputs])
+        except ModalityUnavailable:
+            space = None
+        if space is None or key_of(space) != (record.space_id, record.space_fingerprint):
             raise SpaceMismatch(
                 f"the generation was made in space {record.space_id} "
                 f"({record.space_fingerprint}): start the service with that profile to make it "
