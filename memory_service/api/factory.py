@@ -16,6 +16,7 @@ from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import (
     dynamics,
     episodes,
+    forgetting,
     generate,
     jobs,
     memories,
@@ -89,6 +90,7 @@ def create_app(
         generate,
         memories,
         episodes,
+        forgetting,
         dynamics,
         reembed,
         jobs,

@@ -9,7 +9,6 @@ from memory_service.api import schemas
 from memory_service.records import (
     Episode,
     Explained,
-    Forgotten,
     Generation,
     GenerationOutput,
     Hit,
@@ -157,14 +156,6 @@ def _output(
         nearest_memory_id=record.nearest_memory_id,
         details=dict(record.details),
         links={"content": f"/generations/{generation_id}/content?output={record.modality}"},
-    )
-
-
-def forgotten(record: Forgotten) -> schemas.ForgottenOut:
-    return schemas.ForgottenOut(
-        memory_ids=list(record.memory_ids),
-        episode_ids=list(record.episode_ids),
-        blobs_removed=list(record.blobs_removed),
     )
 
 

@@ -8,6 +8,7 @@ from memory_service.cli.calls import generate, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.dynamics import consolidate, sweep
 from memory_service.cli.folder import import_folder
+from memory_service.cli.forgetting import forget, namespaces, receipt
 from memory_service.cli.reembed import reembed
 from memory_service.cli.serve import serve
 
@@ -23,6 +24,9 @@ app.command()(store)
 app.command()(retrieve)
 app.command()(generate)
 app.command("import")(import_folder)
+app.command()(forget)
+app.command()(receipt)
+app.command()(namespaces)
 app.command()(stats)
 app.command()(consolidate)
 app.command()(sweep)
