@@ -28,6 +28,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "DELETE /generations/{generation_id}": (404, 422, *WAITS, 507),
     "GET /generations/{generation_id}/content": (404, *WAITS),
     "POST /generations/{generation_id}/replay": (404, 409, 422, *WAITS),
+    "POST /generations/{generation_id}/explain": (404, 409, 422, *WAITS, 507),
     "GET /namespaces": WAITS,
     "GET /namespaces/{namespace}": (404, 422, *WAITS),
     "DELETE /namespaces/{namespace}": (404, 409, 422, *WAITS, 507),

@@ -122,6 +122,8 @@ def generation(record: Generation, contents: dict[str, bytes]) -> schemas.Genera
         seed=record.seed,
         creativity=record.creativity,
         fusion=record.fusion,
+        query=[schemas.AskedPartOut.model_validate(asdict(each)) for each in record.query],
+        modes=dict(record.modes),
         space=schemas.SpaceOut(id=record.space_id, fingerprint=record.space_fingerprint),
         memories=[
             schemas.ShareOut(
@@ -132,10 +134,13 @@ def generation(record: Generation, contents: dict[str, bytes]) -> schemas.Genera
                 cosine=share.cosine,
                 deleted=share.deleted,
                 segment=_segment(share.segment),
+                effect=share.effect,
+                effects=dict(share.effects),
             )
             for share in record.memories
         ],
         outputs=[_output(record.id, each, contents.get(each.id)) for each in record.outputs],
+        agreement=dict(record.agreement),
         timings_ms=dict(record.timings_ms),
     )
 
@@ -143,17 +148,23 @@ def generation(record: Generation, contents: dict[str, bytes]) -> schemas.Genera
 def _output(
     generation_id: str, record: GenerationOutput, content: bytes | None
 ) -> schemas.OutputOut:
+    novelty = record.media_novelty
     return schemas.OutputOut(
         id=record.id,
         modality=record.modality,
         media_type=record.media_type,
         size_bytes=record.size_bytes,
         sha256=record.blob,
+        media_sha256=record.media_sha256,
         text=record.text,
         data=None if content is None else base64.b64encode(content).decode(),
         generator=schemas.ModelOut(name=record.generator, fingerprint=record.generator_fingerprint),
         novelty=record.novelty,
         nearest_memory_id=record.nearest_memory_id,
+        media_novelty=novelty and schemas.MediaNoveltyOut.model_validate(asdict(novelty)),
+        seed=record.seed,
+        draws=[schemas.DrawOut.model_validate(asdict(each)) for each in record.draws],
+        effect_of_all=record.effect_of_all,
         details=dict(record.details),
         links={"content": f"/generations/{generation_id}/content?output={record.modality}"},
     )
