@@ -16,6 +16,7 @@ from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import (
     dynamics,
     episodes,
+    evaluate,
     forgetting,
     generate,
     jobs,
@@ -75,6 +76,9 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # Newer versions of FastAPI watch each request, whether anyone listens or not: metrics and
+        # log are our own.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = Metrics()
     # A body carries media as base64 at most: 4/3 of its bytes, and the fields around them.
@@ -93,6 +97,7 @@ def create_app(
         forgetting,
         dynamics,
         reembed,
+        evaluate,
         jobs,
         operations,
     ):
