@@ -9,8 +9,8 @@ from typing import Any
 
 from memory_service.records import Memory, Vector
 from memory_service.storage import rows
-from memory_service.storage.blobs import BlobStore
 from memory_service.storage.catalog import Catalog
+from memory_service.storage.contents import Contents
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 
 MOST = 256  # memories that are searched for, each by a search per space
@@ -40,7 +40,7 @@ class Probe:
         self,
         catalog: Catalog,
         indexes: VectorIndexes,
-        blobs: BlobStore,
+        blobs: Contents,
         memories: Sequence[Memory],
     ) -> None:
         self._catalog = catalog

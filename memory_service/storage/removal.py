@@ -23,8 +23,8 @@ from memory_service.errors import MemoryServiceError, StorageFailure, StorageFul
 from memory_service.ids import new_id
 from memory_service.records import PLAIN, Forgotten, Manner, Memory, Vector
 from memory_service.storage import expiry, generations, jobs, lineage, receipts, residue, rows
-from memory_service.storage.blobs import BlobStore
 from memory_service.storage.catalog import Catalog
+from memory_service.storage.contents import Contents
 from memory_service.storage.filters import Filter, where
 from memory_service.storage.probe import Probe
 from memory_service.storage.quarantine import Quarantine
@@ -91,7 +91,7 @@ class Removal:
     def __init__(
         self,
         catalog: Catalog,
-        blobs: BlobStore,
+        blobs: Contents,
         indexes: VectorIndexes,
         folder: Path,
         clock: Clock,
@@ -389,6 +389,8 @@ class Removal:
             vectors[row["sequence"]].append(rows.vector(row["vector"]))
         for memory in memories:
             yield from residue.marks(memory, vectors[memory.sequence])
+        for digest, content in self._blobs.small(memory.blob for memory in memories).items():
+            yield from residue.content_marks(digest, content)
 
     def _clean(self, marks: Collection[bytes]) -> bool:
         """Fold in the log, and rewrite the catalog when its pages have anything of it still."""

@@ -16,6 +16,7 @@ from memory_service.records import Memory, Vector
 
 _HEADER_BYTES = {2: 12, 5: 12, 10: 8, 13: 8}  # of a b-tree page, by its type
 _FILE_HEADER_BYTES = 100  # before that of the first page
+CONTENT_BYTES = slice(300, 364)  # likewise
 VECTOR_BYTES = slice(16, 80)  # a part that lies on the row's own page, and behind its first bytes
 
 
@@ -26,6 +27,14 @@ def marks(memory: Memory, vectors: Iterable[Vector]) -> list[bytes]:
         f"{memory.id}{memory.namespace}{memory.episode_id}".encode(),
         f"{memory.media_type}{memory.blob}".encode(),
         *(vector.astype("<f4").tobytes()[VECTOR_BYTES] for vector in vectors),
+    ]
+
+
+def content_marks(digest: str, content: bytes) -> list[bytes]:
+    """The same of a content that lies in the catalog."""
+    return [
+        digest.encode() + content[:16],
+        *([content[CONTENT_BYTES]] if len(content) > 400 else []),
     ]
 
 
