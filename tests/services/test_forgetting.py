@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Open
-from service_media import audio, image, large, text
+from service_media import audio, large, text
 from store_consistency import assert_consistent
 
 from memory_service.app import Application
@@ -310,7 +310,8 @@ class TestNothingIsLeft:
     def test_after_waiting(self, app: Application, secret: tuple[Episode, bytes]) -> None:
         episode, vector = secret
         picture = app.memory.content(episode.memories[1].id)[1]
-        wanted = (*self.SECRETS, vector, picture[-64:])
+        sound = app.memory.content(episode.memories[2].id)[1]  # lies in the catalog
+        wanted = (*self.SECRETS, vector, picture[-64:], sound[300:364])
         before = raw(app).values()
         assert all(any(each in content for content in before) for each in wanted)
         receipt = app.memory.forget_episode(episode.id, Manner(wait=True, probe=True))
