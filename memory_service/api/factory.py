@@ -77,6 +77,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(access.authorize)],
+        # Newer versions of FastAPI watch each request, whether anyone listens or not: metrics and
+        # log are our own.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = Metrics()
     # A body carries media as base64 at most: 4/3 of its bytes, and the fields around them.

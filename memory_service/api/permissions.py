@@ -62,6 +62,8 @@ RULES: dict[str, Rule] = {
     "DELETE /episodes/{episode_id}": _write(Namespace.EPISODE),
     "GET /generations/{generation_id}": _read(Namespace.GENERATION),
     "GET /generations/{generation_id}/content": _read(Namespace.GENERATION),
+    # Writes the effects into the record.
+    "POST /generations/{generation_id}/explain": _write(Namespace.GENERATION),
     "POST /generations/{generation_id}/replay": _read(Namespace.GENERATION),
     "GET /namespaces/{namespace}/settings": _read(Namespace.PATH),
     "PUT /namespaces/{namespace}/settings": _admin(Namespace.PATH),

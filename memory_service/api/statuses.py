@@ -27,6 +27,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "GET /generations/{generation_id}": (404, *WAITS),
     "GET /generations/{generation_id}/content": (404, *WAITS),
     "POST /generations/{generation_id}/replay": (404, 409, 422, *WAITS),
+    "POST /generations/{generation_id}/explain": (404, 409, 422, *WAITS, 507),
     "GET /namespaces/{namespace}/settings": (422, *WAITS),
     "PUT /namespaces/{namespace}/settings": (*JSON, 507),
     "POST /sweep": (*WAITS, 507),

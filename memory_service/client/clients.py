@@ -162,6 +162,10 @@ class Client:
         """The bytes of one output, named by modality or id; the first by default."""
         return self._send(operations.generation_content(generation_id, output))
 
+    def explain(self, generation_id: str) -> results.Generation:
+        """Measure what each memory did, by making it again without it: `Share.effects`."""
+        return self._send(operations.explain(generation_id))
+
     def replay(self, generation_id: str) -> Mapping[str, bool]:
         """Generate again from the record; by output id, whether it came out bit for bit."""
         return self._send(operations.replay(generation_id))
@@ -347,6 +351,9 @@ class AsyncClient:
 
     async def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
         return await self._send(operations.generation_content(generation_id, output))
+
+    async def explain(self, generation_id: str) -> results.Generation:
+        return await self._send(operations.explain(generation_id))
 
     async def replay(self, generation_id: str) -> Mapping[str, bool]:
         return await self._send(operations.replay(generation_id))

@@ -41,6 +41,7 @@ CASES = {
     "DELETE /episodes/{episode_id}": Case("write", 404),
     "GET /generations/{generation_id}": Case("read", 404),
     "GET /generations/{generation_id}/content": Case("read", 404),
+    "POST /generations/{generation_id}/explain": Case("write", 404),
     "POST /generations/{generation_id}/replay": Case("read", 404),
     "GET /namespaces/{namespace}/settings": Case("read", 403),
     "PUT /namespaces/{namespace}/settings": Case("admin", 403, 200, {"json": {}}),
