@@ -16,6 +16,7 @@ from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import (
     dynamics,
     episodes,
+    evaluate,
     generate,
     jobs,
     keys,
@@ -103,6 +104,7 @@ def create_app(
         episodes,
         dynamics,
         reembed,
+        evaluate,
         jobs,
         keys,
         operations,

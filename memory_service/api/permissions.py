@@ -70,6 +70,8 @@ RULES: dict[str, Rule] = {
     "POST /sweep": _admin(Namespace.WHOLE),
     "POST /consolidate": _admin(Namespace.CHECKED),
     "POST /consolidate/{name}/undo": _admin(Namespace.CONSOLIDATION),
+    "POST /evaluate": _admin(Namespace.CHECKED),
+    "GET /evaluate/{job_id}/report": _read(Namespace.JOB),
     "POST /reembed": _admin(Namespace.WHOLE),
     "GET /reembed": _admin(Namespace.WHOLE),
     "DELETE /reembed/{role}": _admin(Namespace.WHOLE),

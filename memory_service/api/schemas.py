@@ -460,9 +460,22 @@ class ReembedRequest(Strict):
         return self
 
 
+class EvaluateRequest(Strict):
+    namespace: str = "default"
+    depth: str = Field("full", description="quick or full.")
+    max_items: int = Field(
+        400, description="Episodes, at most: drawn by `seed` where there are more."
+    )
+    seed: int = 0
+    field: str = Field(
+        "folder",
+        description="Metadata field: a classifier of its values, and transfer between them.",
+    )
+
+
 class JobOut(BaseModel):
     id: str
-    kind: str = Field(examples=["reembed", "consolidate"])
+    kind: str = Field(examples=["reembed", "evaluate"])
     state: Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
     created_at: float = Field(description="Unix seconds.")
     updated_at: float

@@ -36,6 +36,8 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "POST /reembed": (*JSON, 409, 507),
     "GET /reembed": WAITS,
     "DELETE /reembed/{role}": (409, 422, *WAITS, 507),
+    "POST /evaluate": (*JSON, 409, 507),
+    "GET /evaluate/{job_id}/report": (404, *WAITS),
     "GET /jobs": (422, *WAITS),
     "GET /jobs/{job_id}": (404, *WAITS),
     "DELETE /jobs/{job_id}": (404, 409, *WAITS),

@@ -8,6 +8,7 @@ from memory_service.cli import keys
 from memory_service.cli.calls import generate, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.dynamics import consolidate, sweep
+from memory_service.cli.evaluation import evaluate
 from memory_service.cli.folder import import_folder
 from memory_service.cli.inspection import inspect
 from memory_service.cli.reembed import reembed
@@ -31,5 +32,6 @@ app.command()(consolidate)
 app.command()(sweep)
 app.command()(reembed)
 app.command()(models)
+app.command()(evaluate)
 app.command()(demo)
 app.add_typer(keys.app, name="keys")

@@ -119,6 +119,15 @@ class Client:
         """Take apart the prototypes of a job, or the one of this id; returns their ids."""
         return self._send(operations.undo_consolidation(name))
 
+    def evaluate(self, **given: Any) -> results.Job:
+        """Begin to measure a namespace: `namespace`, `depth`, `max_items`, `seed`, `field`; the
+        job's result has the figures."""
+        return self._send(operations.evaluate(given))
+
+    def evaluation_page(self, job_id: str) -> str:
+        """The HTML report of an evaluation that has succeeded."""
+        return self._send(operations.evaluation_page(job_id))
+
     def memories(
         self,
         *,
@@ -310,6 +319,12 @@ class AsyncClient:
 
     async def undo_consolidation(self, name: str) -> tuple[str, ...]:
         return await self._send(operations.undo_consolidation(name))
+
+    async def evaluate(self, **given: Any) -> results.Job:
+        return await self._send(operations.evaluate(given))
+
+    async def evaluation_page(self, job_id: str) -> str:
+        return await self._send(operations.evaluation_page(job_id))
 
     async def memories(
         self,

@@ -141,6 +141,14 @@ def undo_consolidation(name: str) -> Operation[tuple[str, ...]]:
     return Operation("POST", f"/consolidate/{_segment(name)}/undo", read)
 
 
+def evaluate(body: Mapping[str, Any]) -> Operation[results.Job]:
+    return Operation("POST", "/evaluate", _from_json(results.Job.read), {"json": dict(body)})
+
+
+def evaluation_page(job_id: str) -> Operation[str]:
+    return Operation("GET", f"/evaluate/{_segment(job_id)}/report", lambda response: response.text)
+
+
 def memories(
     namespace: str | None, modality: str | None, after: str | None, limit: int | None
 ) -> Operation[results.Page]:

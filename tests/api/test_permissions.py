@@ -48,6 +48,8 @@ CASES = {
     "POST /sweep": Case("admin", 403),
     "POST /consolidate": Case("admin", 403, 202, {"json": {"namespace": "home"}}),
     "POST /consolidate/{name}/undo": Case("admin", 404),
+    "POST /evaluate": Case("admin", 403, 202, {"json": {"namespace": "home"}}),
+    "GET /evaluate/{job_id}/report": Case("read", 404, 404),  # it is no job of that kind
     "POST /reembed": Case("admin", 403, 409, {"json": {"rollback": True}}),
     "GET /reembed": Case("admin", 403),
     "DELETE /reembed/{role}": Case("admin", 403),
