@@ -18,6 +18,7 @@ from memory_service.api.schemas import (
     BatchLineOut,
     ConsolidateRequest,
     GenerateRequest,
+    KeyRequest,
     MemoryPatch,
     NamespaceSettings,
     QueryRequest,
@@ -38,6 +39,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     MemoryPatch,
     NamespaceSettings,
     ForgetRequest,
+    KeyRequest,
     Problem,
 )
 
@@ -130,7 +132,11 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = generate()
             statuses.declare(document["paths"])
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key."}
+            }
+            schemas = components.setdefault("schemas", {})
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             for model in _MODELS:
