@@ -12,11 +12,13 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from memory_service.api import statuses
+from memory_service.api.forgetting import ForgetRequest
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
     BatchLineOut,
     ConsolidateRequest,
     GenerateRequest,
+    KeyRequest,
     MemoryPatch,
     NamespaceSettings,
     QueryRequest,
@@ -36,6 +38,8 @@ _MODELS: tuple[type[BaseModel], ...] = (
     ConsolidateRequest,
     MemoryPatch,
     NamespaceSettings,
+    ForgetRequest,
+    KeyRequest,
     Problem,
 )
 
@@ -128,7 +132,11 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = generate()
             statuses.declare(document["paths"])
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key."}
+            }
+            schemas = components.setdefault("schemas", {})
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             for model in _MODELS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -10,9 +10,11 @@ from encoders import sounds
 from memory_service.clock import Clock
 from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
 from memory_service.records import (
+    PLAIN,
     Episode,
     Explained,
     Forgotten,
+    Manner,
     Memory,
     Stored,
     StoreOrder,
@@ -152,12 +154,16 @@ class MemoryStore(Service):
         self,
         *,
         namespace: str | None = None,
+        namespaces: Collection[str] | None = None,
         modality: str | None = None,
         filter: Mapping[str, Any] | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> tuple[list[Memory], str | None]:
-        """Memories in the order of storing, and the cursor of the next page if there is one."""
+        """Memories in the order of storing, and the cursor of the next page if there is one.
+
+        `namespaces`: all that may be listed, whatever `namespace` says; None: any.
+        """
         if namespace is not None:
             checks.namespace(namespace)
         if modality is not None:
@@ -165,6 +171,7 @@ class MemoryStore(Service):
         limit = checks.count("limit", limit, MAX_LIST)
         found = self._store.catalog.list_memories(
             namespace=namespace,
+            namespaces=namespaces,
             modality=modality,
             filter=filters.parse(filter),
             after=checks.cursor(after),
@@ -177,17 +184,17 @@ class MemoryStore(Service):
         """Raises NotFound."""
         return self._store.catalog.episode(episode_id)
 
-    def forget(self, memory_id: str) -> Forgotten:
+    def forget(self, memory_id: str, manner: Manner = PLAIN) -> Forgotten:
         """Delete a memory for good, its episode with it when nothing is left; raises NotFound."""
-        return self._store.delete_memory(memory_id)
+        return self._store.removal.memory(memory_id, manner)
 
-    def forget_episode(self, episode_id: str) -> Forgotten:
+    def forget_episode(self, episode_id: str, manner: Manner = PLAIN) -> Forgotten:
         """Delete an episode and its memories for good; raises NotFound."""
-        return self._store.delete_episode(episode_id)
+        return self._store.removal.episode(episode_id, manner)
 
     def stats(self) -> Sequence[SubMemoryStats]:
         return self._store.catalog.stats()
 
-    def count(self) -> int:
-        """Memories in the whole store, whatever the number of their vectors."""
-        return self._store.catalog.count_memories()
+    def count(self, namespaces: Collection[str] | None = None) -> int:
+        """Memories in the whole store, or in these namespaces, whatever their vectors."""
+        return self._store.catalog.count_memories(namespaces)
