@@ -38,7 +38,7 @@ def open_backends(
     steps: int = 20,
     chat: ChatEndpoint | None = None,
 ) -> dict[Modality, Generator]:
-    """By modality, the generator that was chosen for it; modalities with an empty choice are left
+    """By modality, the generator that was chosen for it; modalities with the choice `none` are left
     out. `spaces`: that which each modality's vectors live in. `steps`: of diffusion.
 
     Raises UnknownName for another kind, or a modality without a space, and ModelUnavailable when
@@ -46,7 +46,7 @@ def open_backends(
     """
     opened = {}
     for modality, choice in choices.items():
-        if not choice:
+        if choice in ("", "none"):
             continue
         kind, _, name = choice.partition(":")
         known = _KINDS[modality]

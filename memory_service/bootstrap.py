@@ -137,7 +137,7 @@ def _chosen_generators(settings: Settings, profile: Profile) -> dict[Modality, G
         steps=settings.generator_steps,
         chat=ChatEndpoint(
             settings.chat_base_url,
-            settings.chat_api_key.get_secret_value(),
+            settings.chat_api_key.get_secret_value() if settings.chat_api_key else "",
             settings.chat_timeout_s,
         ),
     )

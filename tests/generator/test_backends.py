@@ -11,7 +11,7 @@ CHAT = ChatEndpoint("http://127.0.0.1:1/v1")
 
 
 def test_empty_choices_are_left_out() -> None:
-    assert open_backends({"image": "", "text": "", "audio": ""}, {}) == {}
+    assert open_backends({"image": "", "text": "none", "audio": "none"}, {}) == {}
 
 
 def test_texts_by_a_chat_endpoint() -> None:
