@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 
-from encoders.base import Encoder
+from encoders.base import Encoder, Modality
 from encoders.errors import ModelUnavailable
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
+from generator.backends import ChatEndpoint, open_backends
+from generator.base import Generator
 from generator.registry import limit_torch_threads, load_generators
 from memory_service.app import Application
 from memory_service.clock import Clock, SystemClock
@@ -15,16 +18,22 @@ from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.evaluation.service import Evaluation
+from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
+from memory_service.services.keys import Keys
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
 from memory_service.services.namespaces import Namespaces
 from memory_service.services.recalls import Recalls
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.storing import Storing
+from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
+from memory_service.storage.keys import KeyFile
 from memory_service.storage.store import Store
 
 
@@ -40,20 +49,27 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
     store = open_store(settings, clock)
     namespaces = Namespaces(store, settings)
     recalls = Recalls(store, namespaces, clock)
+    storing = Storing(store, active, settings, clock)
     retriever = Retriever(store, active, recalls, settings)
     jobs = Jobs(store, clock)
     upkeep = Upkeep(store, recalls, clock, settings.upkeep_s)
     upkeep.start()
+    memory = MemoryStore(store, active, recalls, storing, settings, clock)
     return Application(
         settings=settings,
-        memory=MemoryStore(store, active, recalls, settings, clock),
+        memory=memory,
+        storing=storing,
+        thumbnails=ThumbnailService(store, active, memory),
         retriever=retriever,
         generation=GenerationService(store, active, retriever, recalls, settings, clock),
+        forgetting=Forgetting(store, namespaces),
         namespaces=namespaces,
         consolidation=Consolidation(store, active, jobs, recalls, clock),
         upkeep=upkeep,
         reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
+        evaluation=Evaluation(store, active, retriever, jobs, settings, clock),
         jobs=jobs,
+        keys=open_keys(settings, clock),
         active=active,
         store=store,
         observers=observers,
@@ -63,6 +79,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
 def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     """The data folder without any models. Raises StorageFailure."""
     return Store(settings.data_dir, threads=settings.threads, clock=clock)
+
+
+def open_keys(settings: Settings, clock: Clock | None = None) -> Keys:
+    """The keys of the data folder, whether a service holds it or not. Raises StorageFailure."""
+    return Keys(KeyFile(settings.data_dir), clock or SystemClock())
 
 
 def _loader(settings: Settings, observers: list[Observer]) -> Callable[[str], Models]:
@@ -84,14 +105,16 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
     # The generators are conditioned on the space that texts and pictures share.
     space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
     generators = load_generators(profile.name, space, settings.threads)
+    chosen = _chosen_generators(settings, profile)
     return Models(
         profile=profile.name,
         encoders={
             name: _batched(each, settings, observers) for name, each in profile.encoders.items()
         },
         calibration=profile.calibration,
-        generators=generators,
+        generators=ChainMap(chosen, generators) if chosen else generators,  # type: ignore[arg-type]
         generator_space=space if len(generators) else None,
+        generator_spaces={name: profile.encoders[name].space for name in chosen},
         limits=Limits(
             max_pixels=settings.max_pixels,
             max_audio_s=settings.max_audio_s,
@@ -99,6 +122,24 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
         ),
         further=tuple(_batched(each, settings, observers) for each in profile.further),
         weights=profile.weights,
+    )
+
+
+def _chosen_generators(settings: Settings, profile: Profile) -> dict[Modality, Generator]:
+    """Those that the settings name, in place of the profile's own or beside them."""
+    return open_backends(
+        {
+            "image": settings.image_generator,
+            "text": settings.text_generator,
+            "audio": settings.audio_generator,
+        },
+        {name: encoder.space for name, encoder in profile.encoders.items()},
+        steps=settings.generator_steps,
+        chat=ChatEndpoint(
+            settings.chat_base_url,
+            settings.chat_api_key.get_secret_value() if settings.chat_api_key else "",
+            settings.chat_timeout_s,
+        ),
     )
 
 

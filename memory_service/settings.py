@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -28,6 +29,27 @@ class Settings(BaseSettings):
         description="Profile openclip: CLAP model for sounds, owner/name on the hub or "
         "local-dir:folder; none: no sounds.",
     )
+    image_generator: str = Field(
+        "none",
+        description="Pictures by unclip:NAME (owner/name on the hub or local-dir:folder) instead "
+        "of the profile's own generator.",
+    )
+    text_generator: str = Field(
+        "none", description="Texts by chat:MODEL at chat_base_url instead of the profile's own."
+    )
+    audio_generator: str = Field(
+        "none",
+        description="Sounds by audioldm:NAME (owner/name on the hub or local-dir:folder) instead "
+        "of the profile's own generator.",
+    )
+    generator_steps: int = Field(20, ge=1, le=1000, description="Steps of unclip and audioldm.")
+    chat_base_url: str = Field(
+        "none",
+        description="Chat endpoint of OpenAI's contract, http(s)://host/v1; remembered texts are "
+        "sent there.",
+    )
+    chat_api_key: SecretStr | None = Field(None, description="Key for the chat endpoint.")
+    chat_timeout_s: float = Field(60.0, gt=0, description="Longest wait for the chat endpoint.")
     host: str = Field("127.0.0.1", description="Address that `serve` binds to.")
     port: int = Field(8000, ge=0, le=65535, description="Port of `serve`; 0 takes a free one.")
     allowed_hosts: str = Field(
@@ -35,6 +57,12 @@ class Settings(BaseSettings):
         description="Host names that requests may bear, with commas, or * for any; auto: those of "
         "loopback when bound to it, else any.",
     )
+    auth: Literal["loopback-open", "required", "open"] = Field(
+        "loopback-open",
+        description="Who needs an API key: everybody but on a loopback address (loopback-open), "
+        "everybody (required), nobody anywhere (open).",
+    )
+    open_metrics: bool = Field(False, description="/metrics is answered without a key.")
     threads: int = Field(
         1,
         ge=1,
@@ -69,3 +97,20 @@ class Settings(BaseSettings):
     max_k: int = Field(1000, ge=1, description="Most hits per modality in one answer.")
     max_query_parts: int = Field(16, ge=1, description="Most parts of one query.")
     max_parts_per_store: int = Field(32, ge=1, description="Most items of one episode.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`; a name other than localhost counts as remote."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def asks_for_keys(settings: Settings) -> bool:
+    """Whether a request without a key is refused."""
+    if settings.auth == "loopback-open":
+        return not is_loopback(settings.host)
+    return settings.auth == "required"
