@@ -183,6 +183,23 @@ def show(rows: Sequence[Row]) -> None:
     Console(width=120).print(table)
 
 
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table, with shares as `.123`."""
+    lines = [
+        "Made by `python -m encoders.training.evaluate`, see there and docs/experiments.md.",
+        "",
+        "| direction | source | held out | queries | of | R@1 | R@5 | R@10 | chance@10 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [row.direction.replace(">", " -> "), row.source, row.held_out]
+        cells += [str(row.queries), str(row.candidates)]
+        shares = (row.recall_at_1, row.recall_at_5, row.recall_at_10, row.chance_at_10)
+        cells += [f"{share:.3f}".removeprefix("0") for share in shares]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def plot(rows: Sequence[Row], target: Path) -> None:
     """Recall@1 and @10 of every row, beside chance."""
     import matplotlib
@@ -224,8 +241,9 @@ def main() -> None:
     target = arguments.out / "encoders.json"
     lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
     target.write_text(f"[\n{lines}\n]\n")
+    target.with_suffix(".md").write_text(as_markdown(rows), encoding="utf-8")
     plot(rows, target.with_suffix(".png"))
-    print(f"written to {target} and {target.with_suffix('.png')}")
+    print(f"written to {target}, with a table (.md) and a plot (.png) beside it")
     if arguments.calibrate:
         groups = {
             modality: [i for items in known.select(modality, "validation").values() for i in items]
