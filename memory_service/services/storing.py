@@ -31,7 +31,7 @@ class Draft:
     """An episode on its way into the store."""
 
     order: StoreOrder
-    record: Episode | None = None  # without memories
+    created_at: float = 0.0  # Unix seconds
     fields: Mapping[str, Any] = field(default_factory=dict)
     expires_at: float | None = None
     given: list[Embedding | None] = field(default_factory=list)  # per upload, as are the following
@@ -129,13 +129,12 @@ class Storing(Service):
         checks.not_empty(order.uploads, "items of an episode", settings.max_parts_per_store)
         checks.one_of("if_duplicate", order.if_duplicate, ("keep", "skip"))
         draft.fields = checks.metadata(order.metadata, settings.max_metadata_bytes)
-        when = self._moment(order.created_at)
+        draft.created_at = self._moment(order.created_at)
         draft.expires_at = expiry.moment(order.expires_at, order.ttl_s, self._clock.now())
         for upload in order.uploads:
             require_same_space(upload.modality, self._models, self._store)
             self._check_size(upload)
         draft.given = self._given(order)
-        draft.record = Episode(new_id(), order.namespace, when, ())
         if order.if_duplicate == "skip" and (found := self._same_contents(order)):
             draft.outcome = Stored(found, duplicate=True)
 
@@ -197,14 +196,18 @@ class Storing(Service):
 
 
 def _new_episode(draft: Draft) -> NewEpisode:
-    assert draft.record is not None
-    parts = zip(draft.order.uploads, draft.decoded, draft.embeddings, strict=True)
+    episode = Episode(new_id(), draft.order.namespace, draft.created_at, ())
+    uploads = draft.order.uploads
+    memories = tuple(
+        _memory(draft, episode, upload, media)
+        for upload, media in zip(uploads, draft.decoded, strict=True)
+    )
     return NewEpisode(
-        draft.record,
-        tuple(
-            NewMemory(_memory(draft, draft.record, upload, media), upload.content, vectors)
-            for upload, media, vectors in parts
-        ),
+        Episode(episode.id, episode.namespace, episode.created_at, memories),
+        [
+            NewMemory(upload.content, vectors)
+            for upload, vectors in zip(uploads, draft.embeddings, strict=True)
+        ],
         skip_duplicate=draft.order.if_duplicate == "skip",
     )
 

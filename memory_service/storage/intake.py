@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,25 +20,25 @@ from memory_service.storage import insertion, rows
 from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.commits import GroupCommit
 from memory_service.storage.contents import Contents, Incoming
+from memory_service.storage.insertion import EpisodeRow
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 
 
 @dataclass(frozen=True)
 class NewMemory:
-    """A memory to be stored: `record` without sequence and blob, its bytes and its vectors."""
+    """What belongs to a memory that is to be stored: its bytes and its vectors."""
 
-    record: Memory
     content: bytes
     embeddings: tuple[Embedding, ...]
 
 
 @dataclass(frozen=True)
 class NewEpisode:
-    """`record` without memories. With `skip_duplicate`, an episode of the same contents, if there
-    is one in the namespace, is answered in its place."""
+    """`record` has the memories without sequence and blob. With `skip_duplicate`, an episode of the
+    same contents, if there is one in the namespace, is answered in its place."""
 
     record: Episode
-    memories: tuple[NewMemory, ...]
+    memories: Sequence[NewMemory]  # of each in the record
     skip_duplicate: bool = False
 
 
@@ -144,11 +144,10 @@ class Intake:
             return []
         incoming = [one for each in fresh for one in each.incoming]
         self._contents.publish(incoming)
-        named = []
-        for each in fresh:
-            pairs = zip(each.new.memories, each.incoming, strict=True)
-            memories = tuple(replace(new.record, blob=one.digest) for new, one in pairs)
-            named.append((replace(each.new.record, memories=memories), each.contents))
+        named = [
+            EpisodeRow(each.new.record, [one.digest for one in each.incoming], each.contents)
+            for each in fresh
+        ]
         with self._catalog.transaction("storing the episode") as connection:
             self._contents.insert(connection, incoming)
             stored = insertion.insert_episodes(connection, named)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from memory_service.clock import Clock
 from memory_service.errors import StorageFailure, StorageFull
-from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory
+from memory_service.records import Forgotten, Generation, GenerationOutput, Memory
 from memory_service.storage import expiry, generations, lineage, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, SpaceKey
 from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
-from memory_service.storage.intake import Intake, NewEpisode, NewMemory, Outcome
+from memory_service.storage.intake import Intake, NewEpisode, Outcome
 from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
@@ -110,18 +110,6 @@ class Store:
     def spaces(self, modality: str) -> set[SpaceKey]:
         """The (space id, fingerprint) of the modality's vectors, those on standby left out."""
         return self._spaces.get(modality, set())
-
-    def add_episode(
-        self, episode: Episode, new: Sequence[NewMemory], *, skip_duplicate: bool = False
-    ) -> tuple[Episode, bool]:
-        """Store durably; returns the episode as stored, and whether it was there already.
-
-        Raises StorageFull or StorageFailure, and the store is as before.
-        """
-        (outcome,) = self.add_episodes([NewEpisode(episode, tuple(new), skip_duplicate)])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome.episode, outcome.duplicate
 
     def add_episodes(self, episodes: Sequence[NewEpisode]) -> list[Outcome]:
         """Store durably, together with what other callers store; of each what became of it: as

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 
 from memory_service.api import docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
@@ -42,15 +43,17 @@ FIELDS = {
     responses={200: {"model": StoredOut, "description": "It was there already."}},
     openapi_extra=docs.body(StoreRequest, EXAMPLES, FIELDS),
 )
-async def store(request: Request, response: Response) -> StoredOut:
+async def store(request: Request) -> Response:
     """Store an episode: pictures, texts and sounds that belong together. Durable when answered."""
     order = await read_store(request)
     stored = await call(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
-    response.headers["Location"] = f"/episodes/{stored.episode.id}"
-    if stored.duplicate:
-        response.status_code = 200
-    return views.stored(stored)
+    return Response(
+        to_json(views.stored(stored)),
+        200 if stored.duplicate else 201,
+        headers={"Location": f"/episodes/{stored.episode.id}"},
+        media_type="application/json",
+    )
 
 
 @router.post(
