@@ -1,8 +1,8 @@
 """What a durable store costs: alone, from many connections, in batches; and a query by its payload.
 
 Vectors are given by the caller, so that no encoder is measured. The limit beside it is bare SQLite
-(WAL, synchronous=FULL) with one row per transaction, in the same run on the same disk. The service runs in
-a process of its own, and is asked over HTTP. Ratios are what to read.
+(WAL, synchronous=FULL) with one row per transaction, in the same run on the same disk. The service
+runs in a process of its own, and is asked over HTTP. Ratios are what to read.
 """
 
 from __future__ import annotations

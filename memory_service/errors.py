@@ -56,6 +56,18 @@ class NotFound(MemoryServiceError):
     code = "not_found"
 
 
+class NoThumbnail(MemoryServiceError):
+    """There is no picture of such a memory."""
+
+    code = "no_thumbnail"
+
+
+class UnexpectedCount(MemoryServiceError):
+    """Another number of memories than expected would be forgotten; nothing was."""
+
+    code = "unexpected_count"
+
+
 class SpaceMismatch(MemoryServiceError):
     """The store was written with another encoder; its vectors must be re-embedded first."""
 
@@ -78,6 +90,20 @@ class JobConflict(MemoryServiceError):
     """Another job is in the way: one is running, or one that was not finished must be first."""
 
     code = "job_conflict"
+
+
+class KeyReused(MemoryServiceError):
+    """The idempotency key stands for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class KeyInUse(MemoryServiceError):
+    """A request with this idempotency key is under way; `retry_after_s` of the details says when to
+    ask again.
+    """
+
+    code = "idempotency_key_in_use"
 
 
 class ModalityUnavailable(MemoryServiceError):

@@ -90,5 +90,10 @@ async def call(request: Request, function: Callable[P, T], *args: P.args, **kwar
     return await calls.run(partial(function, *args, **kwargs))
 
 
+def replayed(was: bool) -> dict[str, str]:
+    """The header of an answer that a request with the same idempotency key had before."""
+    return {"Idempotency-Replayed": "true"} if was else {}
+
+
 def count_stages(request: Request, name: str, timings_ms: Any) -> None:
     request.app.state.metrics.stages(name, timings_ms)

@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from memory_service.api import statuses
+from memory_service.api.forgetting import ForgetRequest
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
     BatchLineOut,
@@ -37,6 +38,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     ConsolidateRequest,
     MemoryPatch,
     NamespaceSettings,
+    ForgetRequest,
     KeyRequest,
     Problem,
 )
@@ -67,6 +69,19 @@ def body(
             },
         }
     }
+
+
+def with_key(extra: dict[str, Any]) -> dict[str, Any]:
+    """`extra` of a route that takes the header Idempotency-Key."""
+    header = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "The same request with the same key is done once, and answered the same.",
+        "schema": {"type": "string", "maxLength": 255},
+    }
+    extra["parameters"] = [*extra.get("parameters", ()), header]
+    return extra
 
 
 def or_raw_vector(extra: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,9 @@ class StoreRequest(Strict):
         None, description="Unix seconds from when on it is not found; then it is deleted for good."
     )
     ttl_s: float | None = Field(None, description="The same, in seconds from now.")
+    idempotency_key: str | None = Field(
+        None, description="As the header Idempotency-Key; for the lines of a batch."
+    )
 
 
 class _QueryPart(Strict):
@@ -272,6 +275,7 @@ class BatchLineOut(BaseModel):
     status: int = Field(description="201, 200 (it was there already), or that of an error.")
     episode: EpisodeOut
     duplicate: bool
+    replayed: bool = Field(False, description="The same key was answered so before.")
 
 
 class SegmentOut(BaseModel):
@@ -417,14 +421,6 @@ class ReplayOut(BaseModel):
 class PageOut(BaseModel):
     memories: list[MemoryOut]
     next: str | None = Field(description="`after` of the next page; null: that was all.")
-
-
-class ForgottenOut(BaseModel):
-    """Receipt: what is gone."""
-
-    memory_ids: list[str]
-    episode_ids: list[str] = Field(description="Episodes that have no memory left.")
-    blobs_removed: list[str] = Field(description="SHA-256 of the contents whose file is gone.")
 
 
 class EncoderOut(BaseModel):

@@ -11,7 +11,6 @@ from memory_service.api import schemas
 from memory_service.records import (
     Episode,
     Explained,
-    Forgotten,
     Generation,
     GenerationOutput,
     Hit,
@@ -90,6 +89,7 @@ def batch_line(index: int, record: Stored) -> dict[str, Any]:
         "status": 200 if record.duplicate else 201,
         "episode": episode_members(record.episode),
         "duplicate": record.duplicate,
+        **({"replayed": True} if record.replayed else {}),
     }
 
 
@@ -197,14 +197,6 @@ def _output(
         effect_of_all=record.effect_of_all,
         details=dict(record.details),
         links={"content": f"/generations/{generation_id}/content?output={record.modality}"},
-    )
-
-
-def forgotten(record: Forgotten) -> schemas.ForgottenOut:
-    return schemas.ForgottenOut(
-        memory_ids=list(record.memory_ids),
-        episode_ids=list(record.episode_ids),
-        blobs_removed=list(record.blobs_removed),
     )
 
 

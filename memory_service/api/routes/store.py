@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from memory_service.api import docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
 from memory_service.api.bodies import read_store, require_type
-from memory_service.api.calls import application_of, call, count_stages
+from memory_service.api.calls import application_of, call, count_stages, replayed
 from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
 
 router = APIRouter(tags=["memory"])
@@ -33,6 +33,7 @@ FIELDS = {
     "if_duplicate": docs.text_field("keep (default) or skip."),
     "expires_at": {"type": "number", "description": "Unix seconds."},
     "ttl_s": {"type": "number", "description": "Seconds until it expires."},
+    "idempotency_key": docs.text_field("As the header."),
 }
 
 
@@ -41,7 +42,7 @@ FIELDS = {
     status_code=201,
     response_model=StoredOut,
     responses={200: {"model": StoredOut, "description": "It was there already."}},
-    openapi_extra=docs.body(StoreRequest, EXAMPLES, FIELDS),
+    openapi_extra=docs.with_key(docs.body(StoreRequest, EXAMPLES, FIELDS)),
 )
 async def store(request: Request) -> Response:
     """Store an episode: pictures, texts and sounds that belong together. Durable when answered."""
@@ -51,7 +52,7 @@ async def store(request: Request) -> Response:
     return Response(
         to_json(views.stored(stored)),
         200 if stored.duplicate else 201,
-        headers={"Location": f"/episodes/{stored.episode.id}"},
+        headers={"Location": f"/episodes/{stored.episode.id}", **replayed(stored.replayed)},
         media_type="application/json",
     )
 
