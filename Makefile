@@ -55,6 +55,7 @@ serve: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.stores
 
 chaos: $(READY)
 	$(BIN)/python -m benchmarks.chaos.run
