@@ -21,6 +21,7 @@ from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
+from memory_service.storage.audit import AuditLog
 from memory_service.storage.store import Store
 
 SETTABLE_LIMITS = {name for name in Settings.model_fields if name.startswith(("max_", "queue_"))}
@@ -66,6 +67,7 @@ class Application:
     reembedding: Reembedding
     jobs: Jobs
     keys: Keys
+    audit: AuditLog | None
     active: ActiveModels
     store: Store
     observers: list[Observer]  # of all batching encoders, those of a later profile, too
@@ -78,6 +80,13 @@ class Application:
     def batching(self) -> tuple[BatchingEncoder, ...]:
         every = self.active.models.all_encoders()
         return tuple(each for each in every if isinstance(each, BatchingEncoder))
+
+    def index_sizes(self) -> list[tuple[tuple[str, str, str], int]]:
+        """(namespace, modality, space) and the number of vectors of each index."""
+        return [
+            ((key.namespace, key.modality, key.space_id), len(index))
+            for key, index in self.store.indexes()
+        ]
 
     @property
     def profile(self) -> ProfileInfo:
@@ -95,6 +104,8 @@ class Application:
         self.active.models.close()
         self.store.close()
         self.keys.close()
+        if self.audit is not None:
+            self.audit.close()
 
     def __enter__(self) -> Application:
         return self

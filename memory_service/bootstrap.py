@@ -26,6 +26,7 @@ from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
+from memory_service.storage.audit import AuditLog
 from memory_service.storage.keys import KeyFile
 from memory_service.storage.store import Store
 
@@ -57,6 +58,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
         jobs=jobs,
         keys=open_keys(settings, clock),
+        audit=_audit(settings),
         active=active,
         store=store,
         observers=observers,
@@ -66,6 +68,13 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
 def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     """The data folder without any models. Raises StorageFailure."""
     return Store(settings.data_dir, threads=settings.threads, clock=clock)
+
+
+def _audit(settings: Settings) -> AuditLog | None:
+    if settings.audit_files == 0:
+        return None
+    limits = {"max_bytes": settings.audit_max_bytes, "files": settings.audit_files}
+    return AuditLog(settings.data_dir, **limits)
 
 
 def open_keys(settings: Settings, clock: Clock | None = None) -> Keys:

@@ -126,7 +126,7 @@ async def _json(request: Request, model: type[Body]) -> Body:
     if not content:
         raise HttpProblem(400, "malformed_json", "the body is empty")
     try:
-        return model.model_validate_json(content)
+        return model.model_validate_json(content, strict=True)
     except ValidationError as error:
         raise from_validation(error) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from memory_service.api import views
+from memory_service.api import audit, views
 from memory_service.api.calls import application_of, call
 from memory_service.api.schemas import EpisodeOut, ForgottenOut
 
@@ -20,4 +20,5 @@ async def get_episode(request: Request, episode_id: str) -> EpisodeOut:
 async def forget_episode(request: Request, episode_id: str) -> ForgottenOut:
     """Delete all the memories of an episode for good."""
     found = await call(request, application_of(request).memory.forget_episode, episode_id)
+    audit.note(request, memories=found.memory_ids)
     return views.forgotten(found)

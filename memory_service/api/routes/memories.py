@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
-from memory_service.api import docs, ranges, views
+from memory_service.api import audit, docs, ranges, views
 from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.bodies import json_of, read_json
 from memory_service.api.calls import application_of, call
@@ -124,4 +124,5 @@ def _known(request: Request, headers: Mapping[str, str]) -> bool:
 async def forget_memory(request: Request, memory_id: str) -> ForgottenOut:
     """Delete for good: row, vector, trace share, index entry, and the file if nothing shares it."""
     found = await call(request, application_of(request).memory.forget, memory_id)
+    audit.note(request, memories=found.memory_ids)  # with its prototype
     return views.forgotten(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from memory_service.api import docs, views
+from memory_service.api import audit, docs, views
 from memory_service.api.bodies import read_store
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.schemas import StoredOut, StoreRequest
@@ -55,6 +55,8 @@ async def store(request: Request, response: Response) -> StoredOut:
         ttl_s=body.ttl_s,
     )
     count_stages(request, "store", stored.timings_ms)
+    memories = [each.id for each in stored.episode.memories]
+    audit.note(request, namespace=body.namespace, episode=stored.episode.id, memories=memories)
     response.headers["Location"] = f"/episodes/{stored.episode.id}"
     if stored.duplicate:
         response.status_code = 200
