@@ -11,6 +11,7 @@ from encoders.sensor import series
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.generation import MAX_EPISODES, GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.keys import Keys
@@ -65,6 +66,7 @@ class Application:
     consolidation: Consolidation
     upkeep: Upkeep
     reembedding: Reembedding
+    evaluation: Evaluation
     jobs: Jobs
     keys: Keys
     audit: AuditLog | None

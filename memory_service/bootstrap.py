@@ -15,6 +15,7 @@ from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.keys import Keys
@@ -56,6 +57,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         consolidation=Consolidation(store, active, jobs, recalls, clock),
         upkeep=upkeep,
         reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
+        evaluation=Evaluation(store, active, retriever, jobs, settings, clock),
         jobs=jobs,
         keys=open_keys(settings, clock),
         audit=_audit(settings),

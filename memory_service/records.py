@@ -199,6 +199,45 @@ class MemoryShare:
     cosine: float
     deleted: bool = False  # the memory was forgotten after the generation was made
     segment: Segment | None = None  # the part of a long sound that was used; None: the whole
+    # By the output's modality, 1 - cosine of that output and of the one made with the same seed
+    # without this memory. Empty until it was measured.
+    effects: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def effect(self) -> float | None:
+        """The mean over the outputs; None until it was measured."""
+        return sum(self.effects.values()) / len(self.effects) if self.effects else None
+
+
+@dataclass(frozen=True)
+class AskedPart:
+    """A part of a query, as far as the record keeps it: words are, other media are not."""
+
+    modality: str | None  # None: a bare vector
+    text: str | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class MediaNovelty:
+    """Distance to the memory that is nearest in pixels, log-mels or words."""
+
+    measure: str
+    value: float  # 0: the same
+    memory_id: str
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One try at an output that was to be unlike the memory.
+
+    `similarity` is the greater of the cosine to the nearest memory of the modality and the likeness
+    of the media to the nearest of those compared; None where there is no memory to compare with.
+    """
+
+    seed: int
+    similarity: float | None
+    nearest_memory_id: str | None
 
 
 @dataclass(frozen=True)
@@ -214,7 +253,14 @@ class GenerationOutput:
     # novelty: 1 - cosine to the nearest memory of the output's modality, in the shared space.
     novelty: float | None
     nearest_memory_id: str | None
+    seed: int  # the generation's, or one derived from it when it was drawn again
     details: Mapping[str, Any] = field(default_factory=dict)
+    draws: tuple[Draw, ...] = ()  # all of them, the last is the one taken; empty: not limited
+    media_novelty: MediaNovelty | None = None
+    # Embedding of the output, in its modality's space; two records are equal without it.
+    vector: Vector | None = field(default=None, compare=False, repr=False)
+    media_sha256: str | None = None  # of the file without manifest; None: it never had one
+    effect_of_all: float | None = None  # as `MemoryShare.effects`, without any memory
 
 
 @dataclass(frozen=True)
@@ -233,6 +279,15 @@ class Generation:
     memories: tuple[MemoryShare, ...]
     outputs: tuple[GenerationOutput, ...]
     timings_ms: Mapping[str, float]
+    query: tuple[AskedPart, ...] = ()  # empty: made before it was recorded
+    modes: Mapping[str, str] = field(default_factory=dict)  # by modality, where it was not default
+    # Cosines of the outputs' embeddings, by pairs of modalities ("image-text").
+    agreement: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The texts of the query."""
+        return "\n".join(each.text for each in self.query if each.text is not None)
 
 
 @dataclass(frozen=True)

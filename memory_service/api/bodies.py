@@ -14,7 +14,7 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from memory_service.api.access import namespace_of
+from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.forms import MALFORMED_BODY, read_form
 from memory_service.api.problems import HttpProblem, from_validation
 from memory_service.api.schemas import (
@@ -42,10 +42,8 @@ async def read_store(request: Request) -> tuple[StoreRequest, list[Upload]]:
     if _is_form(request):
         async with read_form(request, _field_limit(request)) as form:
             body = _from_fields(StoreRequest, form, {"items": []}, objects=("metadata",))
-            _settle_namespace(request, body)
-            return body, await _uploads(form)
-    body = await _json(request, StoreRequest)
-    _settle_namespace(request, body)
+            return _settle_namespace(request, body), await _uploads(form)
+    body = _settle_namespace(request, await _json(request, StoreRequest))
     return body, [_upload(item, number) for number, item in enumerate(body.items)]
 
 
@@ -67,7 +65,7 @@ async def read_json(request: Request, model: type[Body]) -> Body:
             found=_content_type(request),
             accepted=["application/json"],
         )
-    return await _json(request, model)
+    return _settle_namespace(request, await _json(request, model))
 
 
 async def _read_query(
@@ -76,20 +74,21 @@ async def _read_query(
     if _is_form(request):
         async with read_form(request, _field_limit(request)) as form:
             body = _from_fields(model, form, {"query": []}, objects=("filter",), lists=lists)
-            assert isinstance(body, QueryRequest)
-            _settle_namespace(request, body)
+            body = _settle_namespace(request, body)
             uploads = await _uploads(form)
         return body, [QueryPart(item.modality, item.content, item.media_type) for item in uploads]
-    body = await _json(request, model)
+    body = _settle_namespace(request, await _json(request, model))
     assert isinstance(body, QueryRequest)
-    _settle_namespace(request, body)
     return body, [_query_part(part, number) for number, part in enumerate(body.query)]
 
 
-def _settle_namespace(request: Request, body: StoreRequest | QueryRequest) -> None:
-    """What is not said is that of the key, where that has but one. Raises ForeignNamespace."""
-    given = body.namespace if "namespace" in body.model_fields_set else None
-    body.namespace = namespace_of(request, given)
+def _settle_namespace(request: Request, body: Body) -> Body:
+    """What a bound key does not say is its namespace, where it has but one. Raises
+    ForeignNamespace; leaves the body of who is not bound as it is."""
+    if caller_of(request).namespaces is not None and "namespace" in type(body).model_fields:
+        given = getattr(body, "namespace", None) if "namespace" in body.model_fields_set else None
+        return body.model_copy(update={"namespace": namespace_of(request, given)})
+    return body
 
 
 def weights_of(body: QueryRequest) -> Weights:

@@ -17,6 +17,7 @@ from memory_service.api.rates import Rates
 from memory_service.api.routes import (
     dynamics,
     episodes,
+    evaluate,
     generate,
     jobs,
     keys,
@@ -81,6 +82,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(access.authorize)],
+        # Newer versions of FastAPI watch each request, whether anyone listens or not: metrics and
+        # log are our own.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = Metrics()
     app.state.draining = False  # told to stop: see cli.server
@@ -106,6 +110,7 @@ def create_app(
         episodes,
         dynamics,
         reembed,
+        evaluate,
         jobs,
         keys,
         operations,

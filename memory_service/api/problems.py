@@ -30,6 +30,7 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.JobConflict: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,
+    errors.TooSimilar: 409,
     errors.Overloaded: 429,
     errors.StorageFull: 507,
     errors.StorageFailure: 500,

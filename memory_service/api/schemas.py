@@ -105,6 +105,15 @@ class GenerateRequest(QueryRequest):
     )
     seed: int | None = Field(None, description="Drawn, and answered, when not given.")
     fusion: Fusion = "attention"
+    max_similarity: float | None = Field(
+        None,
+        description="0 to 1: an output more like a memory, by cosine or in pixels, log-mels or "
+        "words, is drawn again, up to eight times; then 409 `too_similar`. Needs a creativity "
+        "above 0.",
+    )
+    explain: bool = Field(
+        False, description="Measure what each memory did: makes all again without it, one by one."
+    )
     include_data: bool = Field(True, description="Answer the media as base64, too.")
 
 
@@ -263,6 +272,12 @@ class ShareOut(BaseModel):
     segment: SegmentOut | None = Field(
         description="The part of this memory, a long sound, that was used; null: the whole."
     )
+    effect: float | None = Field(
+        description="Mean of `effects`; null: not measured, see POST /generations/{id}/explain."
+    )
+    effects: dict[str, float] = Field(
+        description="By output, 1 - cosine of the output and of the one made without this memory."
+    )
 
 
 class ModelOut(BaseModel):
@@ -275,19 +290,51 @@ class SpaceOut(BaseModel):
     fingerprint: str
 
 
+class MediaNoveltyOut(BaseModel):
+    """Distance to the memory that is nearest as it is seen, heard or read."""
+
+    measure: str = Field(examples=["1 - SSIM"])
+    value: float = Field(description="0: the same.")
+    memory_id: str
+
+
+class DrawOut(BaseModel):
+    seed: int
+    similarity: float | None = Field(
+        description="To a memory, by cosine or by the media, whichever is more; null: no memory."
+    )
+    nearest_memory_id: str | None
+
+
 class OutputOut(BaseModel):
     id: str
     modality: str
     media_type: str
     size_bytes: int
-    sha256: str
+    sha256: str = Field(description="Of the file, manifest included.")
+    media_sha256: str | None = Field(
+        description="Of the file without its manifest: equal where two generations made the same. "
+        "null: the file has none, it is of an older version."
+    )
     text: str | None
     data: str | None = Field(None, description="Base64 of the media.")
     generator: ModelOut
     novelty: float | None = Field(description="1 - cosine to the nearest memory of the modality.")
     nearest_memory_id: str | None
+    media_novelty: MediaNoveltyOut | None
+    seed: int = Field(description="The generation's, or the derived one of the last draw.")
+    draws: list[DrawOut] = Field(description="With `max_similarity`: the last one was taken.")
+    effect_of_all: float | None = Field(
+        description="1 - cosine of the output and of the one made without any memory."
+    )
     details: dict[str, Any]
     links: dict[str, str]
+
+
+class AskedPartOut(BaseModel):
+    modality: str | None = Field(description="null: a bare vector.")
+    text: str | None = Field(description="Kept of texts only.")
+    weight: float
 
 
 class GenerationOut(BaseModel):
@@ -297,9 +344,14 @@ class GenerationOut(BaseModel):
     seed: int
     creativity: float
     fusion: str
+    query: list[AskedPartOut]
+    modes: dict[str, str] = Field(description="By modality, where it was not the default.")
     space: SpaceOut
     memories: list[ShareOut]
     outputs: list[OutputOut]
+    agreement: dict[str, float] = Field(
+        description="Cosines of the outputs' embeddings, by pair, such as `image-text`."
+    )
     timings_ms: dict[str, float]
 
 
@@ -408,9 +460,22 @@ class ReembedRequest(Strict):
         return self
 
 
+class EvaluateRequest(Strict):
+    namespace: str = "default"
+    depth: str = Field("full", description="quick or full.")
+    max_items: int = Field(
+        400, description="Episodes, at most: drawn by `seed` where there are more."
+    )
+    seed: int = 0
+    field: str = Field(
+        "folder",
+        description="Metadata field: a classifier of its values, and transfer between them.",
+    )
+
+
 class JobOut(BaseModel):
     id: str
-    kind: str = Field(examples=["reembed", "consolidate"])
+    kind: str = Field(examples=["reembed", "evaluate"])
     state: Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
     created_at: float = Field(description="Unix seconds.")
     updated_at: float

@@ -69,12 +69,18 @@ class RetrieveArguments(QueryArguments, total=False):
 
 
 class GenerateArguments(QueryArguments, total=False):
-    """`output`: one modality or several; `creativity` in [0, 1]."""
+    """`output`: one modality or several; `creativity` in [0, 1].
+
+    What is more similar to a memory than `max_similarity` (a cosine) is drawn again; `explain`
+    measures what each memory did.
+    """
 
     output: str | Sequence[str]
     creativity: float | None
     seed: int | None
     fusion: Literal["sum", "weighted", "attention"] | None
+    max_similarity: float | None
+    explain: bool | None
 
 
 def require_known(arguments: Mapping[str, Any], accepted: type[Any]) -> None:

@@ -119,6 +119,15 @@ class Client:
         """Take apart the prototypes of a job, or the one of this id; returns their ids."""
         return self._send(operations.undo_consolidation(name))
 
+    def evaluate(self, **given: Any) -> results.Job:
+        """Begin to measure a namespace: `namespace`, `depth`, `max_items`, `seed`, `field`; the
+        job's result has the figures."""
+        return self._send(operations.evaluate(given))
+
+    def evaluation_page(self, job_id: str) -> str:
+        """The HTML report of an evaluation that has succeeded."""
+        return self._send(operations.evaluation_page(job_id))
+
     def memories(
         self,
         *,
@@ -161,6 +170,10 @@ class Client:
     def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
         """The bytes of one output, named by modality or id; the first by default."""
         return self._send(operations.generation_content(generation_id, output))
+
+    def explain(self, generation_id: str) -> results.Generation:
+        """Measure what each memory did, by making it again without it: `Share.effects`."""
+        return self._send(operations.explain(generation_id))
 
     def replay(self, generation_id: str) -> Mapping[str, bool]:
         """Generate again from the record; by output id, whether it came out bit for bit."""
@@ -307,6 +320,12 @@ class AsyncClient:
     async def undo_consolidation(self, name: str) -> tuple[str, ...]:
         return await self._send(operations.undo_consolidation(name))
 
+    async def evaluate(self, **given: Any) -> results.Job:
+        return await self._send(operations.evaluate(given))
+
+    async def evaluation_page(self, job_id: str) -> str:
+        return await self._send(operations.evaluation_page(job_id))
+
     async def memories(
         self,
         *,
@@ -347,6 +366,9 @@ class AsyncClient:
 
     async def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
         return await self._send(operations.generation_content(generation_id, output))
+
+    async def explain(self, generation_id: str) -> results.Generation:
+        return await self._send(operations.explain(generation_id))
 
     async def replay(self, generation_id: str) -> Mapping[str, bool]:
         return await self._send(operations.replay(generation_id))

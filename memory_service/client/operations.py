@@ -78,10 +78,11 @@ def retrieve(given: arguments.RetrieveArguments) -> Operation[results.Retrieval]
 
 def generate(given: arguments.GenerateArguments) -> Operation[results.Generation]:
     arguments.require_known(given, arguments.GenerateArguments)
-    body = {"json": _query(given, "output", "creativity", "seed", "fusion")}
+    body = {"json": _query(given, *GENERATE_OPTIONS)}
     return Operation("POST", "/generate", _from_json(results.Generation.read), body)
 
 
+GENERATE_OPTIONS = ("output", "creativity", "seed", "fusion", "max_similarity", "explain")
 QUERY_OPTIONS = (
     "namespace",
     "mode",
@@ -140,6 +141,14 @@ def undo_consolidation(name: str) -> Operation[tuple[str, ...]]:
     return Operation("POST", f"/consolidate/{_segment(name)}/undo", read)
 
 
+def evaluate(body: Mapping[str, Any]) -> Operation[results.Job]:
+    return Operation("POST", "/evaluate", _from_json(results.Job.read), {"json": dict(body)})
+
+
+def evaluation_page(job_id: str) -> Operation[str]:
+    return Operation("GET", f"/evaluate/{_segment(job_id)}/report", lambda response: response.text)
+
+
 def memories(
     namespace: str | None, modality: str | None, after: str | None, limit: int | None
 ) -> Operation[results.Page]:
@@ -179,6 +188,11 @@ def generation_content(generation_id: str, output: str | None) -> Operation[byte
     path = f"/generations/{_segment(generation_id)}/content"
     params = {} if output is None else {"output": output}
     return Operation("GET", path, lambda response: response.content, {"params": params})
+
+
+def explain(generation_id: str) -> Operation[results.Generation]:
+    path = f"/generations/{_segment(generation_id)}/explain"
+    return Operation("POST", path, _from_json(results.Generation.read))
 
 
 def replay(generation_id: str) -> Operation[Mapping[str, bool]]:

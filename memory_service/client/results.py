@@ -163,6 +163,9 @@ class Share:
     cosine: float
     deleted: bool
     segment: Segment | None = None  # the part of a long sound that was used; None: the whole
+    # By the output's modality, 1 - cosine of it and of the one made without this memory; empty
+    # until it is measured: `explain`.
+    effects: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, data: Json) -> Share:
@@ -174,6 +177,7 @@ class Share:
             data["cosine"],
             bool(data.get("deleted")),
             Segment.read(data.get("segment")),
+            data.get("effects") or {},
         )
 
 
@@ -220,6 +224,7 @@ class Generation:
     outputs: tuple[Generated, ...]
     timings_ms: Mapping[str, float]
     raw: Json = field(repr=False, compare=False)  # the answer as it came, media included
+    agreement: Mapping[str, float] = field(default_factory=dict)  # cosines of pairs of outputs
 
     @classmethod
     def read(cls, data: Json) -> Generation:
@@ -233,6 +238,7 @@ class Generation:
             outputs=tuple(Generated.read(output) for output in data["outputs"]),
             timings_ms=data.get("timings_ms") or {},
             raw=data,
+            agreement=data.get("agreement") or {},
         )
 
 

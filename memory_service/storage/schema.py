@@ -177,6 +177,24 @@ MIGRATIONS = [
     CREATE VIEW traces_by_role AS -- role NULL: searched
         SELECT t.*, b.role FROM traces t LEFT JOIN standby_spaces b USING (modality, space);
     """,
+    # 6: what was asked of a generation, how new it is, and what each memory did
+    """
+    ALTER TABLE generations ADD COLUMN query TEXT NOT NULL DEFAULT '[]'; -- JSON: parts
+    ALTER TABLE generations ADD COLUMN modes TEXT NOT NULL DEFAULT '{}'; -- JSON, by modality
+    ALTER TABLE generations ADD COLUMN agreement TEXT NOT NULL DEFAULT '{}'; -- JSON, by pair
+    ALTER TABLE generation_outputs ADD COLUMN seed INTEGER; -- NULL: the generation's
+    ALTER TABLE generation_outputs ADD COLUMN draws TEXT NOT NULL DEFAULT '[]'; -- JSON
+    ALTER TABLE generation_outputs ADD COLUMN media_novelty TEXT; -- JSON
+    ALTER TABLE generation_outputs ADD COLUMN vector BLOB; -- float32; NULL: not measured
+    ALTER TABLE generation_outputs ADD COLUMN media_sha256 TEXT; -- NULL: the file has no manifest
+    CREATE TABLE generation_effects (
+        generation_id TEXT NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
+        modality TEXT NOT NULL, -- of the output
+        position INTEGER NOT NULL, -- of the memory left out; -1: all of them
+        effect REAL NOT NULL,
+        PRIMARY KEY (generation_id, modality, position)
+    ) WITHOUT ROWID;
+    """,
 ]
 
 

@@ -264,6 +264,14 @@ class Store:
                 generations.insert(connection, stored)
         return stored
 
+    def add_effects(self, generation_id: str, effects: generations.Effects) -> Generation:
+        """Store what the memories of a generation did; returns its record. Raises NotFound."""
+        with self.catalog.write_lock:
+            self.generation(generation_id)
+            with self.catalog.transaction("storing effects") as connection:
+                generations.insert_effects(connection, generation_id, effects)
+        return self.generation(generation_id)
+
     def generation(self, generation_id: str) -> Generation:
         """Raises NotFound."""
         return generations.get(self.catalog, generation_id)

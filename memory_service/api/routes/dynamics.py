@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from memory_service.api import audit, docs, views
-from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call
 from memory_service.api.schemas import (
@@ -63,8 +62,6 @@ async def sweep(request: Request) -> SweptOut:
 async def consolidate(request: Request, response: Response) -> JobOut:
     """Let one prototype stand for each group of near-duplicates. Answers the job."""
     body = await read_json(request, ConsolidateRequest)
-    if body.namespace is not None or caller_of(request).namespaces is not None:
-        body.namespace = namespace_of(request, body.namespace)
     service = application_of(request).consolidation
     job = await call(request, service.begin, **body.model_dump())
     audit.note(request, job=job.id)
