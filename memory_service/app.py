@@ -20,6 +20,7 @@ from memory_service.services.models import Models, mismatch
 from memory_service.services.namespaces import Namespaces
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.storing import Storing
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.audit import AuditLog
@@ -60,6 +61,7 @@ class Application:
 
     settings: Settings
     memory: MemoryStore
+    storing: Storing
     retriever: Retriever
     generation: GenerationService
     namespaces: Namespaces

@@ -25,6 +25,7 @@ from memory_service.services.namespaces import Namespaces
 from memory_service.services.recalls import Recalls
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.storing import Storing
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.audit import AuditLog
@@ -44,13 +45,15 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
     store = open_store(settings, clock)
     namespaces = Namespaces(store, settings)
     recalls = Recalls(store, namespaces, clock)
+    storing = Storing(store, active, settings, clock)
     retriever = Retriever(store, active, recalls, settings)
     jobs = Jobs(store, clock)
     upkeep = Upkeep(store, recalls, clock, settings.upkeep_s)
     upkeep.start()
     return Application(
         settings=settings,
-        memory=MemoryStore(store, active, recalls, settings, clock),
+        memory=MemoryStore(store, active, recalls, storing, settings, clock),
+        storing=storing,
         retriever=retriever,
         generation=GenerationService(store, active, retriever, recalls, settings, clock),
         namespaces=namespaces,

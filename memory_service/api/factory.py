@@ -10,6 +10,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from memory_service.api import access, docs, problems
+from memory_service.api.batches import Places
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
@@ -38,6 +39,9 @@ CONCURRENT_CALLS = 8
 CONCURRENT_PROBES = 2
 
 
+STREAMED = ("/store/batch",)  # bodies of any length
+
+
 def create_app(
     application: Application | None = None,
     settings: Settings | None = None,
@@ -57,6 +61,7 @@ def create_app(
         metrics: Metrics = app.state.metrics
         app.state.calls = Calls(CONCURRENT_CALLS, waiting, timeout_s, metrics)
         app.state.probes = Calls(CONCURRENT_PROBES, waiting, timeout_s, metrics, name="probe")
+        app.state.batches = Places()
         own = None
         if application is None:
             from memory_service.bootstrap import build
@@ -96,7 +101,12 @@ def create_app(
         public.append("/metrics")
     if not asks_for_keys(settings) or is_loopback(settings.host):
         public += ["/docs", "/docs-assets", "/openapi.json"]
-    app.add_middleware(BodyLimit, max_bytes=app.state.body_limit, idle_s=settings.upload_idle_s)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=app.state.body_limit,
+        idle_s=settings.upload_idle_s,
+        streamed=STREAMED,
+    )
     app.add_middleware(Rates, settings=settings)
     app.add_middleware(access.Authentication, required=asks_for_keys(settings), public=public)
     if hosts is not None:

@@ -146,15 +146,22 @@ def host_name(url: str) -> str | None:
 
 class BodyLimit:
     """Refuses a body above the limit: by its declared length, else while it streams in; and one of
-    which nothing comes for `idle_s`."""
+    which nothing comes for `idle_s`.
 
-    def __init__(self, app: ASGIApp, max_bytes: int, idle_s: float) -> None:
+    Bodies for the paths of `streamed` are of any length, and take their time: who reads them keeps
+    little of them.
+    """
+
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, idle_s: float, streamed: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._idle_s = idle_s
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in self._streamed:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")

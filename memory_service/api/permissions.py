@@ -50,6 +50,7 @@ _OPEN = Rule(None, Namespace.NONE)
 
 RULES: dict[str, Rule] = {
     "POST /store": _write(Namespace.CHECKED),
+    "POST /store/batch": _write(Namespace.CHECKED),
     "POST /retrieve": _read(Namespace.CHECKED),
     # Leaves a record and its media in the store.
     "POST /generate": _write(Namespace.CHECKED),

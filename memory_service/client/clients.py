@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack
 
@@ -75,6 +75,15 @@ class Client:
     def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
         """Store pictures, texts and sounds as one episode."""
         return self._send(operations.store(given))
+
+    def store_batch(self, episodes: Iterable[StoreArguments]) -> Iterator[results.BatchAnswer]:
+        """Store many episodes, each as the arguments of `store`; answers come in their order.
+
+        Nothing is sent before the first answer is asked for, and then as many as fit in a request
+        at a time. An episode that is refused is an answer with an error, and the rest goes on.
+        """
+        for operation in operations.store_requests(episodes):
+            yield from self._send(operation)
 
     def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
         """Find the memories nearest to a query of any modalities, per modality asked for."""
@@ -285,6 +294,13 @@ class AsyncClient:
 
     async def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
         return await self._send(operations.store(given))
+
+    async def store_batch(
+        self, episodes: Iterable[StoreArguments]
+    ) -> AsyncIterator[results.BatchAnswer]:
+        for operation in operations.store_requests(episodes):
+            for answer in await self._send(operation):
+                yield answer
 
     async def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
         return await self._send(operations.retrieve(given))

@@ -1,10 +1,12 @@
 """Every route of the OpenAPI document with no key, with each scope, and with a foreign key."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -30,6 +32,13 @@ ITEM = {"items": [{"modality": "text", "text": "a hen"}], "namespace": "home"}
 # 403: the namespace or the whole store is named; 404: to others, an id here is that of nothing.
 CASES = {
     "POST /store": Case("write", 403, 201, {"json": ITEM}),
+    # Each line has a status of its own: see below.
+    "POST /store/batch": Case(
+        "write",
+        200,
+        200,
+        {"content": json.dumps(ITEM), "headers": {"Content-Type": "application/x-ndjson"}},
+    ),
     "POST /retrieve": Case("read", 403, 200, {"json": QUERY}),
     "POST /generate": Case("write", 403, 201, {"json": {**QUERY, "output": "text"}}),
     "GET /memories": Case("read", 403, 200, {"params": {"namespace": "home"}}),
@@ -98,6 +107,7 @@ def keys(guarded: TestClient) -> dict[str, str]:
 def ask(guarded: TestClient, keys: dict[str, str]) -> Any:
     def ask(who: str | None, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {} if who is None else {"Authorization": f"Bearer {keys[who]}"}
+        headers |= more.pop("headers", {})
         return guarded.request(method, path, headers=headers, **more)
 
     return ask
@@ -208,6 +218,18 @@ def test_a_bound_key_sees_only_its_own(ask: Any, names: dict[str, str]) -> None:
     assert {each["namespace"] for each in everything} >= {"home", "elsewhere"}
 
 
+def test_lines_of_a_batch_for_other_namespaces_are_refused(ask: Any) -> None:
+    lines = [ITEM, {"items": ITEM["items"]}, {**ITEM, "namespace": "elsewhere"}]
+    body = "\n".join(json.dumps(each) for each in lines)
+    kind = {"Content-Type": "application/x-ndjson"}
+    answer = ask("own", "POST", "/store/batch", content=body, headers=kind)
+    told = [json.loads(line) for line in answer.text.splitlines()]
+    assert [each["status"] for each in told] == [201, 201, 403]
+    assert "foreign_namespace" in answer.text
+    listed = ask("own", "GET", "/memories", params={"limit": 1000}).json()["memories"]
+    assert {each["namespace"] for each in listed} == {"home"}
+
+
 def test_what_a_bound_key_means_without_saying_it(ask: Any) -> None:
     body = {"items": ITEM["items"]}
     assert ask("own", "POST", "/store", json=body).json()["episode"]["namespace"] == "home"
@@ -219,6 +241,11 @@ def test_what_a_bound_key_means_without_saying_it(ask: Any) -> None:
     refused = ask("two", "POST", "/store", json=body)  # `default` is neither of them
     assert (refused.status_code, refused.json()["code"]) == (403, "foreign_namespace")
     assert refused.json()["accepted"] == ["garden", "home"]
+    raw = np.ones(32, "<f4").tobytes()
+    kind = {"Content-Type": "application/octet-stream"}
+    params = {"namespace": "x"}
+    refused = ask("two", "POST", "/retrieve", content=raw, headers=kind, params=params)
+    assert (refused.status_code, refused.json()["code"]) == (403, "foreign_namespace")
     refused = ask("two", "POST", "/retrieve", files={"text": b"hen"}, data={"namespace": "x"})
     assert refused.status_code == 403
 
