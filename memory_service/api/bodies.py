@@ -32,7 +32,7 @@ RAW_VECTOR = "application/octet-stream"
 
 async def read_store(request: Request) -> StoreOrder:
     if _is_form(request):
-        async with read_form(request, _field_limit(request)) as form:
+        async with read_form(request, *_part_limits(request)) as form:
             fields = form.multi_items()
             body = _from_fields(StoreRequest, fields, {"items": []}, objects=("metadata",))
             return _order(_settle_namespace(request, body), await _uploads(form))
@@ -118,7 +118,7 @@ async def _read_query(
     request: Request, model: type[Body], lists: Sequence[str]
 ) -> tuple[Body, list[QueryPart]]:
     if _is_form(request):
-        async with read_form(request, _field_limit(request)) as form:
+        async with read_form(request, *_part_limits(request)) as form:
             body = _from_fields(
                 model, form.multi_items(), {"query": []}, objects=("filter",), lists=lists
             )
@@ -162,10 +162,10 @@ def _is_form(request: Request) -> bool:
     )
 
 
-def _field_limit(request: Request) -> int:
-    """A text may come as a plain field, hence fields as large as the body may be."""
-    limit: int = request.app.state.body_limit
-    return limit
+def _part_limits(request: Request) -> tuple[int, int]:
+    """Of a field and of a file: a text may come as a plain field, hence fields as large as the body
+    may be."""
+    return request.app.state.body_limit, request.app.state.file_limit
 
 
 async def _json(request: Request, model: type[Body]) -> Body:

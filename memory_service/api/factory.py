@@ -19,6 +19,7 @@ from memory_service.api.routes import (
     dynamics,
     episodes,
     evaluate,
+    forgetting,
     generate,
     jobs,
     keys,
@@ -95,6 +96,7 @@ def create_app(
     app.state.draining = False  # told to stop: see cli.server
     # A body carries media as base64 at most: 4/3 of its bytes, and the fields around them.
     app.state.body_limit = settings.max_upload_bytes * 4 // 3 + 2**20
+    app.state.file_limit = settings.max_upload_bytes
     problems.install(app)
     public = ["/livez", "/readyz"]
     if settings.open_metrics:
@@ -118,6 +120,7 @@ def create_app(
         generate,
         memories,
         episodes,
+        forgetting,
         dynamics,
         reembed,
         evaluate,

@@ -169,7 +169,7 @@ def _text_bomb() -> bytes:
 def archives() -> Iterator[Broken]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros", bytes(20_000_000))
+        archive.writestr(zipfile.ZipInfo("zeros"), bytes(20_000_000), zipfile.ZIP_DEFLATED)
     bomb = buffer.getvalue()
     gz = zlib.compressobj(9, zlib.DEFLATED, 31)
     packed = gz.compress(bytes(5_000_000)) + gz.flush()
