@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -27,7 +27,9 @@ def note(request: Request, **what: str | Sequence[str]) -> None:
     request.scope.setdefault(NOTED, {}).update(what)
 
 
-def record(scope: Scope, status: int, request_id: str) -> None:
+def record(
+    scope: Scope, status: int, request_id: str, made: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Write the line of a request that changes something, done or refused, and of each that was
     refused for want of a key or its scope. Where it cannot be written, the answer goes all the
     same: a full disk must not keep anybody from deleting.
@@ -50,6 +52,7 @@ def record(scope: Scope, status: int, request_id: str) -> None:
         "status": status,
         **scope.get("path_params", {}),
         **scope.get(NOTED, {}),
+        **(made or {}),
     }
     try:
         application.audit.add(entry)

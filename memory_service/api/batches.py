@@ -275,12 +275,12 @@ async def _written(request: Request, group: _Group) -> bytes:
 
 
 def _noted(request: Request, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-    """The group has a line of its own in the audit log: that of the request was written before."""
+    """The group has a line of its own in the audit log: that of the request is of no group."""
     stored = [each.episode for each in outcomes if isinstance(each, Stored) and not each.duplicate]
     if stored:
         namespaces = sorted({each.namespace for each in stored})
-        audit.note(request, namespaces=namespaces, episodes=[each.id for each in stored])
-        audit.record(request.scope, 201, logs.request_id.get() or "")
+        made = {"namespaces": namespaces, "episodes": [each.id for each in stored]}
+        audit.record(request.scope, 201, logs.request_id.get() or "", made)
     return outcomes
 
 
