@@ -177,6 +177,28 @@ MIGRATIONS = [
     CREATE VIEW traces_by_role AS -- role NULL: searched
         SELECT t.*, b.role FROM traces t LEFT JOIN standby_spaces b USING (modality, space);
     """,
+    # 6: vectors in a table with row numbers, where pages hold twice as many of 384 dimensions, and
+    # their keys in an index that can be read without them
+    """
+    ALTER TABLE vectors RENAME TO vectors_5;
+    CREATE TABLE vectors (
+        sequence INTEGER NOT NULL REFERENCES memories (sequence) ON DELETE CASCADE,
+        space INTEGER NOT NULL REFERENCES spaces (number),
+        segment INTEGER NOT NULL DEFAULT 0, -- 0, 1, 2 ... within memory and space
+        start_s REAL, -- of the part; NULL: the vector is of the whole
+        end_s REAL,
+        vector BLOB NOT NULL, -- float32, little endian, unit length
+        UNIQUE (sequence, space, segment)
+    );
+    INSERT INTO vectors (sequence, space, segment, start_s, end_s, vector)
+        SELECT sequence, space, segment, start_s, end_s, vector FROM vectors_5;
+    DROP TABLE vectors_5;
+    CREATE TABLE openings ( -- of the store: what snapshots of indexes are recognised by
+        number INTEGER PRIMARY KEY,
+        token TEXT NOT NULL UNIQUE,
+        last_sequence INTEGER NOT NULL -- that a memory had been given before
+    );
+    """,
 ]
 
 

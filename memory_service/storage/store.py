@@ -19,13 +19,14 @@ import numpy as np
 from memory_service.clock import Clock
 from memory_service.errors import StorageFailure, StorageFull
 from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory
-from memory_service.storage import expiry, generations, lineage, rows
+from memory_service.storage import expiry, generations, lineage, loading, openings, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
 
@@ -75,17 +76,19 @@ class Store:
             self._reserve()
             if swept := self.blobs.sweep(self.catalog.referenced_blobs()):
                 log.info("removed %d files that no memory names, left by a crash", swept)
-        self._indexes = VectorIndexes(threads=threads)
-        for chunk in self.catalog.vector_chunks():
-            self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
+        snapshots = Snapshots(self.folder / "indexes", openings.begin(self.catalog))
+        self._indexes = VectorIndexes(threads=threads, snapshots=snapshots)
+        loading.fill(self.catalog, self._indexes)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
         self._read_spaces()
+        self._indexes.start()
 
     def _read_spaces(self) -> None:
         self._spaces = self.catalog.spaces_by_modality()
 
     def close(self) -> None:
+        self._indexes.close()
         self.catalog.close()
         if self._lock >= 0:
             os.close(self._lock)  # gives up the lock
