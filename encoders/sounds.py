@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from encoders.base import Waveform
-from encoders.containers import ends_early
+from encoders.containers import ends_early, ogg_is_damaged
 from encoders.errors import MediaError
 from encoders.log_mel import Floats
 
@@ -103,6 +103,8 @@ def read_sound(content: bytes, kind: str, max_s: float) -> Waveform | Recording:
     """
     if ends_early(content, kind):
         raise _refused(_ends_before(kind), kind)
+    if kind == "audio/ogg" and ogg_is_damaged(content):
+        raise _refused("the audio/ogg is damaged: the checksum of a page does not fit", kind)
     blocks: list[Floats] = []
     frames = 0
     with _opened(content, kind) as file:

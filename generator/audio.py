@@ -9,7 +9,7 @@ Knows nothing about encoders (but their log-mel front end) and storage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,9 +27,15 @@ from diffusers import AutoencoderKL
 
 from encoders.base import Modality, Waveform
 from encoders.log_mel import FLOOR, HOP, N_MELS, SAMPLE_RATE, log_mel, resample
-from generator.base import Condition, Generated, Generator
+from generator.base import Condition, Generated, Generator, Neighbour, require_creativity
 from generator.checkpoint import fingerprint, load_weights, read_settings
-from generator.latent_flow import FlowSettings, LatentFlow, sample, steps_for
+from generator.latent_flow import (
+    FlowSettings,
+    LatentFlow,
+    noise_for,
+    sample_each,
+    steps_for,
+)
 from generator.phase import griffin_lim, magnitude_from_log_mel
 
 Floats = npt.NDArray[np.float32]
@@ -129,6 +135,7 @@ class SoundGenerator(Generator):
     """Makes one to two seconds of sound from a condition."""
 
     modality: ClassVar[Modality] = "audio"
+    latent: ClassVar[bool] = True
 
     def __init__(self, weights_dir: Path) -> None:
         files = [weights_dir / name for name in ("audio.json", "audio_vae.safetensors")]
@@ -148,20 +155,35 @@ class SoundGenerator(Generator):
         Without a remembered sound it is drawn from the learned prior at any creativity.
         `details`: the ids of the sounds that were mixed, the noise that was added, the steps.
         """
-        if not 0.0 <= creativity <= 1.0:
-            raise ValueError(f"creativity must be in [0, 1], not {creativity}")
-        sounds = [
-            (neighbour, float(weight))
-            for neighbour, weight in zip(condition.neighbours, condition.weights, strict=True)
-            if neighbour.modality == "audio"
+        return self.generate_each([condition], seed=seed, creativity=creativity)[0]
+
+    def generate_each(
+        self, conditions: Sequence[Condition], *, seed: int, creativity: float
+    ) -> list[Generated]:
+        """Each remembered sound is transformed once, and the flow leads all back together."""
+        require_creativity(creativity)
+        heard = [self._heard(each) for each in conditions]
+        known = {sound.id: sound.media for sounds in heard for sound, _ in sounds}
+        mels = {id: mel_window(media, self.settings) for id, media in known.items()}
+        memories = [self._remembered(sounds, mels) for sounds in heard]
+        latents = sample_each(self.flow, conditions, memories, creativity, seed)
+        return [
+            self._generated(each, sounds, noise_for(creativity, known), seed)
+            for each, sounds, known in zip(latents, heard, memories, strict=True)
         ]
-        memory = self._remembered(sounds)
-        noise = creativity if memory is not None else 1.0
-        random = torch.Generator().manual_seed(seed % 2**63)
-        memories = [] if memory is None else [memory]
-        latents = sample(self.flow, condition, memories, noise, random)
-        mel = self.decode(latents)
-        samples = griffin_lim(magnitude_from_log_mel(mel), seed=seed)
+
+    def _heard(self, condition: Condition) -> list[tuple[Neighbour, float]]:
+        pairs = zip(condition.neighbours, condition.weights, strict=True)
+        return [(each, float(weight)) for each, weight in pairs if each.modality == "audio"]
+
+    def _generated(
+        self,
+        latents: torch.Tensor,
+        sounds: Sequence[tuple[Neighbour, float]],
+        noise: float,
+        seed: int,
+    ) -> Generated:
+        samples = griffin_lim(magnitude_from_log_mel(self.decode(latents)), seed=seed)
         return Generated(
             media=Waveform(finish(samples), SAMPLE_RATE),
             details={
@@ -171,6 +193,11 @@ class SoundGenerator(Generator):
                 "phase": "griffin-lim, 32 iterations, momentum 0.99",
             },
         )
+
+    def recode(self, media: Sequence[Waveform]) -> Waveform:
+        latents = torch.stack([self.encode(mel_window(m, self.settings)) for m in media]).mean(0)
+        samples = griffin_lim(magnitude_from_log_mel(self.decode(latents)))
+        return Waveform(finish(samples), SAMPLE_RATE)
 
     @torch.inference_mode()
     def encode(self, mel: Floats) -> torch.Tensor:
@@ -190,15 +217,16 @@ class SoundGenerator(Generator):
         mel = self.autoencoder.decode(raw)[0, 0] * self.settings.mel_scale + self.settings.mel_mean
         return np.asarray(mel.clamp(float(np.log(FLOOR)), 6.0).numpy(), np.float32)
 
-    def _remembered(self, sounds: Sequence[tuple[Any, float]]) -> torch.Tensor | None:
+    def _remembered(
+        self, sounds: Sequence[tuple[Neighbour, float]], mels: Mapping[str, Floats]
+    ) -> list[torch.Tensor]:
         """Latents of the mixture of remembered sounds; weights that are all 0 count alike."""
         if not sounds:
-            return None
+            return []
         weights = [max(weight, 0.0) for _, weight in sounds]
         if max(weights) <= 0:
             weights = [1.0] * len(sounds)
-        mels = [mel_window(neighbour.media, self.settings) for neighbour, _ in sounds]
-        return self.encode(mix(mels, weights))
+        return [self.encode(mix([mels[sound.id] for sound, _ in sounds], weights))]
 
 
 def per_channel(values: Sequence[float]) -> torch.Tensor:

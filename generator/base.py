@@ -1,16 +1,23 @@
 """What a generator is: a condition (query, fused vector, retrieved memories) in, media out.
 
+To add one: subclass `Generator`, say in its attributes what it makes and in which space it was
+trained, write `generate`, and name it in `generator.registry`. What a service does with the media
+(bytes, novelty, provenance, drawing again, leaving memories out) needs no more than that.
 Knows nothing about the service, and of `encoders` only `encoders.base`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from encoders.base import Modality, Vectors
+
+
+class Unavailable(RuntimeError):
+    """A generator cannot work on this machine; the message says what it lacks."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class Neighbour:
     modality: Modality
     vector: Vectors  # (D,), unit length
     media: Any
+    tags: tuple[str, ...] = ()  # words that its metadata describe it by
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Condition:
     fused: Vectors  # (D,), unit length
     neighbours: tuple[Neighbour, ...]
     weights: Vectors  # (K,)
+    words: str = ""  # the texts of the query, as they were asked; empty where it has none
+    draft: str | None = None  # the text that was made for the same condition, where one was
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,15 @@ class Generated:
 
 
 class Generator(ABC):
-    """Makes media of one modality from a condition in one space."""
+    """Makes media of one modality from a condition in one space. Safe to call from threads."""
 
     name: str
     modality: ClassVar[Modality]
     fingerprint: str  # hash over weights and configuration
     space_id: str  # the space whose vectors it was trained on
+    latent: ClassVar[bool] = False  # an autoencoder and a flow: `recode`, `short_epoch`
+    # False where a seed draws nothing new: what it makes quotes the memory, or reads it out.
+    draws: ClassVar[bool] = True
 
     @abstractmethod
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
@@ -61,3 +74,25 @@ class Generator(ABC):
         `creativity` in [0, 1]: 0 reconstructs what is remembered, 1 draws freely from the
         learned conditional prior.
         """
+
+    def recode(self, media: Sequence[Any]) -> Any | None:
+        """What is left of media when they are only encoded into the generator's latents, averaged
+        there, and decoded; of one alone, what its autoencoder makes of it. None: it has no latents.
+        """
+        return None
+
+    def generate_each(
+        self, conditions: Sequence[Condition], *, seed: int, creativity: float
+    ) -> list[Generated]:
+        """One for each condition, all with the same seed, to be compared with each other.
+
+        Equal conditions give equal media within one call. To be overridden where several at once
+        cost less than one after the other; the last bits may then differ from `generate`.
+        """
+        return [self.generate(each, seed=seed, creativity=creativity) for each in conditions]
+
+
+def require_creativity(creativity: float) -> None:
+    """Raises ValueError unless it is in [0, 1]."""
+    if not 0.0 <= creativity <= 1.0:
+        raise ValueError(f"creativity must be in [0, 1], not {creativity}")

@@ -7,6 +7,7 @@ from noise alone. Knows nothing about encoders and storage.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,9 +26,15 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from encoders.base import Modality
-from generator.base import Condition, Generated, Generator, Neighbour
+from generator.base import Condition, Generated, Generator, Neighbour, require_creativity
 from generator.checkpoint import fingerprint, load_weights, read_settings
-from generator.latent_flow import FlowSettings, LatentFlow, sample, steps_for
+from generator.latent_flow import (
+    FlowSettings,
+    LatentFlow,
+    noise_for,
+    sample_each,
+    steps_for,
+)
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -138,6 +145,7 @@ class PictureGenerator(Generator):
     """Makes a 64x64 RGB picture from a condition."""
 
     modality: ClassVar[Modality] = "image"
+    latent: ClassVar[bool] = True
 
     def __init__(self, weights_dir: Path) -> None:
         files = [weights_dir / name for name in ("image.json", "image_vae.safetensors")]
@@ -158,15 +166,28 @@ class PictureGenerator(Generator):
         `details`: ids of the pictures that were read and of the one that it starts from, the noise
         added, the steps.
         """
-        if not 0.0 <= creativity <= 1.0:
-            raise ValueError(f"creativity must be in [0, 1], not {creativity}")
-        seen = heaviest_pictures(condition)[: self.settings.memory_slots]
-        memories = [self.encode(picture.media) for picture in seen]
-        noise = creativity if memories else 1.0
-        random = torch.Generator().manual_seed(seed % 2**63)
-        picture = self.decode(sample(self.flow, condition, memories, noise, random))
+        return self.generate_each([condition], seed=seed, creativity=creativity)[0]
+
+    def generate_each(
+        self, conditions: Sequence[Condition], *, seed: int, creativity: float
+    ) -> list[Generated]:
+        """Each remembered picture is encoded once, and the flow leads all back together."""
+        require_creativity(creativity)
+        seen = [heaviest_pictures(each)[: self.settings.memory_slots] for each in conditions]
+        known = {picture.id: picture.media for pictures in seen for picture in pictures}
+        encoded = {id: self.encode(media) for id, media in known.items()}
+        memories = [[encoded[picture.id] for picture in pictures] for pictures in seen]
+        latents = sample_each(self.flow, conditions, memories, creativity, seed)
+        return [
+            self._generated(each, pictures, noise_for(creativity, pictures))
+            for each, pictures in zip(latents, seen, strict=True)
+        ]
+
+    def _generated(
+        self, latents: torch.Tensor, seen: Sequence[Neighbour], noise: float
+    ) -> Generated:
         return Generated(
-            media=Image.fromarray(picture),
+            media=Image.fromarray(self.decode(latents)),
             details={
                 "starts_from": seen[0].id if seen else None,
                 "read_memories": [picture.id for picture in seen],
@@ -174,6 +195,9 @@ class PictureGenerator(Generator):
                 "flow_steps": steps_for(self.settings.flow, noise),
             },
         )
+
+    def recode(self, media: Sequence[Image.Image]) -> Image.Image:
+        return Image.fromarray(self.decode(torch.stack([self.encode(m) for m in media]).mean(0)))
 
     @torch.inference_mode()
     def encode(self, image: Image.Image) -> torch.Tensor:

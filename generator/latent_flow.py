@@ -103,32 +103,62 @@ def flow_loss(
 @torch.inference_mode()
 def sample(
     flow: LatentFlow,
-    condition: Condition,
-    memories: Sequence[torch.Tensor],
+    conditions: Sequence[Condition],
+    memories: Sequence[Sequence[torch.Tensor]],
     noise: float,
     random: torch.Generator,
 ) -> torch.Tensor:
-    """Latents (1, C, H, W): the first memory noised to time `noise`, led back by Euler steps.
+    """Latents (B, C, H, W): the first memory noised to time `noise`, led back by Euler steps.
 
-    `memories` are latents (1, C, H, W), the heaviest first. Noise 0 returns the first itself; 1,
-    or no memory, starts from noise alone (SDEdit, Meng et al. 2021). Classifier-free guidance
-    (Ho & Salimans 2022).
+    `memories` of each condition are latents (1, C, H, W), the heaviest first. Noise 0 returns the
+    first itself; 1 starts from noise alone (SDEdit, Meng et al. 2021), and has to where a condition
+    has no memory. All B get the same noise. Classifier-free guidance (Ho & Salimans 2022).
     """
     settings = flow.settings
-    shape = (1, settings.latent_channels, *settings.grid)
-    drawn = torch.randn(shape, generator=random)
-    noise = noise if memories else 1.0
-    latents = (1 - noise) * memories[0] + noise * drawn if memories else drawn
-    tokens = flow.tokens(*condition_rows(condition, settings))
+    drawn = torch.randn((1, settings.latent_channels, *settings.grid), generator=random)
+    starts = [(1 - noise) * known[0] + noise * drawn if known else drawn for known in memories]
+    latents = torch.cat(starts)
+    rows = [condition_rows(condition, settings) for condition in conditions]
+    tokens = flow.tokens(*(torch.cat(each) for each in zip(*rows, strict=True)))
     both = torch.cat([tokens, torch.zeros_like(tokens)])
-    hidden = torch.cat([memory_channels(known, settings) for known in (memories, ())])
+    hidden = torch.cat(
+        [memory_channels(known, settings) for known in (*memories, *[()] * len(rows))]
+    )
     times = np.linspace(noise, 0.0, steps_for(settings, noise) + 1)
     for now, then in itertools.pairwise(times):
-        time = torch.full((2,), float(now))
-        given, free = flow(latents.expand(2, -1, -1, -1), time, both, hidden).chunk(2)
+        time = torch.full((2 * len(rows),), float(now))
+        given, free = flow(torch.cat([latents, latents]), time, both, hidden).chunk(2)
         velocity = free + settings.guidance * (given - free)
         latents = latents + float(then - now) * velocity
     return latents
+
+
+def sample_each(
+    flow: LatentFlow,
+    conditions: Sequence[Condition],
+    memories: Sequence[Sequence[torch.Tensor]],
+    creativity: float,
+    seed: int,
+) -> list[torch.Tensor]:
+    """Latents (1, C, H, W) of each condition from the same seed, those of equal noise at once."""
+    noises = [noise_for(creativity, known) for known in memories]
+    found: dict[int, torch.Tensor] = {}
+    for noise in dict.fromkeys(noises):
+        rows = [row for row, each in enumerate(noises) if each == noise]
+        latents = sample(
+            flow,
+            [conditions[row] for row in rows],
+            [memories[row] for row in rows],
+            noise,
+            torch.Generator().manual_seed(seed % 2**63),
+        )
+        found.update((row, latents[at : at + 1]) for at, row in enumerate(rows))
+    return [found[row] for row in range(len(noises))]
+
+
+def noise_for(creativity: float, memories: Sequence[object]) -> float:
+    """Without a memory there is nothing to start from but noise."""
+    return creativity if memories else 1.0
 
 
 def steps_for(settings: FlowSettings, noise: float) -> int:

@@ -28,7 +28,7 @@ import encoders.torchvision_import  # noqa: F401
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from encoders.base import Modality, Vectors, normalize
-from generator.base import Condition, Generated, Generator
+from generator.base import Condition, Generated, Generator, require_creativity
 from generator.checkpoint import fingerprint, load_weights, read_settings
 from generator.wording import Spelling, is_copy, repeated
 
@@ -287,8 +287,7 @@ class TextGenerator(Generator):
         that were read, the temperature, the drafts rejected as copies, and `is_copy`: the text
         repeats a remembered one, above 0 because every draft did.
         """
-        if not 0.0 <= creativity <= 1.0:
-            raise ValueError(f"creativity must be in [0, 1], not {creativity}")
+        require_creativity(creativity)
         prompt, used = self._prompt(condition)
         random = torch.Generator().manual_seed(seed % 2**63)
         temperatures = [0.2 + 0.8 * creativity] * DRAFTS if creativity else [0.0]

@@ -92,6 +92,12 @@ class NothingRemembered(MemoryServiceError):
     code = "nothing_remembered"
 
 
+class TooSimilar(MemoryServiceError):
+    """Every draw was more like a memory than was allowed; `draws` of the details lists them."""
+
+    code = "too_similar"
+
+
 class StorageFull(MemoryServiceError):
     """The disk is full; nothing was stored."""
 

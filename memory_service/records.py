@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,12 +17,36 @@ FusionMethod = Literal["sum", "weighted", "attention"]
 
 @dataclass(frozen=True)
 class Upload:
-    """Bytes that a caller hands in. `media_type` is what was declared; the content decides."""
+    """Bytes that a caller hands in. `media_type` is what was declared; the content decides.
+
+    `vector`, if given, is of the space named: what its encoder would make of the content.
+    """
 
     modality: str
     content: bytes
     media_type: str | None = None
     filename: str | None = None
+    vector: Vector | None = None  # (D,), of any length
+    space: str | None = None
+
+
+@dataclass(frozen=True)
+class StoreOrder:
+    """An episode that is to be stored: what belongs together.
+
+    `metadata` is given to each of the memories. With `if_duplicate="skip"`, an episode of the same
+    namespace that has exactly these contents is answered instead, and keeps the expiry that it
+    had. `expires_at` (Unix seconds) or `ttl_s` (from now) says from when on the episode is not
+    found any more, and will be deleted.
+    """
+
+    uploads: Sequence[Upload]
+    namespace: str = "default"
+    metadata: Mapping[str, Any] | None = None
+    created_at: float | None = None  # Unix seconds; None: now
+    if_duplicate: Literal["keep", "skip"] = "keep"
+    expires_at: float | None = None
+    ttl_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +223,45 @@ class MemoryShare:
     cosine: float
     deleted: bool = False  # the memory was forgotten after the generation was made
     segment: Segment | None = None  # the part of a long sound that was used; None: the whole
+    # By the output's modality, 1 - cosine of that output and of the one made with the same seed
+    # without this memory. Empty until it was measured.
+    effects: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def effect(self) -> float | None:
+        """The mean over the outputs; None until it was measured."""
+        return sum(self.effects.values()) / len(self.effects) if self.effects else None
+
+
+@dataclass(frozen=True)
+class AskedPart:
+    """A part of a query, as far as the record keeps it: words are, other media are not."""
+
+    modality: str | None  # None: a bare vector
+    text: str | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class MediaNovelty:
+    """Distance to the memory that is nearest in pixels, log-mels or words."""
+
+    measure: str
+    value: float  # 0: the same
+    memory_id: str
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One try at an output that was to be unlike the memory.
+
+    `similarity` is the greater of the cosine to the nearest memory of the modality and the likeness
+    of the media to the nearest of those compared; None where there is no memory to compare with.
+    """
+
+    seed: int
+    similarity: float | None
+    nearest_memory_id: str | None
 
 
 @dataclass(frozen=True)
@@ -214,7 +277,14 @@ class GenerationOutput:
     # novelty: 1 - cosine to the nearest memory of the output's modality, in the shared space.
     novelty: float | None
     nearest_memory_id: str | None
+    seed: int  # the generation's, or one derived from it when it was drawn again
     details: Mapping[str, Any] = field(default_factory=dict)
+    draws: tuple[Draw, ...] = ()  # all of them, the last is the one taken; empty: not limited
+    media_novelty: MediaNovelty | None = None
+    # Embedding of the output, in its modality's space; two records are equal without it.
+    vector: Vector | None = field(default=None, compare=False, repr=False)
+    media_sha256: str | None = None  # of the file without manifest; None: it never had one
+    effect_of_all: float | None = None  # as `MemoryShare.effects`, without any memory
 
 
 @dataclass(frozen=True)
@@ -233,6 +303,15 @@ class Generation:
     memories: tuple[MemoryShare, ...]
     outputs: tuple[GenerationOutput, ...]
     timings_ms: Mapping[str, float]
+    query: tuple[AskedPart, ...] = ()  # empty: made before it was recorded
+    modes: Mapping[str, str] = field(default_factory=dict)  # by modality, where it was not default
+    # Cosines of the outputs' embeddings, by pairs of modalities ("image-text").
+    agreement: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The texts of the query."""
+        return "\n".join(each.text for each in self.query if each.text is not None)
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,15 @@ class Settings:
     picture_share: float = 0.2  # of the loss that is against pictures of the same concept
     from_stored: bool = False  # start from the stored tower instead of at random
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
 class Bank:
-    """All texts of the train split: `vectors` (T, D), `same` (T, T) shares of the target."""
+    """All texts of the train split: `vectors` (T, D), `same` (T, T) shares of the target.
+
+    Both lie where the tower is trained.
+    """
 
     vectors: torch.Tensor
     same: torch.Tensor
@@ -85,10 +89,10 @@ def train(settings: Settings) -> None:
     training = [item for item in sounds if item.split == "train" and not is_held_out(item)]
     text, _ = text_and_image()
     texts = contrastive.TextVectors(text, settings.cache / "texts.npz")
-    bank = bank_of(training, texts)
+    bank = bank_of(training, texts, settings.device)
     pictures = picture_vectors(items, settings)
 
-    trainee = Trainee(settings)
+    trainee = Trainee(settings).to(settings.device)
     if settings.from_stored:
         trainee.tower.load_state_dict(AudioEncoder.open(FOLDER, text.space).tower.state_dict())
         fit_logit_scale(trainee, training, heard, bank)
@@ -96,7 +100,7 @@ def train(settings: Settings) -> None:
         trainee.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
     run = Run(settings.run, settings)
-    done = run.resume(trainee, optimizer)
+    done = run.resume(trainee, optimizer) or 0
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * settings.steps + 1,
         last_epoch=done * settings.steps - 1 if done else -1,
@@ -128,7 +132,8 @@ def fit_logit_scale(
     A tower that goes on with the scale of an untrained one is led away from what it has learned.
     """
     drawn = [items[n] for n in np.random.default_rng(0).integers(len(items), size=512)]
-    cosines = torch.from_numpy(vectors_of(trainee.tower, drawn, heard)) @ bank.vectors.T
+    heard_as = torch.from_numpy(vectors_of(trainee.tower, drawn, heard)).to(bank.vectors.device)
+    cosines = heard_as @ bank.vectors.T
     targets = bank.same[[bank.row[item.caption] for item in drawn]]
     scales = np.geomspace(10.0, contrastive.MAX_LOGIT_SCALE, 24).tolist()
     best = min(scales, key=lambda scale: float(F.cross_entropy(scale * cosines, targets)))
@@ -141,9 +146,9 @@ def said_of(item: Item, rng: random.Random) -> str:
     return item.caption if item.source in ("speech", "people") else contrastive.draw_text(item, rng)
 
 
-def bank_of(items: Sequence[Item], texts: contrastive.TextVectors) -> Bank:
+def bank_of(items: Sequence[Item], texts: contrastive.TextVectors, device: str) -> Bank:
     strings = sorted({text for item in items for text in contrastive.texts_of(item)})
-    vectors = torch.from_numpy(texts.of(strings))
+    vectors = torch.from_numpy(texts.of(strings)).to(device)
     same = contrastive.multi_positive_targets(vectors)
     return Bank(vectors, same, {text: row for row, text in enumerate(strings)})
 
@@ -182,15 +187,15 @@ def step(
     )
     words = random.Random(int(rng.integers(2**32)))
     rows = [bank.row[said_of(item, words)] for item in batch]
-    media = trainee.train()(torch.from_numpy(inputs))
+    device = bank.vectors.device
+    media = trainee.train()(torch.from_numpy(inputs).to(device))
     scale = trainee.logit_scale.exp().clamp(max=contrastive.MAX_LOGIT_SCALE)
     loss = F.cross_entropy(scale * media @ bank.vectors.T, bank.same[rows])
     seen = [i for i, item in enumerate(batch) if item.concept in pictures]
     if seen and settings.picture_share:
         chosen = [pictures[batch[i].concept] for i in seen]
-        shown = torch.from_numpy(
-            np.stack([rows_[int(rng.integers(len(rows_)))] for rows_ in chosen])
-        )
+        drawn = np.stack([rows_[int(rng.integers(len(rows_)))] for rows_ in chosen])
+        shown = torch.from_numpy(drawn).to(device)
         captions = bank.vectors[[rows[i] for i in seen]]
         targets = contrastive.multi_positive_targets(captions)
         pairs = contrastive.contrastive_loss(media[seen], shown, trainee.logit_scale, targets)
@@ -206,7 +211,9 @@ def step(
 def vectors_of(tower: nn.Module, items: Sequence[Item], heard: dict[str, Floats]) -> Vectors:
     """(N, D), unit length, each sound as the encoder hears it: whole, alone."""
     tower.eval()
-    rows = [tower(torch.from_numpy(plain(heard[item.id])[None])) for item in items]
+    device = next(tower.parameters()).device
+    alone = (torch.from_numpy(plain(heard[item.id])[None]).to(device) for item in items)
+    rows = [tower(spectrogram).cpu() for spectrogram in alone]
     return F.normalize(torch.cat(rows), dim=-1).numpy()
 
 
@@ -239,4 +246,4 @@ def store(tower: AudioTower) -> None:
     """Write the committed sound tower, as fp16."""
     sizes = json.dumps(asdict(AudioConfig()), indent=1)
     (FOLDER / "audio.json").write_text(sizes + "\n", encoding="utf-8")
-    (FOLDER / "audio.safetensors").write_bytes(save(halved(tower.state_dict())))
+    (FOLDER / "audio.safetensors").write_bytes(save(halved(tower.cpu().state_dict())))

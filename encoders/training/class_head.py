@@ -48,15 +48,20 @@ class Classes:
         names = torch.from_numpy(texts.of(IMAGENET_CLASSNAMES))
         return cls(weight.float(), bias.float(), names)
 
+    def to(self, device: str) -> Classes:
+        """The same on another device."""
+        return Classes(self.weight.to(device), self.bias.to(device), self.names.to(device))
+
     def imagined(self, features: torch.Tensor) -> torch.Tensor:
         """Features (B, 1280) as photographs would have them, made from those of other pictures.
 
         Each is scaled down at random and moved along the classifier of a random class, just until
         the logit of that class is as large as photographs have it.
         """
-        chosen = self.weight[torch.randint(len(self.weight), (len(features),))]
-        faded = features * torch.rand(len(features), 1)
-        lacking = LOGIT[0] + (LOGIT[1] - LOGIT[0]) * torch.rand(len(features), 1)
+        device, count = features.device, len(features)
+        chosen = self.weight[torch.randint(len(self.weight), (count,), device=device)]
+        faded = features * torch.rand(count, 1, device=device)
+        lacking = LOGIT[0] + (LOGIT[1] - LOGIT[0]) * torch.rand(count, 1, device=device)
         lacking = lacking - (faded * chosen).sum(dim=1, keepdim=True)
         moved = faded + lacking.clamp(min=0) / (chosen**2).sum(dim=1, keepdim=True) * chosen
         return moved.relu()

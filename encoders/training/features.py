@@ -11,6 +11,7 @@ later blocks are the `Tail`.
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import random
 import warnings
@@ -80,10 +81,11 @@ def stem_of(trunk: Any) -> Frozen:
 
 
 def frozen(module: nn.Module, example: torch.Tensor) -> Frozen:
-    """The module as it is now, for batches like `example`: by OpenVINO."""
+    """The module as it is now, for batches like `example`: by OpenVINO, on the processor."""
+    here = copy.deepcopy(module).cpu().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO follows modules by tracing
-        converted = openvino.convert_model(module.eval(), example_input=example)
+        converted = openvino.convert_model(here, example_input=example)
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
     return lambda batch: np.asarray(compiled(batch.numpy())[0], np.float32)

@@ -55,7 +55,9 @@ class Settings:
     head_weight_decay: float = 0.1
     classes: bool = True  # start from ImageNet's classes instead of at random
     imagined: float = 0.2  # weight of the loss on imagined photographs
+    twice: tuple[str, ...] = ("openclipart",)  # sources that are drawn twice as often
     seed: int = 0
+    device: str = "cpu"
 
 
 IMAGINED = 256  # photographs per step
@@ -100,12 +102,15 @@ def train(settings: Settings) -> None:
     tower.load_state_dict(trunk_state(image_checkpoint(settings.cache)), strict=False)
     cache = settings.cache / "features"
     views = cached(image.model, items, settings.collection, range(settings.views + 1), cache)
-    by_split = {s: [i for i in items if i.split == s] for s in ("train", "validation")}
-    texts.of({t for item in by_split["train"] for t in contrastive.texts_of(item)})
+    validation = [item for item in items if item.split == "validation"]
+    training = [item for item in items if item.split == "train"]
+    texts.of({t for item in training for t in contrastive.texts_of(item)})
+    training += [item for item in training if item.source in settings.twice]
 
-    classes = Classes.load(texts, settings.cache)
+    classes = Classes.load(texts, settings.cache).to(settings.device)
     start = class_head(classes) if settings.classes else random_head()
     trainee = Trainee(Tail(tower.get_submodule("trunk")), Projection(start, settings.dropout))
+    trainee.to(settings.device)
     groups = [
         {"params": decayed, "weight_decay": decay}
         for decayed, decay in zip(by_dimensions(trainee), (settings.weight_decay, 0.0), strict=True)
@@ -113,10 +118,12 @@ def train(settings: Settings) -> None:
     optimizer = torch.optim.AdamW(groups, settings.learning_rate)
     run = Run(settings.run, settings)
     done = run.resume(trainee, optimizer)
-    if not done:
-        train_head(trainee, by_split["train"], views, texts, classes, settings)
-        run.log(epoch=0, **recalls(trainee, by_split["validation"], views[0], texts))
-    steps = len(by_split["train"]) // settings.batch
+    if done is None:
+        train_head(trainee, training, views, texts, classes, settings)
+        done = 0
+        run.save(trainee, optimizer, done)
+        run.log(epoch=done, **recalls(trainee, validation, views[0], texts))
+    steps = len(training) // settings.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * steps + 1,
         last_epoch=done * steps - 1 if done else -1,
@@ -124,21 +131,21 @@ def train(settings: Settings) -> None:
     for epoch in range(done + 1, settings.epochs + 1):
         started = time.monotonic()
         rng = random.Random(f"{settings.seed}:{epoch}")
-        order = rng.sample(by_split["train"], len(by_split["train"]))
+        order = rng.sample(training, len(training))
         losses = []
         for number in range(steps):
             batch = order[number * settings.batch : (number + 1) * settings.batch]
             maps = torch.cat([rng.choice(views).of([item]) for item in batch])
-            maps = maps.contiguous(memory_format=torch.channels_last)  # faster on a CPU
+            maps = maps.to(settings.device, memory_format=torch.channels_last)  # faster on a CPU
             features = trainee.train().tail(maps)
             extra = settings.imagined * imagined_loss(trainee.head, features.detach(), classes)
             losses.append(step(trainee.head, features, optimizer, batch, texts, rng, extra))
             schedule.step()
         run.save(trainee, optimizer, epoch)
-        figures = recalls(trainee, by_split["validation"], views[0], texts)
+        figures = recalls(trainee, validation, views[0], texts)
         seconds = round(time.monotonic() - started, 1)
         run.log(epoch=epoch, loss=round(float(np.mean(losses)), 4), seconds=seconds, **figures)
-    store(tower.state_dict(), trainee.head)
+    store(tower.cpu().state_dict(), trainee.head.cpu())
 
 
 def by_dimensions(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -165,6 +172,7 @@ def train_head(
     for _ in range(settings.head_steps):
         rows = rng.sample(range(len(items)), min(settings.head_batch, len(items)))
         shown = torch.from_numpy(np.stack([rng.choice(features)[row] for row in rows]))
+        shown = shown.to(settings.device)
         extra = settings.imagined * imagined_loss(head, shown, classes)
         step(head, shown, optimizer, [items[row] for row in rows], texts, rng, extra)
         schedule.step()
@@ -191,8 +199,9 @@ def step(
     vectors, logit_scale = head(features), head.logit_scale
     drawn = texts.of(contrastive.draw_text(item, rng) for item in batch)
     captions = texts.of(item.caption for item in batch)
-    targets = contrastive.multi_positive_targets(torch.from_numpy(captions))
-    loss = contrastive.contrastive_loss(vectors, torch.from_numpy(drawn), logit_scale, targets)
+    said, meant = (torch.from_numpy(rows).to(vectors.device) for rows in (drawn, captions))
+    targets = contrastive.multi_positive_targets(meant)
+    loss = contrastive.contrastive_loss(vectors, said, logit_scale, targets)
     optimizer.zero_grad()
     (loss + extra).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -207,10 +216,11 @@ def recalls(
     for item in items:
         groups.setdefault(f"{item.source} {item.style}".strip(), []).append(item)
     found = {}
+    device = next(trainee.parameters()).device
     for name, members in groups.items():
-        features = torch.from_numpy(features_of(trainee.tail, plain, members))
+        features = torch.from_numpy(features_of(trainee.tail, plain, members)).to(device)
         with torch.inference_mode():
-            rows: Floats = trainee.head.eval()(features).numpy()
+            rows: Floats = trainee.head.eval()(features).cpu().numpy()
         asked = contrastive.one_per_concept(members)
         relevant = contrastive.same_concept(asked, members)
         queries = normalize(texts.of(item.caption for item in asked))

@@ -1,8 +1,18 @@
-"""Arithmetic of training: bfloat16 where the device computes in it, else float32."""
+"""Where training computes, and in which arithmetic: bfloat16 where the device has it."""
 
 from __future__ import annotations
 
 import torch
+
+
+def checked_device(name: str) -> str:
+    """The device as torch names it. Raises ValueError when it is not here."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # which of them depends on how torch was built
+        here = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise ValueError(f"no device {name!r} here; there is: {here}") from error
+    return name
 
 
 def mixed_precision(device: str) -> torch.autocast:

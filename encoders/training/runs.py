@@ -18,13 +18,14 @@ class Run:
         self._log = folder / "log.jsonl"
         self._settings = repr(settings)
 
-    def resume(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """The number of epochs done; 0 without a checkpoint of the same settings."""
+    def resume(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int | None:
+        """The number of epochs done; None without a checkpoint of the same settings."""
         if not self._checkpoint.exists():
-            return 0
-        stored = torch.load(self._checkpoint, weights_only=True)
+            return None
+        # Onto the processor: what is loaded is copied to where the model is.
+        stored = torch.load(self._checkpoint, weights_only=True, map_location="cpu")
         if stored["settings"] != self._settings:
-            return 0
+            return None
         model.load_state_dict(stored["model"])
         optimizer.load_state_dict(stored["optimizer"])
         print(f"resuming after epoch {stored['epoch']}", flush=True)

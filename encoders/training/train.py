@@ -1,7 +1,7 @@
 """Train the towers of profile `bundled` and store them beside the code.
 
     python -m encoders.training.train image [--collection collection] [--run runs/encoders]
-    python -m encoders.training.train audio
+    python -m encoders.training.train audio [--device cuda]
 
 The collection is built by `python -m encoders.training.data`, the frozen parts by
 `python -m encoders.training.export_pretrained`. A run that was interrupted resumes.
@@ -10,12 +10,15 @@ The collection is built by `python -m encoders.training.data`, the frozen parts 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from encoders.training.precision import checked_device
 
-def main() -> None:
+
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
     parser.add_argument("tower", choices=("image", "audio"))
     parser.add_argument("--collection", type=Path, default=Path("collection"))
@@ -25,7 +28,12 @@ def main() -> None:
     parser.add_argument("--from-stored", action="store_true", help="audio: train the tower on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args(argv)
+    try:
+        device = checked_device(arguments.device)
+    except ValueError as error:
+        parser.error(str(error))
     torch.set_num_threads(arguments.threads)
     chosen = {
         name: value
@@ -43,6 +51,7 @@ def main() -> None:
             run=arguments.run / arguments.tower,
             cache=arguments.run,
             seed=arguments.seed,
+            device=device,
             **chosen,
         )
     )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from memory_service.app import MODALITIES
 
@@ -13,9 +23,38 @@ Mode = Literal["direct", "associative", "auto"]
 Fusion = Literal["sum", "weighted", "attention"]
 Value = TypeVar("Value")
 # The first wrong element ends the reading: a list of millions is not told one by one.
-Numbers = Annotated[list[float], Field(max_length=65_536, fail_fast=True)]
 Several = Annotated[list[Value], Field(max_length=1_024, fail_fast=True)]
 VECTOR_HELP = "List of numbers, or base64 of little-endian float32, in the active space."
+MOST_VALUES = 65_536  # of a vector
+
+
+def _numbers(value: Any) -> Any:
+    """Base64 as it is, a list as an array: looked at once, not number by number."""
+    if value is None or isinstance(value, str | np.ndarray):
+        return value
+    if not isinstance(value, list) or len(value) > MOST_VALUES:
+        raise ValueError(f"a vector is base64, or a list of at most {MOST_VALUES} numbers")
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        array = np.empty(0, object)
+    if array.dtype.kind not in "fiu" or array.ndim != 1:
+        raise ValueError("a vector is a flat list of numbers, and nothing else is in it")
+    return array.astype(np.float64)
+
+
+_VECTOR_SCHEMA = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "number"}, "maxItems": MOST_VALUES},
+        {"type": "string"},
+        {"type": "null"},
+    ],
+    "title": "Vector",
+    "description": VECTOR_HELP,
+    "default": None,
+}
+# Of JSON's values, an array (D,) of float64 or a string comes out.
+Numbers = Annotated[Any, AfterValidator(_numbers), WithJsonSchema(_VECTOR_SCHEMA)]
 
 
 def _one_of(names: Sequence[str]) -> str:
@@ -33,6 +72,8 @@ class ItemIn(Strict):
     text: str | None = Field(None, description="The text itself, for modality text.")
     data: str | None = Field(None, description="Base64 or data URI of the bytes.")
     media_type: str | None = Field(None, description="Informative; the content decides.")
+    vector: Numbers = None
+    space: str | None = Field(None, description="Id of the vector's space, which has to be named.")
 
 
 class StoreRequest(Strict):
@@ -50,7 +91,7 @@ class StoreRequest(Strict):
 
 class _QueryPart(Strict):
     text: str | None = Field(None, examples=["a cat"])
-    vector: Numbers | str | None = Field(None, description=VECTOR_HELP)
+    vector: Numbers = None
     space: str | None = Field(
         None, description="Id of the vector's space, where several have its dimension."
     )
@@ -105,6 +146,15 @@ class GenerateRequest(QueryRequest):
     )
     seed: int | None = Field(None, description="Drawn, and answered, when not given.")
     fusion: Fusion = "attention"
+    max_similarity: float | None = Field(
+        None,
+        description="0 to 1: an output more like a memory, by cosine or in pixels, log-mels or "
+        "words, is drawn again, up to eight times; then 409 `too_similar`. Needs a creativity "
+        "above 0.",
+    )
+    explain: bool = Field(
+        False, description="Measure what each memory did: makes all again without it, one by one."
+    )
     include_data: bool = Field(True, description="Answer the media as base64, too.")
 
 
@@ -215,6 +265,15 @@ class StoredOut(BaseModel):
     timings_ms: dict[str, float]
 
 
+class BatchLineOut(BaseModel):
+    """What became of one line: as /store answers it, or, by its status, a `Problem`."""
+
+    index: int = Field(description="Of the line, from 0 on; blank lines do not count.")
+    status: int = Field(description="201, 200 (it was there already), or that of an error.")
+    episode: EpisodeOut
+    duplicate: bool
+
+
 class SegmentOut(BaseModel):
     """A part of a long sound, in seconds from its beginning."""
 
@@ -263,6 +322,12 @@ class ShareOut(BaseModel):
     segment: SegmentOut | None = Field(
         description="The part of this memory, a long sound, that was used; null: the whole."
     )
+    effect: float | None = Field(
+        description="Mean of `effects`; null: not measured, see POST /generations/{id}/explain."
+    )
+    effects: dict[str, float] = Field(
+        description="By output, 1 - cosine of the output and of the one made without this memory."
+    )
 
 
 class ModelOut(BaseModel):
@@ -275,19 +340,51 @@ class SpaceOut(BaseModel):
     fingerprint: str
 
 
+class MediaNoveltyOut(BaseModel):
+    """Distance to the memory that is nearest as it is seen, heard or read."""
+
+    measure: str = Field(examples=["1 - SSIM"])
+    value: float = Field(description="0: the same.")
+    memory_id: str
+
+
+class DrawOut(BaseModel):
+    seed: int
+    similarity: float | None = Field(
+        description="To a memory, by cosine or by the media, whichever is more; null: no memory."
+    )
+    nearest_memory_id: str | None
+
+
 class OutputOut(BaseModel):
     id: str
     modality: str
     media_type: str
     size_bytes: int
-    sha256: str
+    sha256: str = Field(description="Of the file, manifest included.")
+    media_sha256: str | None = Field(
+        description="Of the file without its manifest: equal where two generations made the same. "
+        "null: the file has none, it is of an older version."
+    )
     text: str | None
     data: str | None = Field(None, description="Base64 of the media.")
     generator: ModelOut
     novelty: float | None = Field(description="1 - cosine to the nearest memory of the modality.")
     nearest_memory_id: str | None
+    media_novelty: MediaNoveltyOut | None
+    seed: int = Field(description="The generation's, or the derived one of the last draw.")
+    draws: list[DrawOut] = Field(description="With `max_similarity`: the last one was taken.")
+    effect_of_all: float | None = Field(
+        description="1 - cosine of the output and of the one made without any memory."
+    )
     details: dict[str, Any]
     links: dict[str, str]
+
+
+class AskedPartOut(BaseModel):
+    modality: str | None = Field(description="null: a bare vector.")
+    text: str | None = Field(description="Kept of texts only.")
+    weight: float
 
 
 class GenerationOut(BaseModel):
@@ -297,9 +394,14 @@ class GenerationOut(BaseModel):
     seed: int
     creativity: float
     fusion: str
+    query: list[AskedPartOut]
+    modes: dict[str, str] = Field(description="By modality, where it was not the default.")
     space: SpaceOut
     memories: list[ShareOut]
     outputs: list[OutputOut]
+    agreement: dict[str, float] = Field(
+        description="Cosines of the outputs' embeddings, by pair, such as `image-text`."
+    )
     timings_ms: dict[str, float]
 
 
@@ -408,9 +510,22 @@ class ReembedRequest(Strict):
         return self
 
 
+class EvaluateRequest(Strict):
+    namespace: str = "default"
+    depth: str = Field("full", description="quick or full.")
+    max_items: int = Field(
+        400, description="Episodes, at most: drawn by `seed` where there are more."
+    )
+    seed: int = 0
+    field: str = Field(
+        "folder",
+        description="Metadata field: a classifier of its values, and transfer between them.",
+    )
+
+
 class JobOut(BaseModel):
     id: str
-    kind: str = Field(examples=["reembed", "consolidate"])
+    kind: str = Field(examples=["reembed", "evaluate"])
     state: Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
     created_at: float = Field(description="Unix seconds.")
     updated_at: float

@@ -120,6 +120,12 @@ def generate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same again.")] = None,
     fusion: Annotated[str | None, typer.Option(help="sum, weighted or attention.")] = None,
+    max_similarity: Annotated[
+        float | None, typer.Option(help="Cosine to a memory above which it is drawn again.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Measure what each memory did, by leaving it out.")
+    ] = False,
     k: options.K = None,
     mode: options.Mode = None,
     filter_: options.Filter = None,
@@ -145,6 +151,8 @@ def generate(
             creativity=creativity,
             seed=seed,
             fusion=_fusion(fusion),
+            max_similarity=max_similarity,
+            explain=explain or None,
             k=k,
             mode=_mode(mode),
             filter=options.json_object("--filter", filter_),

@@ -66,12 +66,20 @@ def generation_tables(generation: Generation, files: Mapping[str, str]) -> tuple
     for output in generation.outputs:
         novelty = "" if output.novelty is None else f"{output.novelty:.2f}"
         made.add_row(output.modality, files.get(output.id, ""), escape(output.text or ""), novelty)
+    explained = any(share.effects for share in generation.memories)
     source = Table("modality", "weight", "cosine", "part", title="made from")
+    for modality in [output.modality for output in generation.outputs if explained]:
+        source.add_column(f"effect on {modality}")
     source.add_column("memory", no_wrap=True, min_width=36)
     for share in generation.memories:
         part = "" if share.segment is None else clock(share.segment)
         figures = f"{share.weight:.3f}", f"{share.cosine:.3f}"
-        source.add_row(share.modality, *figures, part, share.memory_id)
+        effects = [
+            f"{share.effects[output.modality]:.3f}" if output.modality in share.effects else ""
+            for output in generation.outputs
+            if explained
+        ]
+        source.add_row(share.modality, *figures, part, *effects, share.memory_id)
     return made, source
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from memory_service.client.failures import ServiceError
+
 Json = Mapping[str, Any]
 
 
@@ -81,6 +83,24 @@ class Stored:
     def read(cls, data: Json) -> Stored:
         episode = Episode.read(data["episode"])
         return cls(episode, bool(data.get("duplicate")), data.get("timings_ms") or {})
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """What became of one episode of a batch: `stored`, or the error it would have met alone."""
+
+    index: int  # in the order given, from 0 on
+    status: int
+    stored: Stored | None = None
+    error: ServiceError | None = None
+
+    @classmethod
+    def read(cls, data: Json, first: int) -> BatchAnswer:
+        index, status = first + data["index"], int(data["status"])
+        if status < 400:
+            return cls(index, status, stored=Stored.read({"timings_ms": {}, **data}))
+        error = ServiceError(data["code"], status, data["detail"], data)
+        return cls(index, status, error=error)
 
 
 @dataclass(frozen=True)
@@ -163,6 +183,9 @@ class Share:
     cosine: float
     deleted: bool
     segment: Segment | None = None  # the part of a long sound that was used; None: the whole
+    # By the output's modality, 1 - cosine of it and of the one made without this memory; empty
+    # until it is measured: `explain`.
+    effects: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, data: Json) -> Share:
@@ -174,6 +197,7 @@ class Share:
             data["cosine"],
             bool(data.get("deleted")),
             Segment.read(data.get("segment")),
+            data.get("effects") or {},
         )
 
 
@@ -220,6 +244,7 @@ class Generation:
     outputs: tuple[Generated, ...]
     timings_ms: Mapping[str, float]
     raw: Json = field(repr=False, compare=False)  # the answer as it came, media included
+    agreement: Mapping[str, float] = field(default_factory=dict)  # cosines of pairs of outputs
 
     @classmethod
     def read(cls, data: Json) -> Generation:
@@ -233,6 +258,7 @@ class Generation:
             outputs=tuple(Generated.read(output) for output in data["outputs"]),
             timings_ms=data.get("timings_ms") or {},
             raw=data,
+            agreement=data.get("agreement") or {},
         )
 
 

@@ -133,6 +133,14 @@ def weight(name: str, value: Any) -> float:
     return float(number)
 
 
+def share(name: str, value: Any) -> float:
+    """A number from 0 to 1."""
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+    if not 0.0 <= number <= 1.0:  # NaN, too
+        raise InvalidInput(f"{name} must be from 0 to 1", found=repr(value)[:80], accepted=[0, 1])
+    return float(number)
+
+
 def weights(given: Weights) -> Weights:
     return Weights(
         context=weight("context_weight", given.context),

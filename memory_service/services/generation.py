@@ -25,6 +25,7 @@ from memory_service.errors import (
 from memory_service.ids import new_id
 from memory_service.records import (
     NEAREST,
+    AskedPart,
     FusionMethod,
     Generation,
     GenerationOutput,
@@ -35,19 +36,19 @@ from memory_service.records import (
 )
 from memory_service.services import checks, neighbours
 from memory_service.services.active import ActiveModels, Service, steady
+from memory_service.services.explaining import effects
+from memory_service.services.making import Maker, agreement, file_of
 from memory_service.services.models import key_of
 from memory_service.services.queries import Query, encode_parts
 from memory_service.services.recalls import Recalls
-from memory_service.services.rendering import render
 from memory_service.services.retrieval import Retriever
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import lineage
+from memory_service.storage.generations import ALL, Effects
 from memory_service.storage.store import Store
-from memory_service.storage.vectors import SubMemory
 
 MAX_EPISODES = 64  # that one generation may draw on: the media of each are read and decoded
-NOVELTY_DEPTH = 16  # nearest memories that are looked at: the first may have expired
 MAX_SEED = 2**63 - 1  # what the catalog can record
 
 
@@ -62,6 +63,7 @@ class _Plan:
     creativity: float
     seed: int
     space: Space
+    max_similarity: float | None
 
 
 class GenerationService(Service):
@@ -98,22 +100,23 @@ class GenerationService(Service):
         filter: Mapping[str, Any] | None = None,
         weights: Weights = NEAREST,
         reinforce: bool = True,
+        max_similarity: float | None = None,
+        explain: bool = False,
     ) -> Generation:
         """Generate one item per output modality from the `k` best episodes, and record how.
 
         `weights` and `reinforce` as for `Retriever.retrieve`; what it was made from grows stronger.
-        Without a seed one is drawn; it is in the record. Raises what `Retriever.retrieve` raises,
-        ModalityUnavailable without a generator, NothingRemembered when nothing was found, and
-        StorageFull.
+        Without a seed one is drawn; it is in the record. An output whose cosine to a memory is
+        above `max_similarity` is drawn again. `explain` measures what each memory did: `explain`.
+        Raises what `Retriever.retrieve` raises, ModalityUnavailable without a generator,
+        NothingRemembered when nothing was found, TooSimilar, and StorageFull; nothing is kept then.
         """
         watch = Stopwatch()
-        plan = self._plan(outputs, namespace, k, fusion, creativity, seed)
+        plan = self._plan(outputs, namespace, k, fusion, creativity, seed, max_similarity)
         with watch.stage("encode"):
             queries = encode_parts(parts, self._models, self._settings)
             query = self._query_in(plan.space, queries)
         sources = self._recall(plan, queries, query, mode, filter, weights, watch)
-        with watch.stage("fuse"):
-            condition = neighbours.condition(query.vector, sources, plan.fusion)
         record = Generation(
             id=new_id(),
             namespace=plan.namespace,
@@ -124,19 +127,27 @@ class GenerationService(Service):
             space_id=plan.space.id,
             space_fingerprint=plan.space.fingerprint,
             query_vector=query.vector,
-            memories=_shares(condition, sources),
+            memories=(),
             outputs=(),
             timings_ms={},
+            query=tuple(_asked(part) for part in parts),
         )
-        made = []
-        for modality in plan.outputs:
-            with watch.stage("generate"):
-                made.append(self._make(modality, condition, plan))
+        with watch.stage("fuse"):
+            condition = _condition(record, sources)
+        record = replace(record, memories=_shares(condition, sources))
+        maker = Maker(record, sources, plan.max_similarity, self._store, self._models)
+        with watch.stage("generate"):
+            made = [maker.make(modality, condition) for modality in plan.outputs]
+        outputs_made = tuple(each.output for each in made)
         record = replace(
-            record, outputs=tuple(output for output, _ in made), timings_ms=watch.timings_ms()
+            record, outputs=outputs_made, agreement=agreement(outputs_made, self._models)
         )
+        if explain:
+            with watch.stage("explain"):
+                record = _explained(record, self._effects(record, sources))
+        record = replace(record, timings_ms=watch.timings_ms())
         with watch.stage("write"):
-            stored = self._store.add_generation(record, [content for _, content in made])
+            stored = self._store.add_generation(record, [each.content for each in made])
         if reinforce:
             self._reinforce(plan.namespace, sources)
         return replace(stored, timings_ms=watch.timings_ms())
@@ -155,14 +166,19 @@ class GenerationService(Service):
         fusion: FusionMethod,
         creativity: float,
         seed: int | None,
+        max_similarity: float | None,
     ) -> _Plan:
         checks.namespace(namespace)
         asked = checks.modalities(outputs, self._models.generators, "generator")
         checks.one_of("fusion", fusion, METHODS)
-        if isinstance(creativity, bool) or not 0.0 <= creativity <= 1.0:
-            raise InvalidInput(
-                "creativity must be from 0 to 1", found=repr(creativity), accepted=[0, 1]
-            )
+        creativity = checks.share("creativity", creativity)
+        if max_similarity is not None:
+            max_similarity = checks.share("max_similarity", max_similarity)
+            if creativity == 0:
+                raise InvalidInput(
+                    "max_similarity needs a creativity above 0: at 0 every draw is the same",
+                    found=creativity,
+                )
         if seed is not None and (
             isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED
         ):
@@ -179,10 +195,11 @@ class GenerationService(Service):
             namespace=namespace,
             k=checks.count("k", k, min(self._settings.max_k, MAX_EPISODES)),
             fusion=fusion,
-            creativity=float(creativity),
+            creativity=creativity,
             # 32 bits: every client can hold such a number exactly.
             seed=secrets.randbits(32) if seed is None else seed,
             space=space,
+            max_similarity=max_similarity,
         )
 
     def _query_in(self, space: Space, queries: Sequence[Query]) -> Query:
@@ -233,45 +250,6 @@ class GenerationService(Service):
             )
         return sources
 
-    def _make(
-        self, modality: Modality, condition: Condition, plan: _Plan
-    ) -> tuple[GenerationOutput, bytes]:
-        generator = self._models.generator(modality)
-        generated = generator.generate(condition, seed=plan.seed, creativity=plan.creativity)
-        media_type, content = render(modality, generated.media)
-        novelty, nearest = self._novelty(modality, generated.media, plan.namespace)
-        output = GenerationOutput(
-            id=new_id(),
-            modality=modality,
-            media_type=media_type,
-            blob="",  # given by the store
-            size_bytes=len(content),
-            text=content.decode() if modality == "text" else None,
-            generator=generator.name,
-            generator_fingerprint=generator.fingerprint,
-            novelty=novelty,
-            nearest_memory_id=nearest,
-            details=generated.details,
-        )
-        return output, content
-
-    def _novelty(
-        self, modality: Modality, media: Any, namespace: str
-    ) -> tuple[float | None, str | None]:
-        """1 - cosine to the nearest memory of the modality, and its id; None without any."""
-        encoder = self._models.encoders.get(modality)
-        if encoder is None:
-            return None, None
-        index = self._store.index(SubMemory(namespace, modality, *key_of(encoder.space)))
-        if index is None:
-            return None, None
-        sequences, cosines = index.search(encoder.encode([media])[0], NOVELTY_DEPTH)
-        known = self._store.catalog.places(sequences, members=True)
-        for sequence, cosine in zip(sequences.tolist(), cosines.tolist(), strict=True):
-            if sequence in known:  # has neither expired nor been forgotten
-                return max(0.0, 1.0 - cosine), known[sequence][0]
-        return None, None
-
     def get(self, generation_id: str) -> Generation:
         """Raises NotFound."""
         return self._store.generation(generation_id)
@@ -296,6 +274,25 @@ class GenerationService(Service):
         )
 
     @steady
+    def explain(self, generation_id: str) -> Generation:
+        """Measure, by making it again without them, what its memories did; kept in the record.
+
+        Raises what `replay` raises. What was measured before is not measured again.
+        """
+        record = self.get(generation_id)
+        if any(share.effects for share in record.memories):
+            return record
+        space = self._space_of(record)
+        found = self._effects(record, self._sources_of(record, space))
+        return self._store.add_effects(generation_id, found)
+
+    def _effects(self, record: Generation, sources: Sequence[neighbours.Source]) -> Effects:
+        def condition_of(some: Sequence[neighbours.Source]) -> Condition:
+            return _condition(record, some)
+
+        return effects(record, sources, condition_of, self._models)
+
+    @steady
     def replay(self, generation_id: str) -> Mapping[str, bool]:
         """Generate again from the record; says per output id whether the bytes are the same.
 
@@ -303,25 +300,26 @@ class GenerationService(Service):
         forgotten, and SpaceMismatch under another profile.
         """
         record = self.get(generation_id)
+        condition = _condition(record, self._sources_of(record, self._space_of(record)))
+        identical = {}
+        for output in record.outputs:
+            modality = checks.modality(output.modality, self._models.generators, "generator")
+            generator = self._models.generator(modality, record.modes.get(modality))
+            made = generator.generate(condition, seed=output.seed, creativity=record.creativity)
+            content = file_of(record, output, made.media)
+            identical[output.id] = hashlib.sha256(content).hexdigest() == output.blob
+        return identical
+
+    def _space_of(self, record: Generation) -> Space:
         space = self._models.generator_space
         if space is None or key_of(space) != (record.space_id, record.space_fingerprint):
             raise SpaceMismatch(
                 f"the generation was made in space {record.space_id} "
-                f"({record.space_fingerprint}): start the service with that profile to replay it",
+                f"({record.space_fingerprint}): start the service with that profile to make it "
+                "again",
                 recorded={"id": record.space_id, "fingerprint": record.space_fingerprint},
             )
-        condition = neighbours.condition(
-            record.query_vector, self._sources_of(record, space), record.fusion
-        )
-        identical = {}
-        for output in record.outputs:
-            modality = checks.modality(output.modality, self._models.generators, "generator")
-            generated = self._models.generator(modality).generate(
-                condition, seed=record.seed, creativity=record.creativity
-            )
-            _, content = render(modality, generated.media)
-            identical[output.id] = hashlib.sha256(content).hexdigest() == output.blob
-        return identical
+        return space
 
     def _sources_of(self, record: Generation, space: Space) -> list[neighbours.Source]:
         gone = [share.memory_id for share in record.memories if share.deleted]
@@ -334,10 +332,39 @@ class GenerationService(Service):
                 return sources
         raise NotFound(
             f"generation {record.id} was made from memories that were forgotten since: "
-            "it cannot be replayed",
+            "it cannot be made again",
             kind="memory",
             memory_ids=gone,
         )
+
+
+def _condition(record: Generation, sources: Sequence[neighbours.Source]) -> Condition:
+    return neighbours.condition(record.query_vector, sources, record.fusion, record.words)
+
+
+def _asked(part: QueryPart) -> AskedPart:
+    text = None
+    if part.modality == "text" and part.content is not None:
+        text = part.content.decode("utf-8", errors="replace")
+    return AskedPart(None if part.content is None else part.modality, text, part.weight)
+
+
+def _explained(record: Generation, found: Effects) -> Generation:
+    """The record with what was measured, as the store would give it back."""
+    memories = tuple(
+        replace(
+            share,
+            effects={
+                modality: effect for (modality, at), effect in found.items() if at == position
+            },
+        )
+        for position, share in enumerate(record.memories)
+    )
+    outputs = tuple(
+        replace(output, effect_of_all=found.get((output.modality, ALL)))
+        for output in record.outputs
+    )
+    return replace(record, memories=memories, outputs=outputs)
 
 
 def _shares(condition: Condition, sources: Sequence[neighbours.Source]) -> tuple[MemoryShare, ...]:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from encoders.base import Encoder, Modality, Space, Weights
 from encoders.media import Decoded, Limits, MediaError
 from encoders.modalities import decode
-from generator.base import Generator
+from generator.base import Generator, Unavailable
 from memory_service.errors import (
     InvalidMedia,
     MemoryServiceError,
@@ -50,7 +50,8 @@ class Models:
     """`encoders` are the main ones: the space of each is the home of its modality. `further` are
     of modalities that live in several spaces; their memories have a vector in each of them.
 
-    `generator_space` is the space of the vectors that the generators are conditioned on.
+    `generator_space` is the space of the vectors that the generators are conditioned on. `modes`
+    are further ways to make a modality, by name; that of `generators` is the default.
     """
 
     profile: str
@@ -61,6 +62,7 @@ class Models:
     limits: Limits = field(default_factory=Limits)
     further: tuple[Encoder, ...] = ()
     weights: tuple[Weights, ...] = ()
+    modes: Mapping[Modality, Mapping[str, Generator]] = field(default_factory=dict)
 
     def encoder(self, modality: str) -> Encoder:
         """Raises InvalidInput for an unknown modality, ModalityUnavailable for a missing one."""
@@ -87,10 +89,19 @@ class Models:
         """Those that the modality's memories live in, its home first."""
         return tuple(encoder.space for encoder in self.encoders_of(modality))
 
-    def generator(self, modality: Modality) -> Generator:
-        """The generator; its weights are loaded at first use."""
+    def generator(self, modality: Modality, mode: str | None = None) -> Generator:
+        """The generator; its weights are loaded at first use. `mode` None: the default one.
+
+        Raises ModalityUnavailable where it does not fit, lacks something, or is not there.
+        """
         try:
-            return self.generators[modality]
+            return self.generators[modality] if mode is None else self.modes[modality][mode]
+        except KeyError as error:
+            raise ModalityUnavailable(
+                f"the active profile cannot make {modality} in mode {mode!r}", found=mode
+            ) from error
+        except Unavailable as error:
+            raise ModalityUnavailable(str(error), found=mode) from error
         except ValueError as error:
             raise ModalityUnavailable(
                 f"the generator for {modality} does not fit the active profile: {error}",

@@ -133,13 +133,25 @@ def _source(
         with media_errors(memory_id=memory.id):
             media = media.read(start_s, end_s)
         segment = Segment(start_s, end_s)
-    return Source(memory, Neighbour(memory.id, decoded.modality, vector, media), segment)
+    neighbour = Neighbour(memory.id, decoded.modality, vector, media, _tags(memory))
+    return Source(memory, neighbour, segment)
 
 
-def condition(query: Vector, sources: Sequence[Source], fusion: str) -> Condition:
-    """A function of its arguments alone: replay depends on it."""
+def _tags(memory: Memory) -> tuple[str, ...]:
+    """The metadata's `tags`, a list or words with commas between."""
+    given = memory.metadata.get("tags", ())
+    listed = given.split(",") if isinstance(given, str) else given
+    if not isinstance(listed, list | tuple):
+        return ()
+    return tuple(
+        dict.fromkeys(each.strip() for each in listed if isinstance(each, str) and each.strip())
+    )
+
+
+def condition(query: Vector, sources: Sequence[Source], fusion: str, words: str = "") -> Condition:
+    """A function of its arguments alone: replay depends on it. `words`: the texts of the query."""
     vectors = np.zeros((len(sources), len(query)), np.float32)
     for row, source in enumerate(sources):
         vectors[row] = source.neighbour.vector
     fused, weights = fuse(query, vectors, fusion)
-    return Condition(query, fused, tuple(source.neighbour for source in sources), weights)
+    return Condition(query, fused, tuple(source.neighbour for source in sources), weights, words)

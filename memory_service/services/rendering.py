@@ -1,4 +1,4 @@
-"""Generated media to bytes: the same media always give the same bytes."""
+"""Generated media to bytes: the same media and manifest always give the same bytes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ from typing import Any
 import numpy as np
 
 from encoders.base import Modality, Waveform
+from memory_service import manifest
+from memory_service.manifest import Manifest
 
 
-def render(modality: Modality, media: Any) -> tuple[str, bytes]:
-    """Return media type and bytes: PNG, 16-bit mono WAV, or UTF-8 text."""
+def render(modality: Modality, media: Any, says: Manifest | None = None) -> tuple[str, bytes]:
+    """Return media type and bytes: PNG, 16-bit mono WAV, or UTF-8 text.
+
+    `says` is the manifest that pictures and sounds carry; None: they carry none.
+    """
     match modality:
         case "image":
-            return "image/png", _png(media)
+            return "image/png", _png(media, says)
         case "audio":
-            return "audio/wav", _wav(media)
+            content = _wav(media)
+            return "audio/wav", content if says is None else manifest.in_wav(content, says)
         case "text":
             return "text/plain", str(media).encode("utf-8", errors="replace")
         case _:
             raise ValueError(f"a generated {modality} cannot be rendered")
 
 
-def _png(picture: Any) -> bytes:
+def _png(picture: Any, says: Manifest | None) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    info = None if says is None else manifest.png_info(says)
+    picture.save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()
 
 

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
 
 from memory_service.errors import NotFound
-from memory_service.records import Generation, GenerationOutput, MemoryShare, Segment
+from memory_service.records import (
+    AskedPart,
+    Draw,
+    Generation,
+    GenerationOutput,
+    MediaNovelty,
+    MemoryShare,
+    Segment,
+)
 from memory_service.storage import rows
 from memory_service.storage.catalog import Catalog
+
+ALL = -1  # the position under which the effect of all memories together is kept
+Effects = Mapping[tuple[str, int], float]  # by modality of the output, and position or ALL
 
 
 def insert(connection: sqlite3.Connection, record: Generation) -> None:
     """Insert within an open transaction."""
     connection.execute(
         "INSERT INTO generations (id, namespace, created_at, seed, creativity, fusion, space_id,"
-        " space_fingerprint, query_vector, timings) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " space_fingerprint, query_vector, timings, query, modes, agreement)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             record.id,
             record.namespace,
@@ -27,6 +43,9 @@ def insert(connection: sqlite3.Connection, record: Generation) -> None:
             record.space_fingerprint,
             record.query_vector.astype("<f4").tobytes(),
             json.dumps(dict(record.timings_ms)),
+            _json(asdict(each) for each in record.query),
+            json.dumps(dict(record.modes)),
+            json.dumps(dict(record.agreement)),
         ),
     )
     connection.executemany(
@@ -41,15 +60,42 @@ def insert(connection: sqlite3.Connection, record: Generation) -> None:
     )  # fmt: skip
     connection.executemany(
         "INSERT INTO generation_outputs (id, generation_id, position, modality, media_type, blob,"
-        " size_bytes, text, generator, generator_fingerprint, novelty, nearest_memory_id, details)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " size_bytes, text, generator, generator_fingerprint, novelty, nearest_memory_id, details,"
+        " seed, draws, media_novelty, vector, media_sha256)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (each.id, record.id, position, each.modality, each.media_type, each.blob,
              each.size_bytes, each.text, each.generator, each.generator_fingerprint, each.novelty,
-             each.nearest_memory_id, json.dumps(dict(each.details)))
+             each.nearest_memory_id, json.dumps(dict(each.details)), each.seed,
+             _json(asdict(draw) for draw in each.draws),
+             each.media_novelty and json.dumps(asdict(each.media_novelty)),
+             None if each.vector is None else each.vector.astype("<f4").tobytes(),
+             each.media_sha256)
             for position, each in enumerate(record.outputs)
         ],
     )  # fmt: skip
+    effects = {
+        (modality, position): effect
+        for position, share in enumerate(record.memories)
+        for modality, effect in share.effects.items()
+    }
+    for each in record.outputs:
+        if each.effect_of_all is not None:
+            effects[each.modality, ALL] = each.effect_of_all
+    insert_effects(connection, record.id, effects)
+
+
+def insert_effects(connection: sqlite3.Connection, generation_id: str, effects: Effects) -> None:
+    """What was measured before is replaced."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO generation_effects (generation_id, modality, position, effect)"
+        " VALUES (?, ?, ?, ?)",
+        [(generation_id, *key, effect) for key, effect in effects.items()],
+    )
+
+
+def _json(values: Iterable[Any]) -> str:
+    return json.dumps(list(values))
 
 
 def get(catalog: Catalog, generation_id: str) -> Generation:
@@ -60,6 +106,7 @@ def get(catalog: Catalog, generation_id: str) -> Generation:
             f"there is no generation {generation_id!r}", kind="generation", id=generation_id
         )
     row = found[0]
+    effects = _effects(catalog, generation_id)
     return Generation(
         id=row["id"],
         namespace=row["namespace"],
@@ -70,13 +117,29 @@ def get(catalog: Catalog, generation_id: str) -> Generation:
         space_id=row["space_id"],
         space_fingerprint=row["space_fingerprint"],
         query_vector=rows.vector(row["query_vector"]),
-        memories=_shares(catalog, generation_id),
-        outputs=_outputs(catalog, generation_id),
+        memories=_shares(catalog, generation_id, effects),
+        outputs=_outputs(catalog, generation_id, row["seed"], effects[ALL]),
         timings_ms=json.loads(row["timings"]),
+        query=tuple(AskedPart(**each) for each in json.loads(row["query"])),
+        modes=json.loads(row["modes"]),
+        agreement=json.loads(row["agreement"]),
     )
 
 
-def _shares(catalog: Catalog, generation_id: str) -> tuple[MemoryShare, ...]:
+def _effects(catalog: Catalog, generation_id: str) -> Mapping[int, Mapping[str, float]]:
+    """By position, then by modality of the output."""
+    effects: dict[int, dict[str, float]] = defaultdict(dict)
+    for row in catalog.select(
+        "SELECT modality, position, effect FROM generation_effects WHERE generation_id = ?",
+        (generation_id,),
+    ):
+        effects[row["position"]][row["modality"]] = row["effect"]
+    return effects
+
+
+def _shares(
+    catalog: Catalog, generation_id: str, effects: Mapping[int, Mapping[str, float]]
+) -> tuple[MemoryShare, ...]:
     found = catalog.select(
         "SELECT g.*, m.id IS NULL AS deleted FROM generation_memories g"
         " LEFT JOIN alive m ON m.id = g.memory_id WHERE generation_id = ? ORDER BY position",
@@ -91,12 +154,15 @@ def _shares(catalog: Catalog, generation_id: str) -> tuple[MemoryShare, ...]:
             cosine=row["cosine"],
             deleted=bool(row["deleted"]),
             segment=None if row["start_s"] is None else Segment(row["start_s"], row["end_s"]),
+            effects=effects[row["position"]],
         )
         for row in found
     )
 
 
-def _outputs(catalog: Catalog, generation_id: str) -> tuple[GenerationOutput, ...]:
+def _outputs(
+    catalog: Catalog, generation_id: str, seed: int, effects: Mapping[str, float]
+) -> tuple[GenerationOutput, ...]:
     found = catalog.select(
         "SELECT * FROM generation_outputs WHERE generation_id = ? ORDER BY position",
         (generation_id,),
@@ -114,6 +180,16 @@ def _outputs(catalog: Catalog, generation_id: str) -> tuple[GenerationOutput, ..
             novelty=row["novelty"],
             nearest_memory_id=row["nearest_memory_id"],
             details=json.loads(row["details"]),
+            seed=seed if row["seed"] is None else row["seed"],
+            draws=tuple(Draw(**each) for each in json.loads(row["draws"])),
+            media_novelty=_media_novelty(row["media_novelty"]),
+            vector=None if row["vector"] is None else rows.vector(row["vector"]),
+            media_sha256=row["media_sha256"],
+            effect_of_all=effects.get(row["modality"]),
         )
         for row in found
     )
+
+
+def _media_novelty(written: str | None) -> MediaNovelty | None:
+    return None if written is None else MediaNovelty(**json.loads(written))

@@ -177,10 +177,45 @@ MIGRATIONS = [
     CREATE VIEW traces_by_role AS -- role NULL: searched
         SELECT t.*, b.role FROM traces t LEFT JOIN standby_spaces b USING (modality, space);
     """,
-    # 6: vectors in a table with row numbers, where pages hold twice as many of 384 dimensions, and
+    # 6: what was asked of a generation, how new it is, and what each memory did
+    """
+    ALTER TABLE generations ADD COLUMN query TEXT NOT NULL DEFAULT '[]'; -- JSON: parts
+    ALTER TABLE generations ADD COLUMN modes TEXT NOT NULL DEFAULT '{}'; -- JSON, by modality
+    ALTER TABLE generations ADD COLUMN agreement TEXT NOT NULL DEFAULT '{}'; -- JSON, by pair
+    ALTER TABLE generation_outputs ADD COLUMN seed INTEGER; -- NULL: the generation's
+    ALTER TABLE generation_outputs ADD COLUMN draws TEXT NOT NULL DEFAULT '[]'; -- JSON
+    ALTER TABLE generation_outputs ADD COLUMN media_novelty TEXT; -- JSON
+    ALTER TABLE generation_outputs ADD COLUMN vector BLOB; -- float32; NULL: not measured
+    ALTER TABLE generation_outputs ADD COLUMN media_sha256 TEXT; -- NULL: the file has no manifest
+    CREATE TABLE generation_effects (
+        generation_id TEXT NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
+        modality TEXT NOT NULL, -- of the output
+        position INTEGER NOT NULL, -- of the memory left out; -1: all of them
+        effect REAL NOT NULL,
+        PRIMARY KEY (generation_id, modality, position)
+    ) WITHOUT ROWID;
+    """,
+    # 7: small contents beside the rows that name them, gone with the last of these
+    """
+    CREATE TABLE small_contents (
+        digest TEXT PRIMARY KEY, -- SHA-256, hex: memories.blob, generation_outputs.blob
+        content BLOB NOT NULL
+    );
+    CREATE TRIGGER memory_content AFTER DELETE ON memories BEGIN
+        DELETE FROM small_contents WHERE digest = OLD.blob
+            AND NOT EXISTS (SELECT 1 FROM memories WHERE blob = OLD.blob)
+            AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
+    END;
+    CREATE TRIGGER output_content AFTER DELETE ON generation_outputs BEGIN
+        DELETE FROM small_contents WHERE digest = OLD.blob
+            AND NOT EXISTS (SELECT 1 FROM memories WHERE blob = OLD.blob)
+            AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
+    END;
+    """,
+    # 8: vectors in a table with row numbers, where pages hold twice as many of 384 dimensions, and
     # their keys in an index that can be read without them
     """
-    ALTER TABLE vectors RENAME TO vectors_5;
+    ALTER TABLE vectors RENAME TO vectors_7;
     CREATE TABLE vectors (
         sequence INTEGER NOT NULL REFERENCES memories (sequence) ON DELETE CASCADE,
         space INTEGER NOT NULL REFERENCES spaces (number),
@@ -191,8 +226,8 @@ MIGRATIONS = [
         UNIQUE (sequence, space, segment)
     );
     INSERT INTO vectors (sequence, space, segment, start_s, end_s, vector)
-        SELECT sequence, space, segment, start_s, end_s, vector FROM vectors_5;
-    DROP TABLE vectors_5;
+        SELECT sequence, space, segment, start_s, end_s, vector FROM vectors_7;
+    DROP TABLE vectors_7;
     CREATE TABLE openings ( -- of the store: what snapshots of indexes are recognised by
         number INTEGER PRIMARY KEY,
         token TEXT NOT NULL UNIQUE,

@@ -16,6 +16,7 @@ from problem_answers import assert_problem
         ("GET", "/generations/nobody"),
         ("GET", "/generations/nobody/content"),
         ("POST", "/generations/nobody/replay"),
+        ("POST", "/generations/nobody/explain"),
         ("GET", "/memories/..%2F..%2Fetc%2Fpasswd"),
         ("GET", "/no/such/route"),
     ],

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from encoders.containers import ends_early
+from encoders.containers import ends_early, ogg_is_damaged
 from encoders.media import Limits, MediaError, decode
 
 RATE = 16_000
@@ -55,6 +55,26 @@ def test_an_opus_stream_is_cut_like_vorbis() -> None:
     content = sound("OGG", "OPUS")
     assert not ends_early(content, "audio/ogg")
     assert ends_early(content[:-1], "audio/ogg")
+
+
+def test_a_damaged_page_of_an_ogg_stream_is_refused() -> None:
+    content = sound("OGG", "VORBIS")
+    assert not ogg_is_damaged(content)
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 1
+    assert ogg_is_damaged(bytes(damaged))
+    second = content.index(b"OggS", 4)
+    assert ogg_is_damaged(content[:second] + b"what is this" + content[second:])
+    with pytest.raises(MediaError, match="checksum of a page"):
+        decode("audio", bytes(damaged), LIMITS)
+
+
+def test_a_wav_that_promises_more_samples_than_it_holds_is_refused() -> None:
+    content = bytearray(sound("WAV", "PCM_16"))
+    size = content.index(b"data") + 4
+    content[size : size + 4] = (len(content) - size - 4 + 2).to_bytes(4, "little")
+    with pytest.raises(MediaError, match="truncated"):
+        decode("audio", bytes(content), LIMITS)
 
 
 def test_tags_before_and_after_an_mpeg_stream_do_no_harm() -> None:

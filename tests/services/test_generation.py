@@ -10,6 +10,7 @@ from conftest import Open
 from PIL import Image
 from service_media import audio, image, png, text
 from store_consistency import assert_consistent
+from stored_contents import alter
 
 from encoders.base import Waveform
 from generator.fake import FakeGenerator
@@ -72,8 +73,9 @@ def test_replays_bit_for_bit(zoo: Application, fusion: Any) -> None:
 
 
 def test_the_seed_decides(zoo: Application) -> None:
-    def made(seed: int | None) -> list[bytes]:
-        return contents(zoo, zoo.generation.generate([WHALE], outputs=ALL, seed=seed))
+    def made(seed: int | None) -> list[str | None]:
+        record = zoo.generation.generate([WHALE], outputs=ALL, seed=seed)
+        return [output.media_sha256 for output in record.outputs]
 
     assert made(1) == made(1)
     assert made(1) != made(2)
@@ -91,6 +93,28 @@ def test_survives_a_restart(app: Application, animals: dict[str, Episode], open_
     assert replace(again, **timeless) == replace(record, **timeless)
     assert contents(app, again) == made
     assert all(app.generation.replay(record.id).values())
+
+
+def test_the_record_keeps_the_words_of_the_query(app: Application) -> None:
+    app.memory.store([text("a blue whale")])
+    parts = [WHALE, QueryPart("image", png(1), weight=0.5), QueryPart("text", b"at sea")]
+    record = app.generation.get(app.generation.generate(parts).id)
+    assert [(part.modality, part.text, part.weight) for part in record.query] == [
+        ("text", "a blue whale", 1.0),
+        ("image", None, 0.5),
+        ("text", "at sea", 1.0),
+    ]
+    assert record.words == "a blue whale\nat sea"
+
+
+def test_outputs_of_one_space_tell_how_they_agree(zoo: Application) -> None:
+    record = zoo.generation.generate([WHALE], outputs=ALL)
+    vectors = {output.modality: output.vector for output in record.outputs}
+    assert record.agreement.keys() == {"image-text", "image-audio", "text-audio"}
+    for pair, cosine in record.agreement.items():
+        one, other = pair.split("-")
+        assert cosine == pytest.approx(float(vectors[one] @ vectors[other]), abs=1e-6)
+    assert zoo.generation.get(record.id).agreement == record.agreement
 
 
 def test_a_forgotten_memory_is_marked(app: Application, animals: dict[str, Episode]) -> None:
@@ -125,6 +149,30 @@ def test_novelty_is_the_distance_to_the_nearest_memory(
     monkeypatch.setattr(FakeGenerator, "_media", lambda *_: "an old song")
     copied = app.generation.generate([WHALE], outputs=["text"]).outputs[0]
     assert copied.novelty == pytest.approx(0.0, abs=2e-3)
+
+
+def test_novelty_in_pixels_log_mels_and_words(
+    app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made exactly as remembered, each is new by none of the measures."""
+    kept = FakeGenerator._media
+
+    def remembered(self: FakeGenerator, values: Any, condition: Any) -> Any:
+        media = [n.media for n in condition.neighbours if n.modality == self.modality]
+        return media[0] if media else kept(self, values, condition)
+
+    made = app.generation.generate([WHALE], outputs=ALL)
+    monkeypatch.setattr(FakeGenerator, "_media", remembered)
+    copied = app.generation.generate([WHALE], outputs=ALL)
+    for new, copy in zip(made.outputs, copied.outputs, strict=True):
+        assert new.media_novelty
+        assert copy.media_novelty
+        assert new.media_novelty.measure == copy.media_novelty.measure
+        assert copy.media_novelty.value == pytest.approx(0.0, abs=1e-6)
+        assert app.memory.get(copy.media_novelty.memory_id).modality == copy.modality
+    picture, _, sound = made.outputs
+    assert picture.media_novelty.value > 0.5
+    assert sound.media_novelty.value > 0.1
 
 
 def test_novelty_is_unknown_without_memories_of_the_modality(app: Application) -> None:
@@ -169,6 +217,9 @@ def test_content_by_modality_or_id(zoo: Application) -> None:
         ([WHALE], {"k": 65}, InvalidInput),
         ([WHALE], {"creativity": 1.5}, InvalidInput),
         ([WHALE], {"creativity": float("nan")}, InvalidInput),
+        ([WHALE], {"max_similarity": 1.5}, InvalidInput),
+        ([WHALE], {"max_similarity": "all"}, InvalidInput),
+        ([WHALE], {"max_similarity": 0.5, "creativity": 0.0}, InvalidInput),
         ([WHALE], {"seed": -1}, InvalidInput),
         ([WHALE], {"seed": 2**63}, InvalidInput),
         ([WHALE], {"fusion": "nuclear"}, InvalidInput),
@@ -209,7 +260,7 @@ def test_rendering_clips_and_survives_what_is_not_a_number() -> None:
 
 def test_what_cannot_be_read_is_left_out(app: Application, animals: dict[str, Episode]) -> None:
     picture = next(m for m in animals["whale"].memories if m.modality == "image")
-    app.store.blobs.path(picture.blob).write_bytes(b"damaged")
+    alter(app.store, picture.blob, b"damaged")
     record = app.generation.generate([WHALE], outputs=ALL, k=3)
     assert record.memories
     assert picture.id not in {memory.memory_id for memory in record.memories}

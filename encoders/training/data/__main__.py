@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from encoders.training.data.build import SOURCES, build
+from encoders.training.data.programs import ProgramsMissing, check
 from encoders.training.data.sample import write_sample
 
 
@@ -17,6 +18,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the split by concept")
     parser.add_argument("--cache", type=Path, default=Path("collection/cache"))
     arguments = parser.parse_args()
+    try:
+        check(["stamps"] if arguments.what == "sample" else arguments.sources)
+    except ProgramsMissing as error:
+        parser.exit(1, f"{error}\n")
     if arguments.what == "sample":
         out = arguments.out or Path("samples/tuxpaint-stamps")
         print(f"{write_sample(out, arguments.cache, arguments.seed)} stamps in {out}")

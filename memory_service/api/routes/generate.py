@@ -38,6 +38,8 @@ FIELDS = {
     "mode": docs.text_field("direct, associative or auto (default)."),
     "filter": docs.text_field("JSON object."),
     "namespace": docs.text_field("Default: default."),
+    "max_similarity": {"type": "number", "description": "0 to 1; above, it is drawn again."},
+    "explain": {"type": "boolean", "description": "Measure what each memory did."},
     "include_data": {"type": "boolean"},
     **docs.DYNAMICS,
 }
@@ -74,6 +76,8 @@ async def generate(request: Request) -> Response:
         filter=body.filter,
         weights=weights_of(body),
         reinforce=body.reinforce,
+        max_similarity=body.max_similarity,
+        explain=body.explain,
     )
     count_stages(request, "generate", made.timings_ms)
     headers = {"Location": f"/generations/{made.id}", "Generation-Id": made.id}
@@ -139,3 +143,10 @@ async def replay(request: Request, generation_id: str) -> ReplayOut:
     """Make it again from its record, and say whether every byte is the same."""
     found = await call(request, application_of(request).generation.replay, generation_id)
     return ReplayOut(outputs=[ReplayedOut(id=id, identical=same) for id, same in found.items()])
+
+
+@router.post("/generations/{generation_id}/explain", response_model=GenerationOut)
+async def explain(request: Request, generation_id: str) -> GenerationOut:
+    """Measure what each memory did: make it again without it. The record keeps what was found."""
+    found = await call(request, application_of(request).generation.explain, generation_id)
+    return views.generation(found, {})

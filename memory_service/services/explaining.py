@@ -1,0 +1,80 @@
+"""What each memory did to a generation: made again without it, with the same seed.
+
+The effect is 1 - cosine of the embeddings of both outputs: 0 where the memory changed nothing. The
+others' weights are those that the fusion gives them without it. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from generator.base import Condition
+from memory_service.records import Generation, GenerationOutput
+from memory_service.services.models import Models
+from memory_service.services.neighbours import Source
+from memory_service.services.rendering import render
+from memory_service.storage.generations import ALL, Effects
+
+AT_ONCE = 16  # conditions that a generator gets in one call
+MOST_EXPLAINED = 64  # memories left out one by one, the heaviest first
+
+Conditioned = Callable[[Sequence[Source]], Condition]
+
+
+def effects(
+    record: Generation, sources: Sequence[Source], condition_of: Conditioned, models: Models
+) -> Effects:
+    """By modality of the output, and position of the memory in the record or ALL of them.
+
+    `condition_of` makes the condition of some of the sources. An output whose modality the profile
+    cannot encode has none.
+    """
+    order = sorted(range(len(sources)), key=lambda place: -record.memories[place].weight)
+    left_out = [ALL, *order[:MOST_EXPLAINED]]
+    return {
+        (output.modality, place): effect
+        for output in record.outputs
+        if output.modality in models.encoders
+        for places in _chunks(left_out)
+        for place, effect in _of(output, places, record, sources, condition_of, models)
+    }
+
+
+def _chunks(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(places), AT_ONCE):
+        yield places[start : start + AT_ONCE]
+
+
+def _of(
+    output: GenerationOutput,
+    left_out: Sequence[int],
+    record: Generation,
+    sources: Sequence[Source],
+    condition_of: Conditioned,
+    models: Models,
+) -> Iterator[tuple[int, float]]:
+    kept = [
+        [] if place == ALL else [each for row, each in enumerate(sources) if row != place]
+        for place in left_out
+    ]
+    generator = models.generator(output.modality, record.modes.get(output.modality))
+    # The whole comes along in the same call: what changes nothing then gives the very same bytes.
+    conditions = [condition_of(each) for each in (sources, *kept)]
+    made = generator.generate_each(conditions, seed=output.seed, creativity=record.creativity)
+    vectors = _embed(output.modality, [each.media for each in made], models)
+    for place, vector in zip(left_out, vectors[1:], strict=True):
+        same = vector is vectors[0]
+        yield place, 0.0 if same else max(0.0, 1.0 - float(vectors[0] @ vector))
+
+
+def _embed(modality: str, media: Sequence[Any], models: Models) -> list[np.ndarray[Any, Any]]:
+    """One vector (D,) for each; media of the same bytes have the very same one."""
+    digests = [hashlib.sha256(render(modality, each)[1]).digest() for each in media]
+    different = dict(zip(digests, media, strict=True))
+    rows = models.encoder(modality).encode(list(different.values()))
+    vectors = dict(zip(different, rows, strict=True))
+    return [vectors[digest] for digest in digests]

@@ -1,0 +1,73 @@
+"""What a generation tells of itself over HTTP: effects, novelty, agreement, manifests."""
+
+import base64
+
+import pytest
+from fastapi.testclient import TestClient
+from problem_answers import assert_problem
+
+from memory_service import manifest
+
+TIGER = {"query": {"text": "A tiger."}, "seed": 5, "k": 2}
+
+
+def generate(client: TestClient, **more: object) -> dict:
+    answer = client.post("/generate", json={**TIGER, **more})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def test_explained_at_once_or_later(client: TestClient, stored: dict) -> None:
+    at_once = generate(client, output=["image", "text"], explain=True)
+    plain = generate(client, output=["image", "text"])
+    assert [share["effect"] for share in plain["memories"]] == [None] * len(plain["memories"])
+    later = client.post(f"/generations/{plain['id']}/explain").json()
+    for one, other in zip(at_once["memories"], later["memories"], strict=True):
+        assert other["effects"].keys() == {"image", "text"}
+        assert other["effects"] == pytest.approx(one["effects"], abs=2e-3)
+        mean = sum(other["effects"].values()) / 2
+        assert other["effect"] == pytest.approx(mean)
+    assert all(output["effect_of_all"] is not None for output in later["outputs"])
+    assert client.get(f"/generations/{plain['id']}").json()["memories"] == later["memories"]
+    replayed = client.post(f"/generations/{plain['id']}/replay").json()["outputs"]
+    assert all(output["identical"] for output in replayed)
+
+
+def test_as_a_form(client: TestClient, stored: dict, tiger: dict[str, bytes]) -> None:
+    fields = {"output": "image", "explain": "true", "max_similarity": "0.99", "creativity": "1"}
+    made = client.post("/generate", files={"image": tiger["image"]}, data=fields).json()
+    assert made["memories"][0]["effect"] is not None
+    assert made["outputs"][0]["draws"][-1]["similarity"] <= 0.99
+    assert made["query"] == [{"modality": "image", "text": None, "weight": 1.0}]
+
+
+def test_the_answer_tells_what_is_new_and_what_agrees(client: TestClient, stored: dict) -> None:
+    made = generate(client, output=["image", "text", "audio"])
+    assert made["query"] == [{"modality": "text", "text": "A tiger.", "weight": 1.0}]
+    assert made["agreement"].keys() == {"image-text", "image-audio", "text-audio"}
+    measures = [output["media_novelty"]["measure"] for output in made["outputs"]]
+    assert measures == ["1 - SSIM", "share of words not quoted", "log-mel distance"]
+    for output in made["outputs"]:
+        says = manifest.read(base64.b64decode(output["data"]))
+        if output["modality"] == "text":
+            assert says is None
+            assert output["media_sha256"] == output["sha256"]
+        else:
+            assert says
+            assert (says["generation_id"], says["seed"]) == (made["id"], 5)
+            assert output["media_sha256"] != output["sha256"]
+
+
+def test_the_same_seed_makes_the_same_media(client: TestClient, stored: dict) -> None:
+    first, again = (generate(client, output=["image", "audio"])["outputs"] for _ in range(2))
+    assert [each["media_sha256"] for each in first] == [each["media_sha256"] for each in again]
+    assert [each["sha256"] for each in first] != [each["sha256"] for each in again]
+
+
+def test_what_cannot_be_new_enough_is_refused(client: TestClient, stored: dict) -> None:
+    body = {**TIGER, "output": "text", "max_similarity": 0.0}
+    problem = assert_problem(client.post("/generate", json=body), 409, "too_similar")
+    assert len(problem["draws"]) == 8
+    assert problem["accepted"] == 0.0
+    for wrong in ({"max_similarity": 2}, {"max_similarity": 0.5, "creativity": 0}):
+        assert_problem(client.post("/generate", json={**TIGER, **wrong}), 422, "invalid_input")
