@@ -212,10 +212,31 @@ MIGRATIONS = [
             AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
     END;
     """,
-    # 8: vectors in a table with row numbers, where pages hold twice as many of 384 dimensions, and
+    # 8: forgetting: receipts, and contents whose files are still to be removed
+    """
+    CREATE TABLE receipts (
+        id TEXT PRIMARY KEY,
+        created_at REAL NOT NULL,
+        what TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        complete INTEGER NOT NULL, -- 0: interrupted, or going on
+        facts TEXT NOT NULL -- JSON object
+    ) WITHOUT ROWID;
+    CREATE TABLE receipt_memories ( -- written in the transaction that deletes them
+        receipt_id TEXT NOT NULL REFERENCES receipts (id) ON DELETE CASCADE,
+        memory_id TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        PRIMARY KEY (receipt_id, memory_id)
+    ) WITHOUT ROWID;
+    CREATE TABLE leaving ( -- no row names these any more, by a deletion and not by a crash
+        blob TEXT PRIMARY KEY
+    ) WITHOUT ROWID;
+    CREATE INDEX generation_memories_by_memory ON generation_memories (memory_id);
+    """,
+    # 9: vectors in a table with row numbers, where pages hold twice as many of 384 dimensions, and
     # their keys in an index that can be read without them
     """
-    ALTER TABLE vectors RENAME TO vectors_7;
+    ALTER TABLE vectors RENAME TO vectors_8;
     CREATE TABLE vectors (
         sequence INTEGER NOT NULL REFERENCES memories (sequence) ON DELETE CASCADE,
         space INTEGER NOT NULL REFERENCES spaces (number),
@@ -226,8 +247,8 @@ MIGRATIONS = [
         UNIQUE (sequence, space, segment)
     );
     INSERT INTO vectors (sequence, space, segment, start_s, end_s, vector)
-        SELECT sequence, space, segment, start_s, end_s, vector FROM vectors_7;
-    DROP TABLE vectors_7;
+        SELECT sequence, space, segment, start_s, end_s, vector FROM vectors_8;
+    DROP TABLE vectors_8;
     CREATE TABLE openings ( -- of the store: what snapshots of indexes are recognised by
         number INTEGER PRIMARY KEY,
         token TEXT NOT NULL UNIQUE,

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ SEQUENCES = np.arange(1, 4001)
 OPENING = Opening("a", {"a": 5000})
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEAST_ROWS", 10)
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LEAST_ROWS", 10)
+        yield
 
 
 def opened(folder: Path, opening: Opening = OPENING) -> VectorIndexes:
@@ -209,7 +211,6 @@ def test_a_full_disk_leaves_the_index_in_memory(
         index.save()
     assert len(restored(folder)) > 3900  # the snapshot from before
     monkeypatch.undo()
-    monkeypatch.setattr(module, "LEAST_ROWS", 10)
     index.save()
     assert len(restored(folder, Opening("a", {"a": 9999}))) == len(index)
 
