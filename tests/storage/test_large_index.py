@@ -115,6 +115,14 @@ def test_a_block_overwrites_what_is_removed_at_once() -> None:
     assert index.parts[0].codes[1].any()
 
 
+def test_a_block_of_which_all_is_removed_is_passed_over() -> None:
+    index = filled(2500)
+    index.remove(SEQUENCES[:1000])
+    assert any(part.removed == part.count for part in index.parts)
+    assert SEQUENCES[1500] == index.search(ROWS[1500], 5)[0][0]
+    assert len(index.search(ROWS[0], 2000, SEQUENCES)[0]) == 1500
+
+
 def test_a_worn_segment_is_built_anew_without_being_asked() -> None:
     index = filled()
     index.remove(SEQUENCES[: COUNT // 4])

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from memory_service.storage.vectors.nearest import (
+    NO_COSINES,
+    NO_SEQUENCES,
     SEGMENT_BITS,
     Allowed,
     Cosines,
@@ -107,7 +109,8 @@ class Part(ABC):
         count = self.count
         if allowed is None:
             mask = self.alive[:count] if self.removed else None
-            return self._found(*self.search(query, depth, mask, count - self.removed))
+            left = count if mask is None else int(np.count_nonzero(mask))
+            return self._found(*self.search(query, depth, mask, left))
         if len(allowed) * TABLE_FROM > count:
             mask = allowed.among(sequences_of(self.ids[:count])) & self.alive[:count]
             left = int(np.count_nonzero(mask))
@@ -131,7 +134,7 @@ class Part(ABC):
     def gather(self, query: Query, rows: Rows, depth: int) -> tuple[Rows, Cosines]:
         """Compare just these rows, exactly."""
         if not len(rows):
-            return rows, np.empty(0, np.float32)
+            return NO_SEQUENCES, NO_COSINES
         near = fp16_index(self.dimension)
         add_codes(near, self.codes[rows])
         cosines, places = near.search(query[None], min(depth, len(rows)))
@@ -148,6 +151,8 @@ def scan(
     index: faiss.IndexScalarQuantizer, query: Query, depth: int, mask: Mask | None
 ) -> tuple[Rows, Cosines]:
     """Compare all rows of the mask, exactly."""
+    if depth <= 0:  # everything is removed
+        return NO_SEQUENCES, NO_COSINES
     parameters = None
     if mask is not None:
         chosen = selector(mask)
