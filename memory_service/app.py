@@ -8,6 +8,7 @@ from typing import Any
 from encoders.base import Weights
 from encoders.modalities import kinds
 from encoders.sensor import series
+from memory_service.decoding import Decoders
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
@@ -78,6 +79,7 @@ class Application:
     audit: AuditLog | None
     active: ActiveModels
     store: Store
+    decoders: Decoders
     observers: list[Observer]  # of all batching encoders, those of a later profile, too
 
     def observe_batches(self, observer: Observer) -> None:
@@ -110,6 +112,7 @@ class Application:
         self.jobs.close()
         self.upkeep.close()
         self.active.models.close()
+        self.decoders.close()
         self.store.close()
         self.keys.close()
         if self.audit is not None:

@@ -63,6 +63,17 @@ class Settings(BaseSettings):
         "everybody (required), nobody anywhere (open).",
     )
     open_metrics: bool = Field(False, description="/metrics is answered without a key.")
+    decode: Literal["process", "inline"] = Field(
+        "process",
+        description="Pictures and sounds are decoded by worker processes, whose crash leaves the "
+        "service alone (process), or by the service itself (inline).",
+    )
+    decode_workers: int = Field(
+        2, ge=1, description="Most workers that decode, and as many more for long sounds."
+    )
+    decode_timeout_s: float = Field(
+        60.0, gt=0, description="Longest time that a picture or sound may take to decode."
+    )
     audit_max_bytes: int = Field(
         16 * 2**20, ge=4096, description="Size at which a file of the audit log is closed."
     )

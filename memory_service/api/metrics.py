@@ -156,7 +156,7 @@ class _Sizes(Collector):
         self._application = application
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        for metric in (self._memories, self._indexes, self._disk, self._jobs):
+        for metric in (self._memories, self._indexes, self._disk, self._jobs, self._decoders):
             try:
                 yield metric()
             except (MemoryServiceError, OSError):
@@ -195,6 +195,13 @@ class _Sizes(Collector):
         for kind in self._application.jobs.running():
             gauge.add_metric((kind,), 1)
         return gauge
+
+    def _decoders(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "memory_service_decoders_lost",
+            "Decoding workers that crashed or hung, and were replaced.",
+            value=self._application.decoders.lost,
+        )
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return []
