@@ -11,6 +11,7 @@ from encoders.sensor import series
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.generation import MAX_EPISODES, GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
@@ -18,6 +19,7 @@ from memory_service.services.models import Models, mismatch
 from memory_service.services.namespaces import Namespaces
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.storing import Storing
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
@@ -57,12 +59,14 @@ class Application:
 
     settings: Settings
     memory: MemoryStore
+    storing: Storing
     retriever: Retriever
     generation: GenerationService
     namespaces: Namespaces
     consolidation: Consolidation
     upkeep: Upkeep
     reembedding: Reembedding
+    evaluation: Evaluation
     jobs: Jobs
     active: ActiveModels
     store: Store

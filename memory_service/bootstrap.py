@@ -15,6 +15,7 @@ from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.memory import MemoryStore
@@ -23,6 +24,7 @@ from memory_service.services.namespaces import Namespaces
 from memory_service.services.recalls import Recalls
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.storing import Storing
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
@@ -40,19 +42,22 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
     store = open_store(settings, clock)
     namespaces = Namespaces(store, settings)
     recalls = Recalls(store, namespaces, clock)
+    storing = Storing(store, active, settings, clock)
     retriever = Retriever(store, active, recalls, settings)
     jobs = Jobs(store, clock)
     upkeep = Upkeep(store, recalls, clock, settings.upkeep_s)
     upkeep.start()
     return Application(
         settings=settings,
-        memory=MemoryStore(store, active, recalls, settings, clock),
+        memory=MemoryStore(store, active, recalls, storing, settings, clock),
+        storing=storing,
         retriever=retriever,
         generation=GenerationService(store, active, retriever, recalls, settings, clock),
         namespaces=namespaces,
         consolidation=Consolidation(store, active, jobs, recalls, clock),
         upkeep=upkeep,
         reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
+        evaluation=Evaluation(store, active, retriever, jobs, settings, clock),
         jobs=jobs,
         active=active,
         store=store,

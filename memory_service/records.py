@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,12 +17,36 @@ FusionMethod = Literal["sum", "weighted", "attention"]
 
 @dataclass(frozen=True)
 class Upload:
-    """Bytes that a caller hands in. `media_type` is what was declared; the content decides."""
+    """Bytes that a caller hands in. `media_type` is what was declared; the content decides.
+
+    `vector`, if given, is of the space named: what its encoder would make of the content.
+    """
 
     modality: str
     content: bytes
     media_type: str | None = None
     filename: str | None = None
+    vector: Vector | None = None  # (D,), of any length
+    space: str | None = None
+
+
+@dataclass(frozen=True)
+class StoreOrder:
+    """An episode that is to be stored: what belongs together.
+
+    `metadata` is given to each of the memories. With `if_duplicate="skip"`, an episode of the same
+    namespace that has exactly these contents is answered instead, and keeps the expiry that it
+    had. `expires_at` (Unix seconds) or `ttl_s` (from now) says from when on the episode is not
+    found any more, and will be deleted.
+    """
+
+    uploads: Sequence[Upload]
+    namespace: str = "default"
+    metadata: Mapping[str, Any] | None = None
+    created_at: float | None = None  # Unix seconds; None: now
+    if_duplicate: Literal["keep", "skip"] = "keep"
+    expires_at: float | None = None
+    ttl_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from memory_service.api import docs, problems
+from memory_service.api.batches import Places
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import (
     dynamics,
     episodes,
+    evaluate,
     generate,
     jobs,
     memories,
@@ -35,6 +37,9 @@ CONCURRENT_CALLS = 8
 CONCURRENT_PROBES = 2
 
 
+STREAMED = ("/store/batch",)  # bodies of any length
+
+
 def create_app(
     application: Application | None = None,
     settings: Settings | None = None,
@@ -52,6 +57,7 @@ def create_app(
         turned_away = app.state.metrics.turned_away
         app.state.calls = Calls(CONCURRENT_CALLS, settings.queue_requests, turned_away)
         app.state.probes = Calls(CONCURRENT_PROBES, settings.queue_requests, turned_away)
+        app.state.batches = Places()
         own = None
         if application is None:
             from memory_service.bootstrap import build
@@ -82,7 +88,7 @@ def create_app(
     # A body carries media as base64 at most: 4/3 of its bytes, and the fields around them.
     app.state.body_limit = settings.max_upload_bytes * 4 // 3 + 2**20
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=app.state.body_limit)
+    app.add_middleware(BodyLimit, max_bytes=app.state.body_limit, streamed=STREAMED)
     if hosts is not None:
         app.add_middleware(KnownHosts, hosts=hosts)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
@@ -94,6 +100,7 @@ def create_app(
         episodes,
         dynamics,
         reembed,
+        evaluate,
         jobs,
         operations,
     ):

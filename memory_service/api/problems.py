@@ -108,18 +108,39 @@ class HttpProblem(HTTPException):
         self.more = more
 
 
-def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
-    body = {
+def members(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    """The members of a problem document."""
+    return {
+        **more,
         "type": f"/errors/{code}",
         "title": TITLES.get(status, "Error"),
         "status": status,
         "code": code,
         "detail": detail,
     }
+
+
+def members_of(error: Exception) -> dict[str, Any]:
+    """Those of an error, as a request that fails with it would be answered."""
+    if isinstance(error, HttpProblem):
+        return members(error.status_code, error.code, error.detail, **error.more)
+    if isinstance(error, errors.MemoryServiceError):
+        status = STATUS.get(type(error), 500)
+        if status >= 500:
+            log.error("%s", error, exc_info=error)
+        return members(status, error.code, error.message, **error.details)
+    log.error("an item failed", exc_info=error)
+    return members(500, INTERNAL, "something went wrong here; the log has more")
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     retry_after_s = more.get("retry_after_s", 1 if status == 503 else None)
     headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return JSONResponse(
-        {**more, **body}, status, headers=headers, media_type="application/problem+json"
+        members(status, code, detail, **more),
+        status,
+        headers=headers,
+        media_type="application/problem+json",
     )
 
 

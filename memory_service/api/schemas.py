@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from memory_service.app import MODALITIES
 
@@ -13,9 +23,38 @@ Mode = Literal["direct", "associative", "auto"]
 Fusion = Literal["sum", "weighted", "attention"]
 Value = TypeVar("Value")
 # The first wrong element ends the reading: a list of millions is not told one by one.
-Numbers = Annotated[list[float], Field(max_length=65_536, fail_fast=True)]
 Several = Annotated[list[Value], Field(max_length=1_024, fail_fast=True)]
 VECTOR_HELP = "List of numbers, or base64 of little-endian float32, in the active space."
+MOST_VALUES = 65_536  # of a vector
+
+
+def _numbers(value: Any) -> Any:
+    """Base64 as it is, a list as an array: looked at once, not number by number."""
+    if value is None or isinstance(value, str | np.ndarray):
+        return value
+    if not isinstance(value, list) or len(value) > MOST_VALUES:
+        raise ValueError(f"a vector is base64, or a list of at most {MOST_VALUES} numbers")
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        array = np.empty(0, object)
+    if array.dtype.kind not in "fiu" or array.ndim != 1:
+        raise ValueError("a vector is a flat list of numbers, and nothing else is in it")
+    return array.astype(np.float64)
+
+
+_VECTOR_SCHEMA = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "number"}, "maxItems": MOST_VALUES},
+        {"type": "string"},
+        {"type": "null"},
+    ],
+    "title": "Vector",
+    "description": VECTOR_HELP,
+    "default": None,
+}
+# Of JSON's values, an array (D,) of float64 or a string comes out.
+Numbers = Annotated[Any, AfterValidator(_numbers), WithJsonSchema(_VECTOR_SCHEMA)]
 
 
 def _one_of(names: Sequence[str]) -> str:
@@ -33,6 +72,8 @@ class ItemIn(Strict):
     text: str | None = Field(None, description="The text itself, for modality text.")
     data: str | None = Field(None, description="Base64 or data URI of the bytes.")
     media_type: str | None = Field(None, description="Informative; the content decides.")
+    vector: Numbers = None
+    space: str | None = Field(None, description="Id of the vector's space, which has to be named.")
 
 
 class StoreRequest(Strict):
@@ -50,7 +91,7 @@ class StoreRequest(Strict):
 
 class _QueryPart(Strict):
     text: str | None = Field(None, examples=["a cat"])
-    vector: Numbers | str | None = Field(None, description=VECTOR_HELP)
+    vector: Numbers = None
     space: str | None = Field(
         None, description="Id of the vector's space, where several have its dimension."
     )
@@ -222,6 +263,15 @@ class StoredOut(BaseModel):
     episode: EpisodeOut
     duplicate: bool
     timings_ms: dict[str, float]
+
+
+class BatchLineOut(BaseModel):
+    """What became of one line: as /store answers it, or, by its status, a `Problem`."""
+
+    index: int = Field(description="Of the line, from 0 on; blank lines do not count.")
+    status: int = Field(description="201, 200 (it was there already), or that of an error.")
+    episode: EpisodeOut
+    duplicate: bool
 
 
 class SegmentOut(BaseModel):
@@ -460,9 +510,22 @@ class ReembedRequest(Strict):
         return self
 
 
+class EvaluateRequest(Strict):
+    namespace: str = "default"
+    depth: str = Field("full", description="quick or full.")
+    max_items: int = Field(
+        400, description="Episodes, at most: drawn by `seed` where there are more."
+    )
+    seed: int = 0
+    field: str = Field(
+        "folder",
+        description="Metadata field: a classifier of its values, and transfer between them.",
+    )
+
+
 class JobOut(BaseModel):
     id: str
-    kind: str = Field(examples=["reembed", "consolidate"])
+    kind: str = Field(examples=["reembed", "evaluate"])
     state: Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
     created_at: float = Field(description="Unix seconds.")
     updated_at: float

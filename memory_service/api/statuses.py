@@ -13,6 +13,7 @@ MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
 
 ERRORS: dict[str, tuple[int, ...]] = {
     "POST /store": (*MEDIA, 507),
+    "POST /store/batch": (400, 415, *WAITS),
     "POST /retrieve": MEDIA,
     "POST /generate": (*MEDIA, 406, 507),
     "GET /memories": (422, *WAITS),
@@ -34,6 +35,8 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "POST /reembed": (*JSON, 409, 507),
     "GET /reembed": WAITS,
     "DELETE /reembed/{role}": (409, 422, *WAITS, 507),
+    "POST /evaluate": (*JSON, 409, 507),
+    "GET /evaluate/{job_id}/report": (404, *WAITS),
     "GET /jobs": (422, *WAITS),
     "GET /jobs/{job_id}": (404, *WAITS),
     "DELETE /jobs/{job_id}": (404, 409, *WAITS),

@@ -77,6 +77,15 @@ def episode(record: Episode) -> schemas.EpisodeOut:
     )
 
 
+def batch_line(index: int, record: Stored) -> schemas.BatchLineOut:
+    return schemas.BatchLineOut(
+        index=index,
+        status=200 if record.duplicate else 201,
+        episode=episode(record.episode),
+        duplicate=record.duplicate,
+    )
+
+
 def stored(record: Stored) -> schemas.StoredOut:
     return schemas.StoredOut(
         episode=episode(record.episode),

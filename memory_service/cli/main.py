@@ -7,6 +7,7 @@ import typer
 from memory_service.cli.calls import generate, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.dynamics import consolidate, sweep
+from memory_service.cli.evaluation import evaluate
 from memory_service.cli.folder import import_folder
 from memory_service.cli.inspection import inspect
 from memory_service.cli.reembed import reembed
@@ -30,4 +31,5 @@ app.command()(consolidate)
 app.command()(sweep)
 app.command()(reembed)
 app.command()(models)
+app.command()(evaluate)
 app.command()(demo)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
@@ -60,6 +60,15 @@ class Client:
         """Store pictures, texts and sounds as one episode."""
         return self._send(operations.store(given))
 
+    def store_batch(self, episodes: Iterable[StoreArguments]) -> Iterator[results.BatchAnswer]:
+        """Store many episodes, each as the arguments of `store`; answers come in their order.
+
+        Nothing is sent before the first answer is asked for, and then as many as fit in a request
+        at a time. An episode that is refused is an answer with an error, and the rest goes on.
+        """
+        for operation in operations.store_requests(episodes):
+            yield from self._send(operation)
+
     def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
         """Find the memories nearest to a query of any modalities, per modality asked for."""
         return self._send(operations.retrieve(given))
@@ -102,6 +111,15 @@ class Client:
     def undo_consolidation(self, name: str) -> tuple[str, ...]:
         """Take apart the prototypes of a job, or the one of this id; returns their ids."""
         return self._send(operations.undo_consolidation(name))
+
+    def evaluate(self, **given: Any) -> results.Job:
+        """Begin to measure a namespace: `namespace`, `depth`, `max_items`, `seed`, `field`; the
+        job's result has the figures."""
+        return self._send(operations.evaluate(given))
+
+    def evaluation_page(self, job_id: str) -> str:
+        """The HTML report of an evaluation that has succeeded."""
+        return self._send(operations.evaluation_page(job_id))
 
     def memories(
         self,
@@ -239,6 +257,13 @@ class AsyncClient:
     async def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
         return await self._send(operations.store(given))
 
+    async def store_batch(
+        self, episodes: Iterable[StoreArguments]
+    ) -> AsyncIterator[results.BatchAnswer]:
+        for operation in operations.store_requests(episodes):
+            for answer in await self._send(operation):
+                yield answer
+
     async def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
         return await self._send(operations.retrieve(given))
 
@@ -272,6 +297,12 @@ class AsyncClient:
 
     async def undo_consolidation(self, name: str) -> tuple[str, ...]:
         return await self._send(operations.undo_consolidation(name))
+
+    async def evaluate(self, **given: Any) -> results.Job:
+        return await self._send(operations.evaluate(given))
+
+    async def evaluation_page(self, job_id: str) -> str:
+        return await self._send(operations.evaluation_page(job_id))
 
     async def memories(
         self,

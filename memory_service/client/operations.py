@@ -6,7 +6,7 @@ Sync and async client differ only in who sends.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -17,6 +17,11 @@ from memory_service.client import arguments, results
 from memory_service.client.failures import ServiceError, raise_for_problem
 
 T = TypeVar("T")
+
+# Of one request of a batch, unless a single line has more. Such a request is sent before its answer
+# is read: with bodies without end, either side could wait for the other to read.
+BATCH_LINES = 100
+BATCH_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ def _object(response: httpx.Response) -> Mapping[str, Any]:
 
 def store(given: arguments.StoreArguments) -> Operation[results.Stored]:
     arguments.require_known(given, arguments.StoreArguments)
+    if given.get("vectors"):  # forms have no place for them
+        json_body = {"json": arguments.store_body(given)}
+        return Operation("POST", "/store", _from_json(results.Stored.read), json_body)
     files = arguments.uploads(given)
     if not files:  # a form without a file would not go as multipart
         body: Mapping[str, Any] = {"json": {"items": []}}
@@ -63,11 +71,47 @@ def store(given: arguments.StoreArguments) -> Operation[results.Stored]:
 
 
 def _store_fields(given: Mapping[str, Any]) -> dict[str, str]:
-    names = ("namespace", "if_duplicate", "expires_at", "ttl_s")
-    fields = {name: str(given[name]) for name in names if given.get(name) is not None}
-    if given.get("metadata") is not None:
-        fields["metadata"] = json.dumps(dict(given["metadata"]))
-    return fields
+    return {
+        name: json.dumps(dict(value)) if name == "metadata" else str(value)
+        for name, value in arguments.store_options(given).items()
+    }
+
+
+def store_lines(lines: Sequence[bytes], first: int) -> Operation[tuple[results.BatchAnswer, ...]]:
+    """Lines that `store_line` made, as one request; their answers are counted from `first` on."""
+
+    def read(response: httpx.Response) -> tuple[results.BatchAnswer, ...]:
+        answers = [json.loads(line) for line in response.content.splitlines()]
+        if len(answers) != len(lines):
+            raise ValueError(f"{len(lines)} lines were sent, {len(answers)} answered")
+        return tuple(results.BatchAnswer.read(each, first) for each in answers)
+
+    headers = {"Content-Type": "application/x-ndjson"}
+    body = {"content": b"".join(lines), "headers": headers}
+    return Operation("POST", "/store/batch", read, body)
+
+
+def store_line(given: arguments.StoreArguments) -> bytes:
+    arguments.require_known(given, arguments.StoreArguments)
+    return json.dumps(arguments.store_body(given)).encode() + b"\n"
+
+
+def store_requests(
+    episodes: Iterable[arguments.StoreArguments],
+) -> Iterator[Operation[tuple[results.BatchAnswer, ...]]]:
+    """Few requests of many lines each, made as they are asked for."""
+    lines: list[bytes] = []
+    first = size = 0
+    for episode in episodes:
+        line = store_line(episode)
+        if lines and (len(lines) == BATCH_LINES or size + len(line) > BATCH_BYTES):
+            yield store_lines(lines, first)
+            first += len(lines)
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line)
+    if lines:
+        yield store_lines(lines, first)
 
 
 def retrieve(given: arguments.RetrieveArguments) -> Operation[results.Retrieval]:
@@ -139,6 +183,14 @@ def consolidate(
 def undo_consolidation(name: str) -> Operation[tuple[str, ...]]:
     read = _from_json(lambda answer: tuple(answer["prototype_ids"]))
     return Operation("POST", f"/consolidate/{_segment(name)}/undo", read)
+
+
+def evaluate(body: Mapping[str, Any]) -> Operation[results.Job]:
+    return Operation("POST", "/evaluate", _from_json(results.Job.read), {"json": dict(body)})
+
+
+def evaluation_page(job_id: str) -> Operation[str]:
+    return Operation("GET", f"/evaluate/{_segment(job_id)}/report", lambda response: response.text)
 
 
 def memories(

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from memory_service.client.failures import ServiceError
+
 Json = Mapping[str, Any]
 
 
@@ -81,6 +83,24 @@ class Stored:
     def read(cls, data: Json) -> Stored:
         episode = Episode.read(data["episode"])
         return cls(episode, bool(data.get("duplicate")), data.get("timings_ms") or {})
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """What became of one episode of a batch: `stored`, or the error it would have met alone."""
+
+    index: int  # in the order given, from 0 on
+    status: int
+    stored: Stored | None = None
+    error: ServiceError | None = None
+
+    @classmethod
+    def read(cls, data: Json, first: int) -> BatchAnswer:
+        index, status = first + data["index"], int(data["status"])
+        if status < 400:
+            return cls(index, status, stored=Stored.read({"timings_ms": {}, **data}))
+        error = ServiceError(data["code"], status, data["detail"], data)
+        return cls(index, status, error=error)
 
 
 @dataclass(frozen=True)

@@ -180,56 +180,7 @@ class Catalog:
         if busy:  # a reader held it for longer than the busy timeout
             raise StorageFailure("truncating the log failed: it is being read")
 
-    # Writing: each takes the connection of an open transaction.
-
-    def space_number(
-        self, connection: sqlite3.Connection, space_id: str, fingerprint: str, dimension: int
-    ) -> int:
-        connection.execute(
-            "INSERT OR IGNORE INTO spaces (id, fingerprint, dimension) VALUES (?, ?, ?)",
-            (space_id, fingerprint, dimension),
-        )
-        found = connection.execute(
-            "SELECT number FROM spaces WHERE id = ? AND fingerprint = ?", (space_id, fingerprint)
-        ).fetchone()
-        return int(found["number"])
-
-    def insert_episode(
-        self, connection: sqlite3.Connection, episode: Episode, contents: str
-    ) -> Episode:
-        """Insert the episode and its memories; returns it with the sequences given."""
-        connection.execute(
-            "INSERT INTO episodes VALUES (?, ?, ?, ?)",
-            (episode.id, episode.namespace, episode.created_at, contents),
-        )
-        stored = [rows.insert_memory(connection, memory) for memory in episode.memories]
-        return Episode(episode.id, episode.namespace, episode.created_at, tuple(stored))
-
-    def insert_vector(
-        self, connection: sqlite3.Connection, memory: Memory, embedding: Embedding
-    ) -> None:
-        """Insert the vector; that of the whole is added to its sub-memory's trace.
-
-        Mem[t] = decay * Mem[t-1] + e_t, with one e_t for each memory, however many segments it
-        has, and none for a prototype: its members have theirs. See storage.traces.
-        """
-        vector = embedding.vector
-        space = self.space_number(connection, *embedding.space, len(vector))
-        connection.execute(
-            "INSERT INTO vectors (sequence, space, segment, start_s, end_s, vector)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                memory.sequence,
-                space,
-                embedding.segment,
-                embedding.start_s,
-                embedding.end_s,
-                vector.astype("<f4").tobytes(),
-            ),
-        )
-        if embedding.segment == 0 and memory.consolidated_by is None:
-            key = (memory.namespace, memory.modality, space)
-            traces.shift(connection, key, vector, 1, memory.created_at)
+    # Deleting: each takes the connection of an open transaction. (New rows: storage.insertion.)
 
     def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
         """Delete the row and its vectors, and take its share out of the traces."""

@@ -195,6 +195,23 @@ MIGRATIONS = [
         PRIMARY KEY (generation_id, modality, position)
     ) WITHOUT ROWID;
     """,
+    # 7: small contents beside the rows that name them, gone with the last of these
+    """
+    CREATE TABLE small_contents (
+        digest TEXT PRIMARY KEY, -- SHA-256, hex: memories.blob, generation_outputs.blob
+        content BLOB NOT NULL
+    );
+    CREATE TRIGGER memory_content AFTER DELETE ON memories BEGIN
+        DELETE FROM small_contents WHERE digest = OLD.blob
+            AND NOT EXISTS (SELECT 1 FROM memories WHERE blob = OLD.blob)
+            AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
+    END;
+    CREATE TRIGGER output_content AFTER DELETE ON generation_outputs BEGIN
+        DELETE FROM small_contents WHERE digest = OLD.blob
+            AND NOT EXISTS (SELECT 1 FROM memories WHERE blob = OLD.blob)
+            AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
+    END;
+    """,
 ]
 
 

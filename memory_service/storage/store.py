@@ -1,7 +1,7 @@
 """Catalog, blobs and vector indexes as one store, and the order in which they are written.
 
-Blob, then row, then index: a crash in between leaves at most a file that no row names, which is
-swept at the next start. Knows vectors and bytes, but neither encoders nor services.
+How new episodes are written is in `storage.intake`. Knows vectors and bytes, but neither encoders
+nor services.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from memory_service.clock import Clock
 from memory_service.errors import StorageFailure, StorageFull
 from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory
 from memory_service.storage import expiry, generations, lineage, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
-from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
+from memory_service.storage.catalog import Catalog, SpaceKey
+from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
+from memory_service.storage.intake import Intake, NewEpisode, NewMemory, Outcome
 from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
@@ -31,15 +31,6 @@ log = logging.getLogger(__name__)
 
 RESERVE = "reserve"
 RESERVE_BYTES = 2 * 2**20
-
-
-@dataclass(frozen=True)
-class NewMemory:
-    """A memory to be stored: `record` without sequence and blob, its bytes and its vectors."""
-
-    record: Memory
-    content: bytes
-    embeddings: tuple[Embedding, ...]
 
 
 class Store:
@@ -57,9 +48,10 @@ class Store:
                 folder.mkdir(parents=True, mode=0o700)
             self._lock = _lock_folder(folder)
         try:
-            self.blobs = BlobStore(folder / "blobs")
-            _require_catalog(folder / "catalog.sqlite3", self.blobs)
+            files = BlobStore(folder / "blobs")
+            _require_catalog(folder / "catalog.sqlite3", files)
             self.catalog = Catalog(folder / "catalog.sqlite3", clock)
+            self.blobs = Contents(files, self.catalog)
             try:
                 self._load(threads)
             except BaseException:
@@ -80,7 +72,13 @@ class Store:
             self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
+        self._intake = Intake(self.catalog, self.blobs, self._indexes, self._searched)
         self._read_spaces()
+
+    def _searched(self, modality: str, space: SpaceKey) -> None:
+        known = self.spaces(modality)
+        if space not in known and space not in self.standby.spaces(modality):
+            self._spaces[modality] = known | {space}
 
     def _read_spaces(self) -> None:
         self._spaces = self.catalog.spaces_by_modality()
@@ -120,56 +118,15 @@ class Store:
 
         Raises StorageFull or StorageFailure, and the store is as before.
         """
-        with self.catalog.write_lock:
-            with self._writing_blobs([each.content for each in new]) as digests:
-                contents = rows.contents_hash(digests)
-                if skip_duplicate and (
-                    found := self.catalog.episode_with(episode.namespace, contents)
-                ):
-                    return found, True
-                members = tuple(
-                    replace(each.record, blob=digest)
-                    for each, digest in zip(new, digests, strict=True)
-                )
-                stored = self._insert(replace(episode, memories=members), new, contents)
-            self._add_to_indexes(stored, new)
-        return stored, False
+        (outcome,) = self.add_episodes([NewEpisode(episode, tuple(new), skip_duplicate)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome.episode, outcome.duplicate
 
-    def _insert(self, episode: Episode, new: Sequence[NewMemory], contents: str) -> Episode:
-        with self.catalog.transaction("storing the episode") as connection:
-            stored = self.catalog.insert_episode(connection, episode, contents)
-            for memory, each in zip(stored.memories, new, strict=True):
-                for embedding in each.embeddings:
-                    self.catalog.insert_vector(connection, memory, embedding)
-        return stored
-
-    def _add_to_indexes(self, stored: Episode, new: Sequence[NewMemory]) -> None:
-        for memory, each in zip(stored.memories, new, strict=True):
-            for space in dict.fromkeys(embedding.space for embedding in each.embeddings):
-                own = [embedding for embedding in each.embeddings if embedding.space == space]
-                self._indexes.add(
-                    SubMemory(memory.namespace, memory.modality, *space),
-                    np.full(len(own), memory.sequence, np.int64),
-                    np.stack([embedding.vector for embedding in own]),
-                    np.array([embedding.segment for embedding in own], np.int64),
-                )
-                if space not in self.standby.spaces(memory.modality):
-                    self._spaces[memory.modality] = self.spaces(memory.modality) | {space}
-
-    @contextmanager
-    def _writing_blobs(self, contents: Sequence[bytes]) -> Iterator[list[str]]:
-        """Write the blobs, and take those back that nothing names when the rest fails."""
-        digests: list[str] = []
-        try:
-            for content in contents:
-                digests.append(self.blobs.put(content))
-            yield digests
-        except BaseException:
-            # What fails now is swept at the next start: the first error tells more.
-            with suppress(StorageFailure):
-                for digest in self.catalog.unreferenced(digests):
-                    self.blobs.delete(digest)
-            raise
+    def add_episodes(self, episodes: Sequence[NewEpisode]) -> list[Outcome]:
+        """Store durably, together with what other callers store; of each what became of it: as
+        stored, or StorageFull or StorageFailure, and nothing of it was."""
+        return self._intake.add(episodes)
 
     def delete_memory(self, memory_id: str) -> Forgotten:
         """Delete a memory for good; raises NotFound."""
@@ -254,14 +211,20 @@ class Store:
 
     def add_generation(self, record: Generation, contents: Sequence[bytes]) -> Generation:
         """Store a generation and its outputs' bytes durably; returns it with the blobs named."""
-        with self.catalog.write_lock, self._writing_blobs(contents) as digests:
+        with self.blobs.stage(contents) as incoming, self.catalog.write_lock:
             outputs: tuple[GenerationOutput, ...] = tuple(
-                replace(output, blob=digest)
-                for output, digest in zip(record.outputs, digests, strict=True)
+                replace(output, blob=each.digest)
+                for output, each in zip(record.outputs, incoming, strict=True)
             )
             stored = replace(record, outputs=outputs)
-            with self.catalog.transaction("storing the generation") as connection:
-                generations.insert(connection, stored)
+            try:
+                self.blobs.publish(incoming)
+                with self.catalog.transaction("storing the generation") as connection:
+                    self.blobs.insert(connection, incoming)
+                    generations.insert(connection, stored)
+            except BaseException:
+                self.blobs.take_back(incoming)
+                raise
         return stored
 
     def add_effects(self, generation_id: str, effects: generations.Effects) -> Generation:
@@ -279,7 +242,7 @@ class Store:
 
 def _require_catalog(path: Path, blobs: BlobStore) -> None:
     """Without its catalog, every original would be a file that no row names, and be swept."""
-    if not path.exists() and (count := len(blobs)):
+    if not path.exists() and (count := len(blobs.digests())):
         raise StorageFailure(
             f"{path} is missing, but there are {count} originals beside it: restore the catalog "
             "from a backup, or choose another data_dir",

@@ -18,6 +18,7 @@ MEMORY: dict[str, Any] = {
 }
 EPISODE = {"id": "e1", "namespace": "default", "created_at": 1.0, "memories": [MEMORY]}
 STORED = {"episode": EPISODE, "duplicate": False, "timings_ms": {"encode": 1.5}}
+BATCHED = {"status": 201, "episode": EPISODE, "duplicate": False}
 RETRIEVAL = {
     "results": {
         "text": [
