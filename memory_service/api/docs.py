@@ -17,6 +17,7 @@ from memory_service.api.schemas import (
     BatchLineOut,
     ConsolidateRequest,
     GenerateRequest,
+    KeyRequest,
     MemoryPatch,
     NamespaceSettings,
     QueryRequest,
@@ -36,6 +37,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     ConsolidateRequest,
     MemoryPatch,
     NamespaceSettings,
+    KeyRequest,
     Problem,
 )
 
@@ -128,7 +130,11 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = generate()
             statuses.declare(document["paths"])
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key."}
+            }
+            schemas = components.setdefault("schemas", {})
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             for model in _MODELS:

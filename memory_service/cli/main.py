@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from memory_service.cli import keys
 from memory_service.cli.calls import generate, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.dynamics import consolidate, sweep
@@ -33,3 +34,4 @@ app.command()(reembed)
 app.command()(models)
 app.command()(evaluate)
 app.command()(demo)
+app.add_typer(keys.app, name="keys")
