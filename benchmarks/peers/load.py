@@ -6,11 +6,13 @@ endpoint on it tells how much that little is. Knows no API.
 
 from __future__ import annotations
 
+import itertools
 import selectors
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +41,13 @@ class Measured:
     statuses: Counter[int] = field(default_factory=Counter)
     errors: list[bytes] = field(default_factory=list)  # the first few
     elapsed_s: float = 0.0
+
+    def note(self, answer: Answer, seconds: float, at: float) -> None:
+        self.seconds.append(seconds)
+        self.at.append(at)
+        self.statuses[answer.status] += 1
+        if answer.status >= 400 and len(self.errors) < 5:
+            self.errors.append(answer.body[:300])
 
     @property
     def per_s(self) -> float:
@@ -106,39 +115,30 @@ def drive(
     """Keep `connections` busy with `requests`, each sent when its connection is answered, until
     they or `seconds` are over; what is under way then is still waited for."""
     measured = Measured()
-    selector = selectors.DefaultSelector()
     started = time.perf_counter()
     end = float("inf") if seconds is None else started + seconds
-    under_way = 0
-    for _ in range(connections):
-        connection = Connection(port)
-        selector.register(connection.socket, selectors.EVENT_READ, connection)
-        content = next(requests, None)
-        if content is not None:
+    with selectors.DefaultSelector() as selector, ExitStack() as opened:
+        under_way = 0
+        for content in itertools.islice(requests, connections):
+            connection = opened.enter_context(closing(Connection(port)))
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
             connection.send(content)
             under_way += 1
-    while under_way:
-        for key, _ in selector.select(PATIENCE_S) or _late():
-            connection = key.data
-            answer = connection.read()
-            if answer is None:
-                continue
-            now = time.perf_counter()
-            measured.seconds.append(now - connection.started)
-            measured.at.append(now - started)
-            measured.statuses[answer.status] += 1
-            if answer.status >= 400 and len(measured.errors) < 5:
-                measured.errors.append(answer.body[:300])
-            on_answer(answer)
-            content = next(requests, None) if now < end else None
-            if content is None:
-                under_way -= 1
-            else:
-                connection.send(content)
+        while under_way:
+            for key, _ in selector.select(PATIENCE_S) or _late():
+                connection = key.data
+                answer = connection.read()
+                if answer is None:
+                    continue
+                now = time.perf_counter()
+                measured.note(answer, now - connection.started, now - started)
+                on_answer(answer)
+                content = next(requests, None) if now < end else None
+                if content is None:
+                    under_way -= 1
+                else:
+                    connection.send(content)
     measured.elapsed_s = time.perf_counter() - started
-    for key in list(selector.get_map().values()):
-        key.data.close()
-    selector.close()
     return measured
 
 

@@ -137,7 +137,6 @@ class Mixed:
     """Ten minutes of everyday work, or however long."""
 
     measured: Measured
-    kinds: dict[str, list[float]]  # seconds, by kind of request
     resident: list[tuple[float, int]]  # seconds from the start, bytes
     stored: int
     deleted: int
@@ -151,7 +150,7 @@ def mixed(server: Server, glosses: Glosses, connections: int, seconds: float, se
     episodes: list[bytes] = []
     numbers = itertools.count(10**7)
     queries = [database.query(query) for query in glosses.queries]
-    found = Mixed(Measured(), {"query": [], "store": [], "delete": []}, [], 0, 0)
+    found = Mixed(Measured(), [], 0, 0)
 
     def requests() -> Iterator[bytes]:
         while True:

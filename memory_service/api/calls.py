@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 RECENT = 0.1  # weight of the last call in the running mean of their duration
-BRIEF_S = 1e-3  # of computing, on average, up to which a brief call stays out of the threads
+BRIEF_S = 2e-3  # of computing, on average, up to which a brief call stays out of the threads
 MOST_RETRY_S = 60
 
 
