@@ -12,6 +12,7 @@ from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
 from memory_service.services.evaluation.service import Evaluation
+from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import MAX_EPISODES, GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.keys import Keys
@@ -21,6 +22,7 @@ from memory_service.services.namespaces import Namespaces
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.services.storing import Storing
+from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
@@ -63,6 +65,8 @@ class Application:
     storing: Storing
     retriever: Retriever
     generation: GenerationService
+    forgetting: Forgetting
+    thumbnails: ThumbnailService
     namespaces: Namespaces
     consolidation: Consolidation
     upkeep: Upkeep

@@ -16,6 +16,7 @@ from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
 from memory_service.services.evaluation.service import Evaluation
+from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.keys import Keys
@@ -26,6 +27,7 @@ from memory_service.services.recalls import Recalls
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.services.storing import Storing
+from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.keys import KeyFile
@@ -49,12 +51,15 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
     jobs = Jobs(store, clock)
     upkeep = Upkeep(store, recalls, clock, settings.upkeep_s)
     upkeep.start()
+    memory = MemoryStore(store, active, recalls, storing, settings, clock)
     return Application(
         settings=settings,
-        memory=MemoryStore(store, active, recalls, storing, settings, clock),
+        memory=memory,
         storing=storing,
+        thumbnails=ThumbnailService(store, active, memory),
         retriever=retriever,
         generation=GenerationService(store, active, retriever, recalls, settings, clock),
+        forgetting=Forgetting(store, namespaces),
         namespaces=namespaces,
         consolidation=Consolidation(store, active, jobs, recalls, clock),
         upkeep=upkeep,

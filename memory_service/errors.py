@@ -56,6 +56,18 @@ class NotFound(MemoryServiceError):
     code = "not_found"
 
 
+class NoThumbnail(MemoryServiceError):
+    """There is no picture of such a memory."""
+
+    code = "no_thumbnail"
+
+
+class UnexpectedCount(MemoryServiceError):
+    """Another number of memories than expected would be forgotten; nothing was."""
+
+    code = "unexpected_count"
+
+
 class SpaceMismatch(MemoryServiceError):
     """The store was written with another encoder; its vectors must be re-embedded first."""
 

@@ -314,13 +314,67 @@ class Generation:
         return "\n".join(each.text for each in self.query if each.text is not None)
 
 
+Descendants = Literal["mark", "erase"]  # of a memory: the generations that were made from it
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How something is forgotten."""
+
+    descendants: Descendants = "mark"  # mark: their record says that the memory was deleted
+    wait: bool = False  # return when nothing of it is left in any file
+    probe: bool = False  # look for it before and after
+    keep_receipt: bool = True  # False: it is answered, and kept nowhere
+
+
+PLAIN = Manner()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Memories of one namespace: those that match, or with `all`, every one of them."""
+
+    namespace: str
+    filter: Mapping[str, Any] | None = None
+    modality: str | None = None
+    all: bool = False
+
+
 @dataclass(frozen=True)
 class Forgotten:
-    """Receipt of a deletion."""
+    """Receipt of a forgetting: what is gone, and from where. It holds no content, but hashes of it:
+    who guesses a content can tell by its hash that it was there."""
 
-    memory_ids: tuple[str, ...]
+    id: str
+    time: float  # Unix seconds
+    what: str  # "memory", "episode", "filter", "namespace", "generation", "expired", "prototype"
+    namespace: str
+    memory_ids: tuple[str, ...]  # among them the prototypes that went along
     episode_ids: tuple[str, ...]  # episodes that have no memory left
-    blobs_removed: tuple[str, ...]  # content hashes whose file is gone
+    contents: tuple[str, ...]  # SHA-256 of the contents that were named
+    blobs_removed: tuple[str, ...]  # those of them whose file is gone; others need the rest
+    removed: Mapping[str, int]  # by place, how many entries
+    generations_marked: tuple[str, ...]
+    generations_erased: tuple[str, ...]
+    kept: bool  # the receipt can be read again
+    complete: bool  # False: it was interrupted after what is told here
+    # Nothing is left in the write-ahead log, nor in unused parts of the catalog's pages. Otherwise
+    # the log will be clean soon; see storage.residue for the rest.
+    clean: bool
+    probe: Mapping[str, Any] | None = None  # what was found of it, before and after
+
+
+@dataclass(frozen=True)
+class NamespaceCounts:
+    """What a namespace holds; expired memories and prototypes are not counted as memories."""
+
+    namespace: str
+    memories: int
+    by_modality: Mapping[str, int]
+    episodes: int
+    generations: int
+    prototypes: int
+    content_bytes: int  # of the memories, equal contents counted each time
 
 
 @dataclass(frozen=True)

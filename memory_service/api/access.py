@@ -115,6 +115,8 @@ def _namespace(application: Application, how: Namespace, name: str) -> str | Non
         return application.memory.episode(name).namespace
     if how is Namespace.GENERATION:
         return application.generation.get(name).namespace
+    if how is Namespace.RECEIPT:
+        return application.forgetting.receipt(name).namespace
     if how is Namespace.CONSOLIDATION:  # a job, or a prototype
         try:
             return application.memory.get(name).namespace

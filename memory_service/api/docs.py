@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from memory_service.api import statuses
+from memory_service.api.forgetting import ForgetRequest
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
     BatchLineOut,
@@ -37,6 +38,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     ConsolidateRequest,
     MemoryPatch,
     NamespaceSettings,
+    ForgetRequest,
     KeyRequest,
     Problem,
 )

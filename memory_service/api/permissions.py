@@ -21,6 +21,7 @@ class Namespace(Enum):
     MEMORY = "memory_id"  # ... or what is in one: of others, it answers 404
     EPISODE = "episode_id"
     GENERATION = "generation_id"
+    RECEIPT = "receipt_id"
     JOB = "job_id"
     CONSOLIDATION = "name"
     WHOLE = "whole"  # the whole store: refused to keys that are bound
@@ -55,17 +56,24 @@ RULES: dict[str, Rule] = {
     # Leaves a record and its media in the store.
     "POST /generate": _write(Namespace.CHECKED),
     "GET /memories": _read(Namespace.CHECKED),
+    "DELETE /memories": _write(Namespace.CHECKED),
     "GET /memories/{memory_id}": _read(Namespace.MEMORY),
     "PATCH /memories/{memory_id}": _write(Namespace.MEMORY),
     "DELETE /memories/{memory_id}": _write(Namespace.MEMORY),
     "GET /memories/{memory_id}/content": _read(Namespace.MEMORY),
+    "GET /memories/{memory_id}/thumbnail": _read(Namespace.MEMORY),
     "GET /episodes/{episode_id}": _read(Namespace.EPISODE),
     "DELETE /episodes/{episode_id}": _write(Namespace.EPISODE),
     "GET /generations/{generation_id}": _read(Namespace.GENERATION),
+    "DELETE /generations/{generation_id}": _write(Namespace.GENERATION),
     "GET /generations/{generation_id}/content": _read(Namespace.GENERATION),
     # Writes the effects into the record.
     "POST /generations/{generation_id}/explain": _write(Namespace.GENERATION),
     "POST /generations/{generation_id}/replay": _read(Namespace.GENERATION),
+    "GET /namespaces": _read(Namespace.CHECKED),
+    "GET /namespaces/{namespace}": _read(Namespace.PATH),
+    "DELETE /namespaces/{namespace}": _admin(Namespace.PATH),
+    "GET /receipts/{receipt_id}": _read(Namespace.RECEIPT),
     "GET /namespaces/{namespace}/settings": _read(Namespace.PATH),
     "PUT /namespaces/{namespace}/settings": _admin(Namespace.PATH),
     "POST /sweep": _admin(Namespace.WHOLE),

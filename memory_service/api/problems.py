@@ -23,6 +23,8 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.UnsupportedMedia: 415,
     errors.TooLarge: 413,
     errors.NotFound: 404,
+    errors.NoThumbnail: 404,
+    errors.UnexpectedCount: 409,
     errors.SpaceMismatch: 409,
     errors.Incomplete: 409,
     errors.NothingKept: 409,

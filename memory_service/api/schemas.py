@@ -419,14 +419,6 @@ class PageOut(BaseModel):
     next: str | None = Field(description="`after` of the next page; null: that was all.")
 
 
-class ForgottenOut(BaseModel):
-    """Receipt: what is gone."""
-
-    memory_ids: list[str]
-    episode_ids: list[str] = Field(description="Episodes that have no memory left.")
-    blobs_removed: list[str] = Field(description="SHA-256 of the contents whose file is gone.")
-
-
 class EncoderOut(BaseModel):
     modality: str
     encoder: str

@@ -11,7 +11,6 @@ from memory_service.api import schemas
 from memory_service.records import (
     Episode,
     Explained,
-    Forgotten,
     Generation,
     GenerationOutput,
     Hit,
@@ -190,14 +189,6 @@ def _output(
         effect_of_all=record.effect_of_all,
         details=dict(record.details),
         links={"content": f"/generations/{generation_id}/content?output={record.modality}"},
-    )
-
-
-def forgotten(record: Forgotten) -> schemas.ForgottenOut:
-    return schemas.ForgottenOut(
-        memory_ids=list(record.memory_ids),
-        episode_ids=list(record.episode_ids),
-        blobs_removed=list(record.blobs_removed),
     )
 
 

@@ -10,6 +10,7 @@ from memory_service.cli.demonstration import demo
 from memory_service.cli.dynamics import consolidate, sweep
 from memory_service.cli.evaluation import evaluate
 from memory_service.cli.folder import import_folder
+from memory_service.cli.forgetting import forget, namespaces, receipt
 from memory_service.cli.inspection import inspect
 from memory_service.cli.reembed import reembed
 from memory_service.cli.serve import serve
@@ -27,6 +28,9 @@ app.command()(retrieve)
 app.command()(generate)
 app.command()(inspect)
 app.command("import")(import_folder)
+app.command()(forget)
+app.command()(receipt)
+app.command()(namespaces)
 app.command()(stats)
 app.command()(consolidate)
 app.command()(sweep)

@@ -89,6 +89,17 @@ class GenerateArguments(QueryArguments, total=False):
     explain: bool | None
 
 
+class ForgetArguments(TypedDict, total=False):
+    """`descendants`: generations made from what is forgotten are marked, or erased with it. `wait`
+    until nothing is left in the write-ahead log, either. `probe`: look for it before and after.
+    With `keep_receipt=False` the receipt is answered, and kept nowhere."""
+
+    descendants: Literal["mark", "erase"]
+    wait: bool
+    probe: bool
+    keep_receipt: bool
+
+
 def require_known(arguments: Mapping[str, Any], accepted: type[Any]) -> None:
     """A misspelt argument is an error, not a default: raises TypeError, as a function would."""
     unknown = sorted(set(arguments) - set(accepted.__annotations__))

@@ -10,7 +10,12 @@ from typing import Any, Literal, TypeVar, Unpack
 import httpx
 
 from memory_service.client import operations, results
-from memory_service.client.arguments import GenerateArguments, RetrieveArguments, StoreArguments
+from memory_service.client.arguments import (
+    ForgetArguments,
+    GenerateArguments,
+    RetrieveArguments,
+    StoreArguments,
+)
 from memory_service.client.failures import ServiceError, unreachable
 from memory_service.client.operations import Operation
 
@@ -164,17 +169,73 @@ class Client:
         """The bytes as they were stored; of a sound, a part in seconds as WAV."""
         return self._send(operations.content(memory_id, start_s, end_s))
 
-    def forget(self, memory_id: str) -> results.Forgotten:
-        return self._send(operations.forget(memory_id))
+    def thumbnail(self, memory_id: str) -> bytes:
+        """A small JPEG of a picture or a sound."""
+        return self._send(operations.thumbnail(memory_id))
+
+    def forget(self, memory_id: str, **how: Unpack[ForgetArguments]) -> results.Forgotten:
+        """Delete a memory for good; answers the receipt."""
+        return self._send(operations.forget(memory_id, how))
+
+    def count_matching(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        namespace: str = "default",
+        modality: str | None = None,
+        all: bool = False,
+    ) -> int:
+        """How many memories `forget_matching` would delete."""
+        return self._send(operations.count_matching(filter, namespace, modality, all))
+
+    def forget_matching(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        namespace: str = "default",
+        modality: str | None = None,
+        expected: int,
+        all: bool = False,
+        **how: Unpack[ForgetArguments],
+    ) -> results.Forgotten:
+        """Delete what a filter matches, or with `all` the whole namespace, if it is `expected`
+        memories, as `count_matching` tells."""
+        return self._send(
+            operations.forget_matching(filter, namespace, modality, all, expected, how)
+        )
+
+    def namespaces(self) -> tuple[Mapping[str, Any], ...]:
+        """Those that hold anything, and how much."""
+        return self._send(operations.namespaces())
+
+    def namespace(self, name: str) -> Mapping[str, Any]:
+        """How much it holds."""
+        return self._send(operations.namespace(name))
+
+    def forget_namespace(
+        self, name: str, *, expected: int | None = None, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        """Delete its memories, generations and settings, if it has `expected` memories."""
+        return self._send(operations.forget_namespace(name, expected, how))
+
+    def receipt(self, receipt_id: str) -> results.Forgotten:
+        """The receipt of an earlier deletion."""
+        return self._send(operations.receipt(receipt_id))
 
     def episode(self, episode_id: str) -> results.Episode:
         return self._send(operations.episode(episode_id))
 
-    def forget_episode(self, episode_id: str) -> results.Forgotten:
-        return self._send(operations.forget_episode(episode_id))
+    def forget_episode(self, episode_id: str, **how: Unpack[ForgetArguments]) -> results.Forgotten:
+        return self._send(operations.forget_episode(episode_id, how))
 
     def generation(self, generation_id: str) -> results.Generation:
         return self._send(operations.generation(generation_id))
+
+    def forget_generation(
+        self, generation_id: str, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        """Delete what was generated, and the record of it."""
+        return self._send(operations.forget_generation(generation_id, how))
 
     def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
         """The bytes of one output, named by modality or id; the first by default."""
@@ -368,17 +429,65 @@ class AsyncClient:
     ) -> bytes:
         return await self._send(operations.content(memory_id, start_s, end_s))
 
-    async def forget(self, memory_id: str) -> results.Forgotten:
-        return await self._send(operations.forget(memory_id))
+    async def thumbnail(self, memory_id: str) -> bytes:
+        return await self._send(operations.thumbnail(memory_id))
+
+    async def forget(self, memory_id: str, **how: Unpack[ForgetArguments]) -> results.Forgotten:
+        return await self._send(operations.forget(memory_id, how))
+
+    async def count_matching(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        namespace: str = "default",
+        modality: str | None = None,
+        all: bool = False,
+    ) -> int:
+        return await self._send(operations.count_matching(filter, namespace, modality, all))
+
+    async def forget_matching(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        namespace: str = "default",
+        modality: str | None = None,
+        expected: int,
+        all: bool = False,
+        **how: Unpack[ForgetArguments],
+    ) -> results.Forgotten:
+        return await self._send(
+            operations.forget_matching(filter, namespace, modality, all, expected, how)
+        )
+
+    async def namespaces(self) -> tuple[Mapping[str, Any], ...]:
+        return await self._send(operations.namespaces())
+
+    async def namespace(self, name: str) -> Mapping[str, Any]:
+        return await self._send(operations.namespace(name))
+
+    async def forget_namespace(
+        self, name: str, *, expected: int | None = None, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        return await self._send(operations.forget_namespace(name, expected, how))
+
+    async def receipt(self, receipt_id: str) -> results.Forgotten:
+        return await self._send(operations.receipt(receipt_id))
 
     async def episode(self, episode_id: str) -> results.Episode:
         return await self._send(operations.episode(episode_id))
 
-    async def forget_episode(self, episode_id: str) -> results.Forgotten:
-        return await self._send(operations.forget_episode(episode_id))
+    async def forget_episode(
+        self, episode_id: str, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        return await self._send(operations.forget_episode(episode_id, how))
 
     async def generation(self, generation_id: str) -> results.Generation:
         return await self._send(operations.generation(generation_id))
+
+    async def forget_generation(
+        self, generation_id: str, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        return await self._send(operations.forget_generation(generation_id, how))
 
     async def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
         return await self._send(operations.generation_content(generation_id, output))

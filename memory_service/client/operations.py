@@ -209,23 +209,86 @@ def content(memory_id: str, start_s: float | None, end_s: float | None) -> Opera
     return Operation("GET", path, lambda response: response.content, {"params": params})
 
 
-def forget(memory_id: str) -> Operation[results.Forgotten]:
-    path = f"/memories/{_segment(memory_id)}"
-    return Operation("DELETE", path, _from_json(results.Forgotten.read))
+def thumbnail(memory_id: str) -> Operation[bytes]:
+    path = f"/memories/{_segment(memory_id)}/thumbnail"
+    return Operation("GET", path, lambda response: response.content)
+
+
+def forget(memory_id: str, how: arguments.ForgetArguments) -> Operation[results.Forgotten]:
+    return _forget(f"/memories/{_segment(memory_id)}", how)
+
+
+def _forget(path: str, how: arguments.ForgetArguments, **more: Any) -> Operation[results.Forgotten]:
+    arguments.require_known(how, arguments.ForgetArguments)
+    given = {**how, **more}
+    params = {name: value for name, value in given.items() if value is not None}
+    return Operation("DELETE", path, _from_json(results.Forgotten.read), {"params": params})
+
+
+def _selection(
+    filter: Mapping[str, Any] | None, namespace: str, modality: str | None, all: bool
+) -> dict[str, Any]:
+    chosen = {"filter": filter, "namespace": namespace, "modality": modality}
+    return {**{name: each for name, each in chosen.items() if each is not None}, "all": all}
+
+
+def count_matching(
+    filter: Mapping[str, Any] | None, namespace: str, modality: str | None, all: bool
+) -> Operation[int]:
+    body = {**_selection(filter, namespace, modality, all), "dry_run": True}
+    read = _from_json(lambda answer: int(answer["expected"]))
+    return Operation("DELETE", "/memories", read, {"json": body})
+
+
+def forget_matching(
+    filter: Mapping[str, Any] | None,
+    namespace: str,
+    modality: str | None,
+    all: bool,
+    expected: int,
+    how: arguments.ForgetArguments,
+) -> Operation[results.Forgotten]:
+    arguments.require_known(how, arguments.ForgetArguments)
+    body = {**_selection(filter, namespace, modality, all), "expected": expected, **how}
+    return Operation("DELETE", "/memories", _from_json(results.Forgotten.read), {"json": body})
+
+
+def namespaces() -> Operation[tuple[Mapping[str, Any], ...]]:
+    return Operation("GET", "/namespaces", _from_json(lambda answer: tuple(answer["namespaces"])))
+
+
+def namespace(name: str) -> Operation[Mapping[str, Any]]:
+    return Operation("GET", f"/namespaces/{_segment(name)}", _object)
+
+
+def forget_namespace(
+    name: str, expected: int | None, how: arguments.ForgetArguments
+) -> Operation[results.Forgotten]:
+    return _forget(f"/namespaces/{_segment(name)}", how, expected=expected)
+
+
+def receipt(receipt_id: str) -> Operation[results.Forgotten]:
+    path = f"/receipts/{_segment(receipt_id)}"
+    return Operation("GET", path, _from_json(results.Forgotten.read))
 
 
 def episode(episode_id: str) -> Operation[results.Episode]:
     return Operation("GET", f"/episodes/{_segment(episode_id)}", _from_json(results.Episode.read))
 
 
-def forget_episode(episode_id: str) -> Operation[results.Forgotten]:
-    path = f"/episodes/{_segment(episode_id)}"
-    return Operation("DELETE", path, _from_json(results.Forgotten.read))
+def forget_episode(episode_id: str, how: arguments.ForgetArguments) -> Operation[results.Forgotten]:
+    return _forget(f"/episodes/{_segment(episode_id)}", how)
 
 
 def generation(generation_id: str) -> Operation[results.Generation]:
     path = f"/generations/{_segment(generation_id)}"
     return Operation("GET", path, _from_json(results.Generation.read))
+
+
+def forget_generation(
+    generation_id: str, how: arguments.ForgetArguments
+) -> Operation[results.Forgotten]:
+    return _forget(f"/generations/{_segment(generation_id)}", how)
 
 
 def generation_content(generation_id: str, output: str | None) -> Operation[bytes]:

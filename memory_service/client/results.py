@@ -276,16 +276,38 @@ class Page:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """Receipt of a deletion."""
+    """Receipt of a deletion: what is gone, and from where."""
 
+    id: str
     memory_ids: tuple[str, ...]
     episode_ids: tuple[str, ...]
-    blobs_removed: tuple[str, ...]
+    contents: tuple[str, ...]  # SHA-256
+    blobs_removed: tuple[str, ...]  # those of them whose bytes are gone
+    removed: Mapping[str, int]  # by place, how many entries
+    generations_marked: tuple[str, ...]
+    generations_erased: tuple[str, ...]
+    complete: bool
+    clean: bool  # nothing is left in any file
+    probe: Mapping[str, Any] | None  # what was found before and after, where that was asked for
 
     @classmethod
     def read(cls, data: Json) -> Forgotten:
-        keys = ("memory_ids", "episode_ids", "blobs_removed")
-        return cls(*(tuple(data.get(key) or ()) for key in keys))
+        def listed(key: str) -> tuple[str, ...]:
+            return tuple(data.get(key) or ())
+
+        return cls(
+            id=data["id"],
+            memory_ids=listed("memory_ids"),
+            episode_ids=listed("episode_ids"),
+            contents=listed("contents"),
+            blobs_removed=listed("blobs_removed"),
+            removed=data.get("removed") or {},
+            generations_marked=listed("generations_marked"),
+            generations_erased=listed("generations_erased"),
+            complete=bool(data.get("complete", True)),
+            clean=bool(data.get("clean")),
+            probe=data.get("probe"),
+        )
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from encoders import sounds
 from memory_service.clock import Clock
 from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
 from memory_service.records import (
+    PLAIN,
     Episode,
     Explained,
     Forgotten,
+    Manner,
     Memory,
     Stored,
     StoreOrder,
@@ -182,13 +184,13 @@ class MemoryStore(Service):
         """Raises NotFound."""
         return self._store.catalog.episode(episode_id)
 
-    def forget(self, memory_id: str) -> Forgotten:
+    def forget(self, memory_id: str, manner: Manner = PLAIN) -> Forgotten:
         """Delete a memory for good, its episode with it when nothing is left; raises NotFound."""
-        return self._store.delete_memory(memory_id)
+        return self._store.removal.memory(memory_id, manner)
 
-    def forget_episode(self, episode_id: str) -> Forgotten:
+    def forget_episode(self, episode_id: str, manner: Manner = PLAIN) -> Forgotten:
         """Delete an episode and its memories for good; raises NotFound."""
-        return self._store.delete_episode(episode_id)
+        return self._store.removal.episode(episode_id, manner)
 
     def stats(self) -> Sequence[SubMemoryStats]:
         return self._store.catalog.stats()

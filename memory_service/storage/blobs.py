@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,18 +140,28 @@ class BlobStore:
             sync_folder(path.parent)
         return True
 
+    def __contains__(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
     def digests(self) -> set[str]:
         """Of all complete blobs."""
         return {path.name for path in self._folder.glob("??/*") if not path.suffix}
 
-    def sweep(self, referenced: Collection[str]) -> int:
-        """Remove what a crash left: unfinished files and blobs that no row names."""
-        removed = 0
+    def sweep(
+        self, referenced: Collection[str], put_aside: Callable[[Path], object] = Path.unlink
+    ) -> int:
+        """Clear what a crash left: unfinished files are removed, blobs that no row names are
+        `put_aside`. Returns how many of both."""
+        cleared = 0
         for path in self._folder.glob("??/*"):
-            if path.suffix or path.name not in referenced:
+            if path.suffix:
                 path.unlink()
-                removed += 1
-        return removed
+            elif path.name not in referenced:
+                put_aside(path)
+            else:
+                continue
+            cleared += 1
+        return cleared
 
 
 def _holds(path: Path, content: bytes) -> bool:

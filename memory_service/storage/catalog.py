@@ -116,7 +116,7 @@ class Catalog:
     """
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
-        self._path = path
+        self.path = path
         self._clock = clock or SystemClock()
         self._local = threading.local()
         # Weak: the connection of a thread that ended is closed with the thread's locals.
@@ -136,7 +136,7 @@ class Catalog:
     def _connect(self) -> sqlite3.Connection:
         # close() closes the connections of other threads; each is used by its own thread only.
         connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, factory=_Connection
+            self.path, isolation_level=None, check_same_thread=False, factory=_Connection
         )
         connection.row_factory = sqlite3.Row
         for pragma in ("foreign_keys = ON", "secure_delete = ON", f"synchronous = {SYNCHRONOUS}"):
@@ -187,6 +187,12 @@ class Catalog:
             busy, *_ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:  # a reader held it for longer than the busy timeout
             raise StorageFailure("truncating the log failed: it is being read")
+
+    def rewrite(self) -> None:
+        """Write the whole database anew, without what deleted rows left in its pages. Takes as much
+        room again, and stores wait."""
+        with self.write_lock, storage_errors("rewriting the catalog"):
+            self._writer.execute("VACUUM")
 
     # Deleting: each takes the connection of an open transaction. (New rows: storage.insertion.)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -133,11 +134,22 @@ class Contents:
                 connection.execute("DELETE FROM small_contents WHERE digest = ?", (digest,))
         return self._files.delete(digest) or there
 
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._files or self._small(digest) is not None
+
     def digests(self) -> set[str]:
         """Of all contents."""
         small = self._catalog.select("SELECT digest FROM small_contents")
         return self._files.digests() | {row["digest"] for row in small}
 
-    def sweep(self, referenced: Collection[str]) -> int:
-        """Remove what a crash left: unfinished files, and those that no row names."""
-        return self._files.sweep(referenced)
+    def sweep(self, referenced: Collection[str], put_aside: Callable[[Path], object]) -> int:
+        """Clear what a crash left: unfinished files, and those that no row names."""
+        return self._files.sweep(referenced, put_aside)
+
+    def small(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """Those that lie in the catalog."""
+        found = self._catalog.select(
+            "SELECT digest, content FROM json_each(?) JOIN small_contents ON digest = value",
+            (json.dumps(list(digests)),),
+        )
+        return {row["digest"]: row["content"] for row in found}

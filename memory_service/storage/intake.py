@@ -2,7 +2,7 @@
 
 Large contents are on the disk before the transaction that names them, small ones are part of it,
 and the index follows once it is durable. A crash in between leaves at most a file that no row
-names, which is swept at the next start.
+names, which is put aside at the next start.
 """
 
 from __future__ import annotations

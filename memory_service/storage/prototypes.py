@@ -107,7 +107,8 @@ class Prototypes:
                 recalls.write(connection, {stored.sequence: group.trail})
             if group.replaced is not None:
                 old = group.replaced
-                self._indexes.remove(old.namespace, old.modality, old.sequence)
+                gone = np.array([old.sequence], np.int64)
+                self._indexes.remove(old.namespace, old.modality, gone)
             for embedding in embeddings:
                 key = SubMemory(stored.namespace, stored.modality, *embedding.space)
                 if self._indexes.get(key) is not None:  # those that are not searched have none

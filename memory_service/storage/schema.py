@@ -212,6 +212,27 @@ MIGRATIONS = [
             AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
     END;
     """,
+    # 8: forgetting: receipts, and contents whose files are still to be removed
+    """
+    CREATE TABLE receipts (
+        id TEXT PRIMARY KEY,
+        created_at REAL NOT NULL,
+        what TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        complete INTEGER NOT NULL, -- 0: interrupted, or going on
+        facts TEXT NOT NULL -- JSON object
+    ) WITHOUT ROWID;
+    CREATE TABLE receipt_memories ( -- written in the transaction that deletes them
+        receipt_id TEXT NOT NULL REFERENCES receipts (id) ON DELETE CASCADE,
+        memory_id TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        PRIMARY KEY (receipt_id, memory_id)
+    ) WITHOUT ROWID;
+    CREATE TABLE leaving ( -- no row names these any more, by a deletion and not by a crash
+        blob TEXT PRIMARY KEY
+    ) WITHOUT ROWID;
+    CREATE INDEX generation_memories_by_memory ON generation_memories (memory_id);
+    """,
 ]
 
 

@@ -7,30 +7,24 @@ nor services.
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from memory_service.clock import Clock
-from memory_service.errors import StorageFailure, StorageFull
-from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory
-from memory_service.storage import expiry, generations, lineage, rows
+from memory_service.clock import Clock, SystemClock
+from memory_service.errors import StorageFailure
+from memory_service.records import Episode, Generation, GenerationOutput, Memory
+from memory_service.storage import generations, lineage, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, SpaceKey
 from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.intake import Intake, NewEpisode, NewMemory, Outcome
 from memory_service.storage.prototypes import Prototypes
+from memory_service.storage.removal import Removal
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
-
-log = logging.getLogger(__name__)
-
-RESERVE = "reserve"
-RESERVE_BYTES = 2 * 2**20
 
 
 class Store:
@@ -43,6 +37,7 @@ class Store:
     def __init__(self, folder: Path, *, threads: int = 1, clock: Clock | None = None) -> None:
         """Open or create; raises StorageFailure when it is in use, broken or of a newer format."""
         self.folder = folder
+        self._clock = clock or SystemClock()
         with storage_errors(f"opening the data folder {folder}"):
             if not folder.exists():
                 folder.mkdir(parents=True, mode=0o700)
@@ -50,7 +45,7 @@ class Store:
         try:
             files = BlobStore(folder / "blobs")
             _require_catalog(folder / "catalog.sqlite3", files)
-            self.catalog = Catalog(folder / "catalog.sqlite3", clock)
+            self.catalog = Catalog(folder / "catalog.sqlite3", self._clock)
             self.blobs = Contents(files, self.catalog)
             try:
                 self._load(threads)
@@ -64,10 +59,12 @@ class Store:
     def _load(self, threads: int) -> None:
         with storage_errors("opening the data folder"):
             sync_folder(self.folder)
-            self._reserve()
-            if swept := self.blobs.sweep(self.catalog.referenced_blobs()):
-                log.info("removed %d files that no memory names, left by a crash", swept)
         self._indexes = VectorIndexes(threads=threads)
+        self.removal = Removal(
+            self.catalog, self.blobs, self._indexes, self.folder, self._clock, self._read_spaces
+        )
+        with storage_errors("opening the data folder"):
+            self.removal.start()
         for chunk in self.catalog.vector_chunks():
             self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
         self.prototypes = Prototypes(self.catalog, self._indexes)
@@ -94,11 +91,6 @@ class Store:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _reserve(self) -> None:
-        """Keep disk space for a delete on a full disk: SQLite has to write in order to delete."""
-        with suppress(OSError), (self.folder / RESERVE).open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
 
     def index(self, sub_memory: SubMemory) -> VectorIndex | None:
         """The index of a sub-memory; None when nothing was ever stored in it."""
@@ -128,28 +120,6 @@ class Store:
         stored, or StorageFull or StorageFailure, and nothing of it was."""
         return self._intake.add(episodes)
 
-    def delete_memory(self, memory_id: str) -> Forgotten:
-        """Delete a memory for good; raises NotFound."""
-        with self.catalog.write_lock:
-            return self._delete([self.catalog.memory(memory_id)])
-
-    def delete_episode(self, episode_id: str) -> Forgotten:
-        """Delete all memories of an episode for good; raises NotFound."""
-        with self.catalog.write_lock:
-            self.catalog.episode(episode_id)  # there, and not expired
-            return self._delete(expiry.in_episode(self.catalog, episode_id))
-
-    def delete_expired(self, now: float, limit: int) -> Forgotten:
-        """Delete for good at most `limit` memories that expired."""
-        with self.catalog.write_lock:
-            return self._delete(expiry.due(self.catalog, now, limit))
-
-    def delete_prototypes(self, prototypes: Sequence[Memory]) -> Forgotten:
-        """Delete prototypes that are still there; their members are ranked again."""
-        with self.catalog.write_lock:
-            there = self.catalog.memories(each.sequence for each in prototypes)
-            return self._delete([each for each in prototypes if each.sequence in there])
-
     def update_memory(self, memory_id: str, change: Callable[[Memory], Memory]) -> Memory:
         """Replace metadata and expiry by those of what `change` makes of the memory; raises
         NotFound, and what `change` raises."""
@@ -159,55 +129,6 @@ class Store:
                 rows.update_memory(connection, memory)
                 lineage.follow_member(connection, memory.sequence)
             return memory
-
-    def _delete(self, memories: Sequence[Memory]) -> Forgotten:
-        # What a deleted memory has a share in goes with it: its prototype.
-        memories = lineage.with_prototypes(self.catalog, memories)
-        if not memories:
-            return Forgotten((), (), ())
-        try:
-            emptied = self._delete_rows(memories)
-        except StorageFull:
-            (self.folder / RESERVE).unlink(missing_ok=True)
-            emptied = self._delete_rows(memories)
-        for memory in memories:
-            self._indexes.remove(memory.namespace, memory.modality, memory.sequence)
-        self._read_spaces()
-        removed = tuple(self._erase(memory.blob for memory in memories))
-        self._reserve()
-        return Forgotten(
-            memory_ids=tuple(memory.id for memory in memories),
-            episode_ids=tuple(emptied),
-            blobs_removed=removed,
-        )
-
-    def _delete_rows(self, memories: Sequence[Memory]) -> list[str]:
-        """Returns the ids of the episodes that are gone with them."""
-        with self.catalog.transaction("deleting") as connection:
-            for memory in memories:
-                self.catalog.delete_memory(connection, memory)
-            return [
-                episode_id
-                for episode_id in dict.fromkeys(memory.episode_id for memory in memories)
-                if self.catalog.delete_episode_if_empty(connection, episode_id)
-            ]
-
-    def _erase(self, blobs: Iterator[str]) -> Iterator[str]:
-        """Remove files that are no longer named, and what the log still says.
-
-        The delete is committed by now: a failure here is not the caller's, and the next start
-        sweeps what is left.
-        """
-        for digest in self.catalog.unreferenced(blobs):
-            try:
-                self.blobs.delete(digest)
-                yield digest
-            except StorageFailure:
-                log.exception("the file of a deleted memory could not be removed: %s", digest)
-        try:
-            self.catalog.forget_the_log()
-        except StorageFailure:
-            log.exception("the write-ahead log could not be truncated after a delete")
 
     def add_generation(self, record: Generation, contents: Sequence[bytes]) -> Generation:
         """Store a generation and its outputs' bytes durably; returns it with the blobs named."""

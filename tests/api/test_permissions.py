@@ -42,16 +42,25 @@ CASES = {
     "POST /retrieve": Case("read", 403, 200, {"json": QUERY}),
     "POST /generate": Case("write", 403, 201, {"json": {**QUERY, "output": "text"}}),
     "GET /memories": Case("read", 403, 200, {"params": {"namespace": "home"}}),
+    "DELETE /memories": Case(
+        "write", 403, 200, {"json": {"namespace": "home", "all": True, "dry_run": True}}
+    ),
     "GET /memories/{memory_id}": Case("read", 404),
     "PATCH /memories/{memory_id}": Case("write", 404, 200, {"json": {"metadata": {"a": 1}}}),
     "DELETE /memories/{memory_id}": Case("write", 404),
     "GET /memories/{memory_id}/content": Case("read", 404),
+    "GET /memories/{memory_id}/thumbnail": Case("read", 404, 404),  # a text has none
     "GET /episodes/{episode_id}": Case("read", 404),
     "DELETE /episodes/{episode_id}": Case("write", 404),
     "GET /generations/{generation_id}": Case("read", 404),
+    "DELETE /generations/{generation_id}": Case("write", 404),
     "GET /generations/{generation_id}/content": Case("read", 404),
     "POST /generations/{generation_id}/explain": Case("write", 404),
     "POST /generations/{generation_id}/replay": Case("read", 404),
+    "GET /namespaces": Case("read", 200),  # without those of others: see below
+    "GET /namespaces/{namespace}": Case("read", 403),
+    "DELETE /namespaces/{namespace}": Case("admin", 403),
+    "GET /receipts/{receipt_id}": Case("read", 404),
     "GET /namespaces/{namespace}/settings": Case("read", 403),
     "PUT /namespaces/{namespace}/settings": Case("admin", 403, 200, {"json": {}}),
     "POST /sweep": Case("admin", 403),
@@ -122,6 +131,8 @@ def names(guarded: TestClient, ask: Any) -> dict[str, str]:
     for _, thread in list(application.jobs._runs.values()):
         thread.join(10)
     key, _ = application.keys.create("to be revoked", "read")
+    more = ask("write", "POST", "/store", json=ITEM).json()["episode"]
+    receipt = ask("write", "DELETE", f"/episodes/{more['id']}").json()
     return {
         "memory_id": episode["memories"][0]["id"],
         "episode_id": episode["id"],
@@ -130,6 +141,7 @@ def names(guarded: TestClient, ask: Any) -> dict[str, str]:
         "name": job["id"],
         "namespace": "home",
         "role": "old",
+        "receipt_id": receipt["id"],
         "key_id": key.id,
     }
 
@@ -207,9 +219,11 @@ def test_a_bound_key_sees_only_its_own(ask: Any, names: dict[str, str]) -> None:
     for who, own in (("foreign", {"elsewhere"}), ("own", {"home"})):
         listed = ask(who, "GET", "/memories", params={"limit": 1000}).json()["memories"]
         assert {each["namespace"] for each in listed} == own
+        held = ask(who, "GET", "/namespaces").json()["namespaces"]
+        assert {each["namespace"] for each in held} == own
         stats = ask(who, "GET", "/stats").json()
         assert {each["namespace"] for each in stats["sub_memories"]} == own
-        assert stats["memories"] == len(listed)
+        assert stats["memories"] == sum(not each["prototype"] for each in listed)
         jobs = ask(who, "GET", "/jobs").json()["jobs"]
         assert {each["parameters"]["namespace"] for each in jobs} <= own
     assert names["job_id"] in [each["id"] for each in ask("own", "GET", "/jobs").json()["jobs"]]
@@ -237,6 +251,8 @@ def test_what_a_bound_key_means_without_saying_it(ask: Any) -> None:
     assert ask("own", "POST", "/retrieve", json={"query": {"text": "hen"}}).status_code == 200
     job = ask("own", "POST", "/consolidate", json={"dry_run": True})
     assert job.json()["parameters"]["namespace"] == "home"
+    counted = ask("own", "DELETE", "/memories", json={"all": True, "dry_run": True})
+    assert counted.json()["expected"] >= 2
     refused = ask("two", "POST", "/store", json=body)  # `default` is neither of them
     assert (refused.status_code, refused.json()["code"]) == (403, "foreign_namespace")
     assert refused.json()["accepted"] == ["garden", "home"]

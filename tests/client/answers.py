@@ -74,6 +74,22 @@ GENERATION = {
     ],
     "timings_ms": {},
 }
+RECEIPT: dict[str, Any] = {
+    "id": "r1",
+    "time": 1.0,
+    "what": "memory",
+    "memory_ids": ["m1"],
+    "episode_ids": ["e1"],
+    "contents": ["00"],
+    "blobs_removed": ["00"],
+    "removed": {"memories": 1},
+    "generations_marked": ["g1"],
+    "generations_erased": [],
+    "kept": True,
+    "complete": True,
+    "clean": False,
+    "probe": None,
+}
 JOB: dict[str, Any] = {
     "id": "j1",
     "kind": "reembed",

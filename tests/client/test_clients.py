@@ -263,6 +263,43 @@ def test_how_memories_live() -> None:
     ]
 
 
+def test_forgetting() -> None:
+    seen: list[httpx.Request] = []
+    service = client(answers.RECEIPT, seen)
+    receipt = service.forget("m1", wait=True, descendants="erase")
+    assert (receipt.id, receipt.memory_ids, receipt.clean) == ("r1", ("m1",), False)
+    assert receipt.removed == {"memories": 1}
+    assert service.forget_episode("e1") == service.forget_generation("g1") == receipt
+    assert service.forget_namespace("zoo", expected=4, probe=True) == service.receipt("r1")
+    service.forget_matching({"place": "farm"}, expected=3, keep_receipt=False)
+    service.forget_matching(all=True, namespace="zoo", modality="text", expected=2)
+    assert client({"dry_run": True, "expected": 3}, seen).count_matching({"a": 1}) == 3
+    assert (
+        client({"namespaces": [{"namespace": "zoo"}]}, seen).namespaces()[0]["namespace"] == "zoo"
+    )
+    client({"namespace": "zoo"}, seen).namespace("zoo")
+    assert [(each.method, each.url.raw_path.decode()) for each in seen] == [
+        ("DELETE", "/memories/m1?wait=true&descendants=erase"),
+        ("DELETE", "/episodes/e1"),
+        ("DELETE", "/generations/g1"),
+        ("DELETE", "/namespaces/zoo?probe=true&expected=4"),
+        ("GET", "/receipts/r1"),
+        ("DELETE", "/memories"),
+        ("DELETE", "/memories"),
+        ("DELETE", "/memories"),
+        ("GET", "/namespaces"),
+        ("GET", "/namespaces/zoo"),
+    ]
+    base = {"namespace": "default", "all": False}
+    assert [json.loads(each.content) for each in seen[5:8]] == [
+        {**base, "filter": {"place": "farm"}, "expected": 3, "keep_receipt": False},
+        {"namespace": "zoo", "modality": "text", "all": True, "expected": 2},
+        {**base, "filter": {"a": 1}, "dry_run": True},
+    ]
+    with pytest.raises(TypeError, match="waiting"):
+        service.forget("m1", waiting=True)  # type: ignore[call-arg]
+
+
 def test_iterate_follows_the_cursor() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         last = request.url.params.get("after") == "c1"

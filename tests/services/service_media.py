@@ -17,8 +17,8 @@ def png(seed: int, width: int = 8) -> bytes:
     return buffer.getvalue()
 
 
-def wav(frequency_hz: float) -> bytes:
-    time = np.arange(4000) / 16_000
+def wav(frequency_hz: float, seconds: float = 0.25) -> bytes:
+    time = np.arange(round(16_000 * seconds)) / 16_000
     samples = np.sin(2 * np.pi * frequency_hz * time) * 20_000
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
