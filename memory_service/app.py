@@ -16,6 +16,7 @@ from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import MAX_EPISODES, GenerationService
 from memory_service.services.jobs import Jobs
+from memory_service.services.keys import Keys
 from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
 from memory_service.services.models import Models, mismatch
 from memory_service.services.namespaces import Namespaces
@@ -74,6 +75,7 @@ class Application:
     reembedding: Reembedding
     evaluation: Evaluation
     jobs: Jobs
+    keys: Keys
     active: ActiveModels
     store: Store
     observers: list[Observer]  # of all batching encoders, those of a later profile, too
@@ -102,6 +104,7 @@ class Application:
         self.upkeep.close()
         self.active.models.close()
         self.store.close()
+        self.keys.close()
 
     def __enter__(self) -> Application:
         return self

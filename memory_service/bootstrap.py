@@ -20,6 +20,7 @@ from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
+from memory_service.services.keys import Keys
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
 from memory_service.services.namespaces import Namespaces
@@ -30,6 +31,7 @@ from memory_service.services.storing import Storing
 from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
+from memory_service.storage.keys import KeyFile
 from memory_service.storage.store import Store
 
 
@@ -66,6 +68,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
         evaluation=Evaluation(store, active, retriever, jobs, settings, clock),
         jobs=jobs,
+        keys=open_keys(settings, clock),
         active=active,
         store=store,
         observers=observers,
@@ -75,6 +78,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
 def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     """The data folder without any models. Raises StorageFailure."""
     return Store(settings.data_dir, threads=settings.threads, clock=clock)
+
+
+def open_keys(settings: Settings, clock: Clock | None = None) -> Keys:
+    """The keys of the data folder, whether a service holds it or not. Raises StorageFailure."""
+    return Keys(KeyFile(settings.data_dir), clock or SystemClock())
 
 
 def _loader(settings: Settings, observers: list[Observer]) -> Callable[[str], Models]:

@@ -136,6 +136,24 @@ class Overloaded(MemoryServiceError):
     code = "overloaded"
 
 
+class Unauthorized(MemoryServiceError):
+    """A key is asked for, and none that is valid came."""
+
+    code = "unauthorized"
+
+
+class InsufficientScope(MemoryServiceError):
+    """The key is valid, but not for this."""
+
+    code = "insufficient_scope"
+
+
+class ForeignNamespace(MemoryServiceError):
+    """The key is bound to other namespaces, or to some where the whole store is meant."""
+
+    code = "foreign_namespace"
+
+
 class NotReady(MemoryServiceError):
     """The service is still loading, or is shutting down."""
 

@@ -348,6 +348,7 @@ class Forgotten:
     id: str
     time: float  # Unix seconds
     what: str  # "memory", "episode", "filter", "namespace", "generation", "expired", "prototype"
+    namespace: str
     memory_ids: tuple[str, ...]  # among them the prototypes that went along
     episode_ids: tuple[str, ...]  # episodes that have no memory left
     contents: tuple[str, ...]  # SHA-256 of the contents that were named

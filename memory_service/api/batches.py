@@ -240,7 +240,7 @@ async def _prepared(request: Request, storing: Storing, lines: Sequence[Line]) -
 
     def prepare() -> Prepared:
         if not orders:
-            orders.extend(map(_order, lines))
+            orders.extend(_order(request, line) for line in lines)
         return storing.prepare([each for each in orders if isinstance(each, StoreOrder)])
 
     try:
@@ -249,11 +249,11 @@ async def _prepared(request: Request, storing: Storing, lines: Sequence[Line]) -
         return _Group(lines, [error] * len(lines), None)
 
 
-def _order(line: Line) -> StoreOrder | Exception:
+def _order(request: Request, line: Line) -> StoreOrder | Exception:
     if line.error is not None:
         return line.error
     try:
-        return read_line(line.content)
+        return read_line(request, line.content)
     except (HttpProblem, MemoryServiceError) as error:
         return error
 

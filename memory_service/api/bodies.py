@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from memory_service.api import items
+from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.forms import MALFORMED_BODY, read_form
 from memory_service.api.problems import HttpProblem, from_validation
 from memory_service.api.schemas import (
@@ -34,14 +35,15 @@ async def read_store(request: Request) -> StoreOrder:
         async with read_form(request, _field_limit(request)) as form:
             fields = form.multi_items()
             body = _from_fields(StoreRequest, fields, {"items": []}, objects=("metadata",))
-            return _order(body, await _uploads(form))
-    body = await _json(request, StoreRequest)
+            return _order(_settle_namespace(request, body), await _uploads(form))
+    body = _settle_namespace(request, await _json(request, StoreRequest))
     return _order(body, _items(body))
 
 
-def read_line(line: bytes) -> StoreOrder:
-    """One line of a batch: what /store takes as JSON. Raises HttpProblem or InvalidInput."""
-    body = _parsed(line, StoreRequest)
+def read_line(request: Request, line: bytes) -> StoreOrder:
+    """One line of a batch: what /store takes as JSON. Raises HttpProblem, InvalidInput or
+    ForeignNamespace."""
+    body = _settle_namespace(request, _parsed(line, StoreRequest))
     return _order(body, _items(body))
 
 
@@ -92,7 +94,7 @@ async def read_json(request: Request, model: type[Body]) -> Body:
             found=_content_type(request),
             accepted=["application/json"],
         )
-    return await _json(request, model)
+    return _settle_namespace(request, await _json(request, model))
 
 
 async def _read_raw(request: Request) -> tuple[RetrieveRequest, list[QueryPart]]:
@@ -108,6 +110,7 @@ async def _read_raw(request: Request) -> tuple[RetrieveRequest, list[QueryPart]]
     body = _from_fields(
         RetrieveRequest, fields, {"query": [part]}, objects=("filter",), lists=("modalities",)
     )
+    body = _settle_namespace(request, body)
     return body, [QueryPart(vector=vector, space=space)]
 
 
@@ -119,11 +122,21 @@ async def _read_query(
             body = _from_fields(
                 model, form.multi_items(), {"query": []}, objects=("filter",), lists=lists
             )
+            body = _settle_namespace(request, body)
             uploads = await _uploads(form)
         return body, [QueryPart(item.modality, item.content, item.media_type) for item in uploads]
-    body = await _json(request, model)
+    body = _settle_namespace(request, await _json(request, model))
     assert isinstance(body, QueryRequest)
     return body, [items.query_part(part, number) for number, part in enumerate(body.query)]
+
+
+def _settle_namespace(request: Request, body: Body) -> Body:
+    """What a bound key does not say is its namespace, where it has but one. Raises
+    ForeignNamespace; leaves the body of who is not bound as it is."""
+    if caller_of(request).namespaces is not None and "namespace" in type(body).model_fields:
+        given = getattr(body, "namespace", None) if "namespace" in body.model_fields_set else None
+        return body.model_copy(update={"namespace": namespace_of(request, given)})
+    return body
 
 
 def weights_of(body: QueryRequest) -> Weights:

@@ -19,6 +19,7 @@ from memory_service.api.schemas import (
     BatchLineOut,
     ConsolidateRequest,
     GenerateRequest,
+    KeyRequest,
     MemoryPatch,
     NamespaceSettings,
     QueryRequest,
@@ -40,6 +41,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     NamespaceSettings,
     ForgetRequest,
     BackupRequest,
+    KeyRequest,
     Problem,
 )
 
@@ -132,7 +134,11 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = generate()
             statuses.declare(document["paths"])
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key."}
+            }
+            schemas = components.setdefault("schemas", {})
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             for model in _MODELS:

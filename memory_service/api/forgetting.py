@@ -77,6 +77,7 @@ class ReceiptOut(BaseModel):
     id: str
     time: float = Field(description="Unix seconds.")
     what: str = Field(examples=["memory", "episode", "filter", "namespace", "generation"])
+    namespace: str
     memory_ids: list[str] = Field(description="Prototypes that went along among them.")
     episode_ids: list[str] = Field(description="Episodes that have no memory left.")
     contents: list[str] = Field(description="SHA-256 of the contents.")

@@ -37,6 +37,9 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.StorageFull: 507,
     errors.StorageFailure: 500,
     errors.NotReady: 503,
+    errors.Unauthorized: 401,
+    errors.InsufficientScope: 403,
+    errors.ForeignNamespace: 403,
 }
 # What the HTTP layer itself refuses.
 HTTP_CODES = {
@@ -54,6 +57,7 @@ RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
 
 TITLES = {
     400: "Malformed request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
@@ -137,8 +141,12 @@ def members_of(error: Exception) -> dict[str, Any]:
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
+    headers = {}
     retry_after_s = more.get("retry_after_s", 1 if status == 503 else None)
-    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="memory-service"'
     return JSONResponse(
         members(status, code, detail, **more),
         status,
@@ -175,10 +183,13 @@ def install(app: FastAPI) -> None:
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.MemoryServiceError)
-    status = STATUS.get(type(error), 500)
-    if status >= 500:
+    if STATUS.get(type(error), 500) >= 500:
         log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
-    return problem(status, error.code, error.message, **error.details)
+    return service_problem(error)
+
+
+def service_problem(error: errors.MemoryServiceError) -> JSONResponse:
+    return problem(STATUS.get(type(error), 500), error.code, error.message, **error.details)
 
 
 async def _request_error(request: Request, error: Exception) -> JSONResponse:

@@ -557,3 +557,36 @@ class DroppedOut(BaseModel):
 
 class Alive(BaseModel):
     status: Literal["ok"] = "ok"
+
+
+class KeyRequest(Strict):
+    name: str = Field(description="What it is for, for people.", examples=["camera 3"])
+    scope: Literal["read", "write", "admin"] = Field(
+        description="Each allows what those before it allow, too."
+    )
+    namespaces: Several[str] | None = Field(None, description="What it is bound to; default: all.")
+    expires_at: float | None = Field(None, description="Unix seconds; default: never.")
+    requests_per_s: float | None = Field(
+        None, description="Its own limit, 0 for none; default: that of the settings."
+    )
+    bytes_per_min: int | None = Field(None, description="Likewise, of request bodies.")
+
+
+class KeyOut(BaseModel):
+    id: str
+    name: str
+    scope: Literal["read", "write", "admin"]
+    namespaces: list[str] | None = Field(description="null: all.")
+    created_at: float = Field(description="Unix seconds.")
+    expires_at: float | None = Field(description="null: never.")
+    revoked_at: float | None = Field(description="null: not revoked.")
+    requests_per_s: float | None = Field(description="null: that of the settings; 0: no limit.")
+    bytes_per_min: int | None
+
+
+class CreatedKeyOut(KeyOut):
+    key: str = Field(description="The key itself: told here, and never again.")
+
+
+class KeysOut(BaseModel):
+    keys: list[KeyOut]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from memory_service.api import problems
+from memory_service.api.permissions import RULES
 
 ANYWHERE = (403, 500)
+KEYS = (401,)  # it asks for a key
 WAITS = (429, 503)  # it waits for a thread, and for the service to be there
 JSON = (400, 413, 415, 422, *WAITS)  # it takes a body of JSON
 MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
@@ -48,6 +50,9 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "GET /jobs": (422, *WAITS),
     "GET /jobs/{job_id}": (404, *WAITS),
     "DELETE /jobs/{job_id}": (404, 409, *WAITS),
+    "POST /keys": JSON,
+    "GET /keys": WAITS,
+    "DELETE /keys/{key_id}": (404, *WAITS),
     "GET /models": (503,),
     "GET /stats": WAITS,
     "GET /livez": (),
@@ -64,7 +69,11 @@ def declare(paths: dict[str, Any]) -> None:
             responses = operation["responses"]
             for status in [each for each in responses if each >= "400"]:
                 del responses[status]
-            for each in sorted({*ANYWHERE, *ERRORS[f"{method.upper()} {path}"]}):
+            name = f"{method.upper()} {path}"
+            keys = () if RULES[name].scope is None else KEYS
+            if keys:
+                operation["security"] = [{"key": []}]
+            for each in sorted({*ANYWHERE, *keys, *ERRORS[name]}):
                 responses[str(each)] = _response(each)
 
 

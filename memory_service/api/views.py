@@ -6,6 +6,7 @@ import base64
 from dataclasses import asdict
 from typing import Any
 
+from memory_service.access import Key
 from memory_service.api import schemas
 from memory_service.records import (
     Episode,
@@ -205,3 +206,7 @@ def job(record: Job) -> schemas.JobOut:
         error=None if record.error is None else dict(record.error),
         links={"self": f"/jobs/{record.id}"},
     )
+
+
+def key(record: Key) -> schemas.KeyOut:
+    return schemas.KeyOut(**record.as_json())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from memory_service.cli import keys
 from memory_service.cli.backups import backup, restore
 from memory_service.cli.calls import generate, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
@@ -42,3 +43,4 @@ app.command()(reembed)
 app.command()(models)
 app.command()(evaluate)
 app.command()(demo)
+app.add_typer(keys.app, name="keys")

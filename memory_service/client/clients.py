@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 import httpx
 
@@ -21,6 +22,16 @@ from memory_service.client.operations import Operation
 T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+API_KEY = "MEMORY_SERVICE_API_KEY"
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    key = (api_key if api_key is not None else os.environ.get(API_KEY, "")).strip()
+    if not key:
+        return {}
+    if not key.isascii() or any(each.isspace() for each in key):
+        raise ValueError("the API key has characters that no key has")
+    return {"Authorization": f"Bearer {key}"}
 
 
 class Client:
@@ -28,17 +39,22 @@ class Client:
     before anything is sent, TypeError or ValueError for an argument that there is not or that
     cannot be sent.
 
-    `timeout_s` bounds each wait for the network; generating on a slow CPU takes seconds.
+    `api_key` is sent with every call; without it, that of the environment variable
+    MEMORY_SERVICE_API_KEY, if there is one. `timeout_s` bounds each wait for the network;
+    generating on a slow CPU takes seconds.
     """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         timeout_s: float = 120.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+        self._http = httpx.Client(
+            base_url=url, headers=_headers(api_key), timeout=timeout_s, transport=transport
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -278,6 +294,25 @@ class Client:
         """Ask a running job to stop; it can be taken up by the same request later."""
         return self._send(operations.cancel_job(job_id))
 
+    def create_key(
+        self,
+        name: str,
+        scope: Literal["read", "write", "admin"],
+        *,
+        namespaces: Sequence[str] | None = None,
+        expires_at: float | None = None,
+    ) -> Mapping[str, Any]:
+        """The key's record, and its text under `key`: it is told here, and never again."""
+        return self._send(operations.create_key(name, scope, namespaces, expires_at))
+
+    def api_keys(self) -> Sequence[Mapping[str, Any]]:
+        """The oldest first, those that are revoked or expired among them."""
+        return self._send(operations.api_keys())
+
+    def revoke_key(self, key_id: str) -> Mapping[str, Any]:
+        """From now on it opens nothing."""
+        return self._send(operations.revoke_key(key_id))
+
     def ready(self) -> bool:
         """Whether the service answers and has loaded. Never raises `ServiceError`."""
         try:
@@ -293,10 +328,13 @@ class AsyncClient:
         self,
         url: str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         timeout_s: float = 120.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=_headers(api_key), timeout=timeout_s, transport=transport
+        )
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -500,6 +538,22 @@ class AsyncClient:
 
     async def cancel_job(self, job_id: str) -> results.Job:
         return await self._send(operations.cancel_job(job_id))
+
+    async def create_key(
+        self,
+        name: str,
+        scope: Literal["read", "write", "admin"],
+        *,
+        namespaces: Sequence[str] | None = None,
+        expires_at: float | None = None,
+    ) -> Mapping[str, Any]:
+        return await self._send(operations.create_key(name, scope, namespaces, expires_at))
+
+    async def api_keys(self) -> Sequence[Mapping[str, Any]]:
+        return await self._send(operations.api_keys())
+
+    async def revoke_key(self, key_id: str) -> Mapping[str, Any]:
+        return await self._send(operations.revoke_key(key_id))
 
     async def ready(self) -> bool:
         try:

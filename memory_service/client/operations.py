@@ -361,6 +361,25 @@ def cancel_job(job_id: str) -> Operation[results.Job]:
     return Operation("DELETE", f"/jobs/{_segment(job_id)}", _from_json(results.Job.read))
 
 
+def create_key(
+    name: str, scope: str, namespaces: Sequence[str] | None, expires_at: float | None
+) -> Operation[Mapping[str, Any]]:
+    body: dict[str, Any] = {"name": name, "scope": scope, "expires_at": expires_at}
+    body["namespaces"] = None if namespaces is None else list(namespaces)
+    return Operation("POST", "/keys", _object, {"json": body})
+
+
+def api_keys() -> Operation[Sequence[Mapping[str, Any]]]:
+    def read(answer: results.Json) -> Sequence[Mapping[str, Any]]:
+        return tuple(dict(key) for key in answer["keys"])
+
+    return Operation("GET", "/keys", _from_json(read))
+
+
+def revoke_key(key_id: str) -> Operation[Mapping[str, Any]]:
+    return Operation("DELETE", f"/keys/{_segment(key_id)}", _object)
+
+
 def ready() -> Operation[bool]:
     return Operation("GET", "/readyz", lambda response: True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -154,12 +154,16 @@ class MemoryStore(Service):
         self,
         *,
         namespace: str | None = None,
+        namespaces: Collection[str] | None = None,
         modality: str | None = None,
         filter: Mapping[str, Any] | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> tuple[list[Memory], str | None]:
-        """Memories in the order of storing, and the cursor of the next page if there is one."""
+        """Memories in the order of storing, and the cursor of the next page if there is one.
+
+        `namespaces`: all that may be listed, whatever `namespace` says; None: any.
+        """
         if namespace is not None:
             checks.namespace(namespace)
         if modality is not None:
@@ -167,6 +171,7 @@ class MemoryStore(Service):
         limit = checks.count("limit", limit, MAX_LIST)
         found = self._store.catalog.list_memories(
             namespace=namespace,
+            namespaces=namespaces,
             modality=modality,
             filter=filters.parse(filter),
             after=checks.cursor(after),
@@ -190,6 +195,6 @@ class MemoryStore(Service):
     def stats(self) -> Sequence[SubMemoryStats]:
         return self._store.catalog.stats()
 
-    def count(self) -> int:
-        """Memories in the whole store, whatever the number of their vectors."""
-        return self._store.catalog.count_memories()
+    def count(self, namespaces: Collection[str] | None = None) -> int:
+        """Memories in the whole store, or in these namespaces, whatever their vectors."""
+        return self._store.catalog.count_memories(namespaces)

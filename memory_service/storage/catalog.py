@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,14 @@ _MATES_OF_MEMBERS = (
     " LEFT JOIN alive p ON p.sequence = l.prototype"
     " WHERE mate.consolidated_by IS NULL AND COALESCE(p.sequence, mate.sequence) != target.shown"
 )
+
+
+def _within(namespaces: Collection[str] | None) -> tuple[str, list[str]]:
+    """SQL after a WHERE that already has a condition, and the values that it binds."""
+    if namespaces is None:
+        return "", []
+    return f"AND namespace IN ({', '.join('?' * len(namespaces))})", list(namespaces)
+
 
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
 
@@ -284,14 +292,20 @@ class Catalog:
         self,
         *,
         namespace: str | None = None,
+        namespaces: Collection[str] | None = None,
         modality: str | None = None,
         filter: Filter = (),
         after: int = 0,
         limit: int = -1,
     ) -> list[Memory]:
+        """`namespaces`: all that may be listed, whatever `namespace` says; None: any."""
         clause, values = where(namespace, modality, filter)
-        statement = f"SELECT * FROM alive WHERE sequence > ? {clause} ORDER BY sequence LIMIT ?"
-        return [rows.memory(row) for row in self.select(statement, (after, *values, limit))]
+        own, names = _within(namespaces)
+        statement = (
+            f"SELECT * FROM alive WHERE sequence > ? {own} {clause} ORDER BY sequence LIMIT ?"
+        )
+        found = self.select(statement, (after, *names, *values, limit))
+        return [rows.memory(row) for row in found]
 
     def sequences(self, namespace: str, modality: str, filter: Filter) -> Sequences:
         """The sequences of the memories that a filter allows.
@@ -421,10 +435,11 @@ class Catalog:
             for row in found
         ]
 
-    def count_memories(self) -> int:
+    def count_memories(self, namespaces: Collection[str] | None = None) -> int:
         """Those that were stored: prototypes are left out."""
-        statement = "SELECT COUNT(*) AS size FROM alive WHERE consolidated_by IS NULL"
-        return int(self.select(statement)[0]["size"])
+        own, names = _within(namespaces)
+        statement = f"SELECT COUNT(*) AS size FROM alive WHERE consolidated_by IS NULL {own}"
+        return int(self.select(statement, names)[0]["size"])
 
     def referenced_blobs(self) -> set[str]:
         found = self.select("SELECT blob FROM memories UNION SELECT blob FROM generation_outputs")

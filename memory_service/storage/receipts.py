@@ -33,9 +33,16 @@ def _write(connection: sqlite3.Connection, receipt: Forgotten) -> None:
     facts = {name: value for name, value in asdict(receipt).items() if name in _FACTS}
     # Not REPLACE, which would delete the row first, and with it those that refer to it.
     connection.execute(
-        "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5)"
-        " ON CONFLICT (id) DO UPDATE SET complete = ?4, facts = ?5",
-        (receipt.id, receipt.time, receipt.what, receipt.complete, json.dumps(facts)),
+        "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+        " ON CONFLICT (id) DO UPDATE SET complete = ?5, facts = ?6",
+        (
+            receipt.id,
+            receipt.time,
+            receipt.what,
+            receipt.namespace,
+            receipt.complete,
+            json.dumps(facts),
+        ),
     )
 
 
@@ -56,6 +63,7 @@ def get(catalog: Catalog, receipt_id: str) -> Forgotten:
         id=row["id"],
         time=row["created_at"],
         what=row["what"],
+        namespace=row["namespace"],
         memory_ids=tuple(each["memory_id"] for each in memories),
         kept=True,
         complete=bool(row["complete"]),

@@ -48,6 +48,7 @@ class _Forgetting:
     what: str
     manner: Manner
     time: float
+    namespace: str = ""  # known with the first memory
     id: str = field(default_factory=new_id)
     memory_ids: list[str] = field(default_factory=list)
     episode_ids: list[str] = field(default_factory=list)
@@ -67,6 +68,7 @@ class _Forgetting:
             id=self.id,
             time=self.time,
             what=self.what,
+            namespace=self.namespace,
             memory_ids=tuple(self.memory_ids),
             episode_ids=tuple(self.episode_ids),
             contents=tuple(self.contents),
@@ -143,7 +145,7 @@ class Removal:
                 found=len(wanted),
                 accepted=expected,
             )
-        return self._forget("filter", manner, self._by_sequence(wanted))
+        return self._forget("filter", manner, self._by_sequence(wanted), namespace)
 
     def count_matching(self, namespace: str, modality: str | None, filter: Filter) -> int:
         """Members of a prototype are counted, prototypes are not: they go with their members."""
@@ -168,7 +170,7 @@ class Removal:
             ):
                 yield batch
 
-        forgetting = self._begun("namespace", manner)
+        forgetting = self._begun("namespace", manner, name)
         self._delete_all(forgetting, found())
         while ids := self._catalog.select(
             "SELECT id FROM generations WHERE namespace = ? ORDER BY id LIMIT ?", (name, AT_ONCE)
@@ -178,9 +180,9 @@ class Removal:
 
     def generation(self, generation_id: str, manner: Manner = PLAIN) -> Forgotten:
         """The record of a generation and its outputs; raises NotFound."""
-        forgetting = self._begun("generation", manner)
         with self._catalog.write_lock:
-            generations.get(self._catalog, generation_id)
+            record = generations.get(self._catalog, generation_id)
+            forgetting = self._begun("generation", manner, record.namespace)
             self._delete_generations(forgetting, [generation_id])
         return self._finish(forgetting)
 
@@ -209,11 +211,13 @@ class Removal:
 
     # How it is forgotten.
 
-    def _begun(self, what: str, manner: Manner) -> _Forgetting:
-        return _Forgetting(what, manner, self._clock.now())
+    def _begun(self, what: str, manner: Manner, namespace: str = "") -> _Forgetting:
+        return _Forgetting(what, manner, self._clock.now(), namespace)
 
-    def _forget(self, what: str, manner: Manner, batches: Batches) -> Forgotten:
-        forgetting = self._begun(what, manner)
+    def _forget(
+        self, what: str, manner: Manner, batches: Batches, namespace: str = ""
+    ) -> Forgotten:
+        forgetting = self._begun(what, manner, namespace)
         self._delete_all(forgetting, batches)
         return self._finish(forgetting)
 
@@ -229,6 +233,7 @@ class Removal:
                     self._delete(forgetting, memories)
 
     def _delete(self, forgetting: _Forgetting, memories: Sequence[Memory]) -> None:
+        forgetting.namespace = forgetting.namespace or memories[0].namespace
         if forgetting.manner.probe:
             forgetting.probes.append(Probe(self._catalog, self._indexes, self._blobs, memories))
         if forgetting.manner.wait:

@@ -218,6 +218,7 @@ MIGRATIONS = [
         id TEXT PRIMARY KEY,
         created_at REAL NOT NULL,
         what TEXT NOT NULL,
+        namespace TEXT NOT NULL,
         complete INTEGER NOT NULL, -- 0: interrupted, or going on
         facts TEXT NOT NULL -- JSON object
     ) WITHOUT ROWID;

@@ -271,10 +271,10 @@ def test_who_does_not_read_is_not_read_from(
     read = 0
     real = batches.read_line
 
-    def counted(content: bytes) -> Any:
+    def counted(request: Any, content: bytes) -> Any:
         nonlocal read
         read += 1
-        return real(content)
+        return real(request, content)
 
     monkeypatch.setattr(batches, "read_line", counted)
     settings = settings.model_copy(update={"max_metadata_bytes": 60_000})

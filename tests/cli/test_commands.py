@@ -171,10 +171,20 @@ def test_the_address_comes_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
-def test_serve_refuses_an_address_that_others_reach(host: str) -> None:
-    result = invoke("serve", "--host", host)
+def test_serve_refuses_an_address_that_others_reach(host: str, tmp_path: Path) -> None:
+    result = invoke("serve", "--host", host, "--data-dir", str(tmp_path / "data"))
     assert result.exit_code == 1
+    assert f"memory-service keys create --name first --scope admin --data-dir {tmp_path}" in (
+        result.stderr
+    )
     assert "--allow-remote" in result.stderr
+    required = CliRunner().invoke(
+        app,
+        ["serve", "--data-dir", str(tmp_path / "data"), "--allow-remote"],
+        env={**WIDE, "MEMORY_SERVICE_AUTH": "required"},
+    )
+    assert required.exit_code == 1
+    assert "keys create" in required.stderr
 
 
 def test_forgetting(url: str) -> None:

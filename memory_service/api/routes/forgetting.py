@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from memory_service.api import docs, forgetting
+from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call
 from memory_service.api.forgetting import (
@@ -35,7 +36,8 @@ async def forget_matching(request: Request) -> ReceiptOut | DryRunOut:
     """Delete for good what a filter matches, provided that it is as many memories as `expected`."""
     body = await read_json(request, ForgetRequest)
     service = application_of(request).forgetting
-    selection = Selection(body.namespace, body.filter, body.modality, body.all)
+    given = body.namespace if "namespace" in body.model_fields_set else None
+    selection = Selection(namespace_of(request, given), body.filter, body.modality, body.all)
     if body.dry_run:
         return DryRunOut(expected=await call(request, service.count, selection))
     found = await call(request, service.forget, selection, body.expected, body.manner())
@@ -68,7 +70,8 @@ async def forget_generation(request: Request, generation_id: str, how: HowParame
 async def list_namespaces(request: Request) -> NamespacesOut:
     """Those that hold anything, and how much."""
     found = await call(request, application_of(request).forgetting.namespaces)
-    return NamespacesOut(namespaces=[forgetting.namespace(each) for each in found])
+    own = [each for each in found if caller_of(request).sees(each.namespace)]
+    return NamespacesOut(namespaces=[forgetting.namespace(each) for each in own])
 
 
 @router.get("/namespaces/{namespace}", response_model=NamespaceOut)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 
 from memory_service.api import docs, ranges, views
+from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.bodies import json_of, read_json
 from memory_service.api.calls import application_of, call
 from memory_service.api.schemas import (
@@ -35,10 +36,13 @@ async def list_memories(
     limit: int = 50,
 ) -> PageOut:
     """Memories in the order of storing. `filter`: a JSON object of metadata fields."""
+    if namespace is not None:
+        namespace = namespace_of(request, namespace)
     memories, following = await call(
         request,
         application_of(request).memory.list,
         namespace=namespace,
+        namespaces=caller_of(request).namespaces,
         modality=modality,
         filter=None if filter is None else json_of("filter", filter),
         after=after,
