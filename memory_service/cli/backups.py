@@ -31,14 +31,17 @@ def backup(
         bool,
         typer.Option("--hard-links", help="Link contents rather than copy them, where possible."),
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read again what an earlier backup has.")
+    ] = False,
     url: Annotated[
         str | None, typer.Option(help="Address of a service, to have it make the backup.")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a consistent copy of the memory; made again into the same folder, of what is new."""
-    if url is not None and (data_dir is not None or hard_links):
-        options.fail("--url goes with neither --data-dir nor --hard-links")
+    if url is not None and (data_dir is not None or hard_links or verify):
+        options.fail("--url goes with none of --data-dir, --hard-links and --verify")
     if url is not None:
         with options.service(url) as client:
             job = waiting.ended(client, client.backup(target))
@@ -51,7 +54,12 @@ def backup(
     folder = Settings().data_dir if data_dir is None else data_dir
     with _failing(), _shown() as show:
         manifest, done = make(
-            folder, Path(target), time.time(), hard_links=hard_links, on_progress=show
+            folder,
+            Path(target),
+            time.time(),
+            hard_links=hard_links,
+            verify=verify,
+            on_progress=show,
         )
     _print({**asdict(done), "memories": manifest.memories}, as_json, "backup")
 

@@ -73,14 +73,16 @@ def backup(
     made_at: float,
     *,
     hard_links: bool = False,
+    verify: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Manifest, Progress]:
     """Back up a data folder, whose service may run, into `target`.
 
     What was acknowledged before the call is in it; what is forgotten while it is made is not.
     `hard_links`: contents are linked rather than copied where both are on one file system, which
-    takes no room, and does not outlive damage to the disk. Contents that are missing or altered are
-    listed as damaged. `on_progress` is called for each content, and may raise to stop.
+    takes no room, and does not outlive damage to the disk. `verify`: contents that an earlier
+    backup has are read again, rather than known by their size. Contents that are missing or altered
+    are listed as damaged. `on_progress` is called for each content, and may raise to stop.
 
     Raises InvalidInput for a target that is no place for it, StorageFull and StorageFailure; an
     earlier backup in `target` is then as it was.
@@ -95,7 +97,8 @@ def backup(
                 _snapshot(source, part)
                 files = BlobStore(data_dir / "blobs")
                 kept = BlobStore(target / "blobs")
-                _copy_all(_named(part), files, kept, hard_links, progress, on_progress)
+                copying = _Copying(files, kept, progress, on_progress, hard_links, verify)
+                copying.all(_named(part))
                 progress.forgotten = _without_forgotten(source, part)
                 named = _named(part)
                 progress.damaged = sorted(set(progress.damaged) & named)
@@ -158,34 +161,56 @@ def _named(catalog: Path) -> set[str]:
         return {digest for (digest,) in connection.execute(_NAMED + small)}
 
 
-def _copy_all(
-    named: set[str],
-    files: BlobStore,
-    kept: BlobStore,
-    hard_links: bool,
-    progress: Progress,
-    on_progress: Callable[[Progress], None],
-) -> None:
-    progress.contents = len(named)
-    touched: set[Path] = set()
-    for digest in sorted(named):
-        on_progress(progress)
-        source, target = files.path(digest), kept.path(digest)
-        try:
-            if target.exists() and target.stat().st_size == source.stat().st_size:
-                progress.kept += 1
+@dataclass(frozen=True)
+class _Copying:
+    """Contents from one folder into another."""
+
+    files: BlobStore
+    target: BlobStore
+    progress: Progress
+    on_progress: Callable[[Progress], None]
+    hard_links: bool = False
+    verify: bool = False
+
+    def all(self, named: set[str]) -> None:
+        self.progress.contents = len(named)
+        touched: set[Path] = set()
+        for digest in sorted(named):
+            self.on_progress(self.progress)
+            source, target = self.files.path(digest), self.target.path(digest)
+            if self._holds(source, target, digest):
+                self.progress.kept += 1
                 continue
             touched.add(target.parent)
-            if hard_links and _linked(source, target, digest):
-                progress.linked += 1
-            else:
-                progress.bytes_copied += copied(source, target, digest)
-                progress.copied += 1
-        except (FileNotFoundError, Altered):  # forgotten meanwhile, or damaged: told later
-            progress.damaged.append(digest)
-    for folder in sorted(touched):
-        sync_folder(folder)
-    on_progress(progress)
+            try:
+                self._copy(source, target, digest)
+            except (FileNotFoundError, Altered):  # forgotten meanwhile, or damaged: told later
+                self.progress.damaged.append(digest)
+        for folder in sorted(touched):
+            sync_folder(folder)
+        self.on_progress(self.progress)
+
+    def _holds(self, source: Path, target: Path, digest: str) -> bool:
+        """The target has it: by its size, or where the source has another, by its hash."""
+        try:
+            size = target.stat().st_size
+        except FileNotFoundError:
+            return False
+        if not self.verify and source.exists() and source.stat().st_size == size:
+            return True
+        return _digest(target) == digest
+
+    def _copy(self, source: Path, target: Path, digest: str) -> None:
+        if self.hard_links and _linked(source, target, digest):
+            self.progress.linked += 1
+        else:
+            self.progress.bytes_copied += copied(source, target, digest)
+            self.progress.copied += 1
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Altered(Exception):
@@ -215,9 +240,8 @@ def copied(source: Path, target: Path, digest: str) -> int:
 
 def _linked(source: Path, target: Path, digest: str) -> bool:
     """False where the file system does not do it. Raises Altered, FileNotFoundError."""
-    with source.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            raise Altered(digest)
+    if _digest(source) != digest:
+        raise Altered(digest)
     try:
         target.unlink(missing_ok=True)
         os.link(source, target)
@@ -280,6 +304,7 @@ def _require_sound(connection: sqlite3.Connection, path: Path) -> None:
 
 def _write_manifest(target: Path, manifest: Manifest) -> None:
     part = target / f"{MANIFEST}.part"
+    part.touch(0o600)
     with part.open("w") as file:
         json.dump(asdict(manifest), file, indent=2)
         file.flush()
@@ -358,7 +383,7 @@ def _restore_into(
     progress = Progress()
     named = _named(catalog) - set(manifest.damaged)
     kept, files = BlobStore(source / "blobs"), BlobStore(part / "blobs")
-    _copy_all(named, kept, files, False, progress, on_progress)
+    _Copying(kept, files, progress, on_progress).all(named)
     if progress.damaged:
         raise StorageFailure(
             f"{len(progress.damaged)} contents of the backup {source} are missing or were altered: "

@@ -27,6 +27,7 @@ CHECKS: tuple[Callable[[Folder], Iterator[Finding]], ...] = (
     rows.check,
     contents.check,
     vectors.check,
+    vectors.check_complete,
     vectors.check_traces,
 )
 _COUNTED = {

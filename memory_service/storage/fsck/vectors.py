@@ -38,6 +38,10 @@ _KEYS = (
 def check(folder: Folder) -> Iterator[Finding]:
     for space in folder.catalog.select("SELECT number, id, dimension FROM spaces"):
         yield from _broken(folder, space)
+
+
+def check_complete(folder: Folder) -> Iterator[Finding]:
+    """After `check`, whose repairs put vectors aside."""
     for row in folder.catalog.select(_GAPS):
         detail = f"{row['count']} vectors, numbered {row['first']} to {row['last']}"
         yield Finding("segments_broken", row["id"], detail, advice=EMBED)
@@ -88,7 +92,7 @@ def _finding(folder: Folder, space: sqlite3.Row, row: sqlite3.Row, detail: str) 
 
 
 def check_traces(folder: Folder) -> Iterator[Finding]:
-    """After `check`, and its repairs: a vector of the wrong length cannot be summed."""
+    """After `check`, too: a vector of the wrong length cannot be summed."""
     for key in map(tuple, folder.catalog.select(_KEYS)):
         try:
             detail = _difference(folder, key)
