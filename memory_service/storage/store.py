@@ -14,7 +14,7 @@ from pathlib import Path
 from memory_service.clock import Clock, SystemClock
 from memory_service.errors import StorageFailure
 from memory_service.records import Episode, Generation, GenerationOutput, Memory
-from memory_service.storage import generations, lineage, rows
+from memory_service.storage import generations, lineage, loading, openings, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, SpaceKey
 from memory_service.storage.contents import Contents
@@ -25,6 +25,7 @@ from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.removal import Removal
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors.snapshots import Snapshots
 
 
 class Store:
@@ -59,18 +60,19 @@ class Store:
     def _load(self, threads: int) -> None:
         with storage_errors("opening the data folder"):
             sync_folder(self.folder)
-        self._indexes = VectorIndexes(threads=threads)
+        snapshots = Snapshots(self.folder / "indexes", openings.begin(self.catalog))
+        self._indexes = VectorIndexes(threads=threads, snapshots=snapshots)
         self.removal = Removal(
             self.catalog, self.blobs, self._indexes, self.folder, self._clock, self._read_spaces
         )
         with storage_errors("opening the data folder"):
             self.removal.start()
-        for chunk in self.catalog.vector_chunks():
-            self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
+        loading.fill(self.catalog, self._indexes)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
         self._intake = Intake(self.catalog, self.blobs, self._indexes, self._searched)
         self._read_spaces()
+        self._indexes.start()
 
     def _searched(self, modality: str, space: SpaceKey) -> None:
         known = self.spaces(modality)
@@ -81,6 +83,7 @@ class Store:
         self._spaces = self.catalog.spaces_by_modality()
 
     def close(self) -> None:
+        self._indexes.close()
         self.catalog.close()
         if self._lock >= 0:
             os.close(self._lock)  # gives up the lock
