@@ -15,6 +15,7 @@ from memory_service.errors import StorageFailure
 from memory_service.storage.fsck.findings import KINDS
 from memory_service.storage.fsck.run import Report, check
 from memory_service.storage.schema import FORMAT
+from memory_service.storage.vectors import snapshots
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +135,13 @@ def test_damage_of_the_catalog(folder: Path, change: Callable[..., int], kind: s
     assert after == before
 
 
-def test_every_kind_is_tested(request: pytest.FixtureRequest) -> None:
+def test_every_kind_is_tested() -> None:
     elsewhere = {
         "catalog_damaged",
         "content_unfinished",
         "deletion_unfinished",
         "thumbnail_unnamed",
+        "snapshot_broken",
     }
     assert DAMAGE.keys() | elsewhere == KINDS.keys()
 
@@ -250,6 +252,35 @@ class TestVectors:
         assert row[0] == 3600.0
         change("UPDATE traces SET reference = reference + half_life_s WHERE namespace = 'notes'")
         assert kinds(check(folder)) == {"trace_wrong"}
+
+
+class TestSnapshots:
+    """Small indexes have none by themselves."""
+
+    @pytest.fixture
+    def snapshot(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(snapshots, "LEAST_ROWS", 2)
+        folder = store_of_everything(tmp_path / "snapped")
+        first = sorted((folder / "indexes").iterdir())[0]
+        assert check(folder).findings == []
+        return first
+
+    @pytest.mark.parametrize("damage", ["altered", "missing", "manifest", "stranger"])
+    def test_are_made_anew(self, snapshot: Path, damage: str) -> None:
+        file = next(path for path in snapshot.iterdir() if path.suffix != ".json")
+        match damage:
+            case "altered":
+                file.write_bytes(file.read_bytes()[:-1] + b"?")
+            case "missing":
+                file.unlink()
+            case "manifest":
+                (snapshot / "manifest.json").write_text("{}")
+            case "stranger":
+                (snapshot.parent / "stranger").mkdir()
+        folder = snapshot.parents[1]
+        assert kinds(check(folder)) == {"snapshot_broken"}
+        assert check(folder, repair=True).left == 0
+        assert check(folder).findings == []
 
 
 class TestNotRun:

@@ -116,5 +116,6 @@ KINDS = {
     "vector_missing": "a memory lacks a vector of a space that is searched",
     "segments_broken": "the parts of a long sound are not numbered without a gap",
     "trace_wrong": "a trace is not the sum of its vectors",
+    "snapshot_broken": "the snapshot of an index is damaged, or of no index",
     "generation_broken": "a generation without an output, or with a query of the wrong length",
 }

@@ -15,7 +15,7 @@ from memory_service.storage.blobs import BlobStore
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.folder import CATALOG, hold
-from memory_service.storage.fsck import contents, rows, vectors
+from memory_service.storage.fsck import contents, indexes, rows, vectors
 from memory_service.storage.fsck.findings import Finding, Folder
 from memory_service.storage.quarantine import Quarantine
 from memory_service.storage.schema import FORMAT
@@ -29,6 +29,7 @@ CHECKS: tuple[Callable[[Folder], Iterator[Finding]], ...] = (
     vectors.check,
     vectors.check_complete,
     vectors.check_traces,
+    indexes.check,
 )
 _COUNTED = {
     "memories": "SELECT COUNT(*) FROM memories",
