@@ -49,14 +49,12 @@ def answers(app: Application) -> list[Any]:
     """What a service says of its memory."""
     query = [QueryPart("text", b"a blue whale")]
     found = app.retriever.retrieve(query, reinforce=False).hits
+    generations = app.store.catalog.select("SELECT id FROM generations")
     return [
         [(each, app.memory.content(each.id)[1]) for each in app.memory.list()[0]],
         [replace(each, trace_norm=0.0) for each in app.memory.stats()],  # that of `notes` fades
         {key: [(hit.memory.id, hit.score) for hit in hits] for key, hits in found.items()},
-        [
-            app.generation.get(row[0])
-            for row in app.store.catalog.select("SELECT id FROM generations")
-        ],
+        [app.generation.get(row[0]).memories for row in generations],
         app.namespaces.get("notes"),
         [app.memory.explain(each.id).lineage for each in app.memory.list()[0]],
     ]
