@@ -328,6 +328,8 @@ def read_manifest(source: Path) -> Manifest:
     try:
         values = json.loads((source / MANIFEST).read_bytes())
         manifest = Manifest(**{**values, "damaged": tuple(values["damaged"])})
+        if Path(manifest.catalog).name != manifest.catalog:
+            raise ValueError(f"{manifest.catalog!r} is no file beside it")
     except FileNotFoundError:
         raise InvalidInput(f"{source} holds no whole backup: there is no {MANIFEST}") from None
     except (ValueError, KeyError, TypeError) as error:

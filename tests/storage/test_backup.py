@@ -331,6 +331,9 @@ class TestRefused:
             case "newer format":
                 manifest["format"] += 1
                 (made / "manifest.json").write_text(json.dumps(manifest))
+            case "another place":
+                manifest["catalog"] = f"../{made.name}/{database.name}"
+                (made / "manifest.json").write_text(json.dumps(manifest))
             case "no manifest":
                 (made / "manifest.json").write_text("{}")
 
@@ -342,6 +345,7 @@ class TestRefused:
             "altered catalog",
             "missing catalog",
             "newer format",
+            "another place",
             "no manifest",
         ],
     )
