@@ -1,5 +1,8 @@
 """How routes reach the application: its services run in threads, a bounded number at a time; a
 bounded number of requests waits for one, and none of them for ever.
+
+Calls that are over before a thread would have begun run at once instead: threads that all want the
+interpreter, and each for a moment, spend most of their time handing it round.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 RECENT = 0.1  # weight of the last call in the running mean of their duration
+BRIEF_S = 2e-3  # of computing, on average, up to which a brief call stays out of the threads
 MOST_RETRY_S = 60
 WATCH_AFTER_S = 1.0  # from when on it is looked whether the client of a running call is still there
 STAGES = "memory_service.stages"  # in the scope: milliseconds by stage
@@ -95,6 +99,7 @@ class Calls:
         self._observer = observer
         self._present = 0  # running or waiting
         self._call_s = 0.0  # running mean
+        self._work_s = BRIEF_S  # the same of brief calls, by what they computed
 
     @property
     def waiting(self) -> int:
@@ -103,12 +108,28 @@ class Calls:
     def close(self) -> None:
         self._workers.close()
 
-    async def run(self, function: Callable[[], T], request: Request | None = None) -> T:
+    async def run(
+        self, function: Callable[[], T], request: Request | None = None, *, brief: bool = False
+    ) -> T:
         """Raises, before anything is done, Overloaded when too many wait already and WaitedTooLong
         when its turn did not come in time; TimedOut when it did not end in time, and
-        ClientDisconnect when nobody waits for the answer any more."""
+        ClientDisconnect when nobody waits for the answer any more.
+
+        A `brief` call does not wait for others; as long as such calls are as short as that word
+        says, it runs in the thread of the event loop.
+        """
         if self._present >= self._concurrent + self._most_waiting:
             raise self._overloaded()
+        if not brief:
+            return await self._run(function, request)
+        if self._work_s < BRIEF_S:
+            result, worked_s = _timed(function)
+        else:
+            result, worked_s = await self._run(partial(_timed, function), request)
+        self._work_s += RECENT * (worked_s - self._work_s)
+        return result
+
+    async def _run(self, function: Callable[[], T], request: Request | None) -> T:
         loop = asyncio.get_running_loop()
         call = _Call(function, contextvars.copy_context())
         answer: asyncio.Future[T] = loop.create_future()
@@ -199,6 +220,13 @@ class Calls:
             self._observer.given_up(reason, begun)
 
 
+def _timed(function: Callable[[], T]) -> tuple[T, float]:
+    """The result, and the seconds of computing that it took."""
+    worked = time.thread_time()
+    result = function()
+    return result, time.thread_time() - worked
+
+
 def _body_is_read(request: Request) -> bool:
     """Or else what comes next is more of it, and its end is not known."""
     if request.scope.get(BODY_READ, False):
@@ -253,6 +281,14 @@ async def call(request: Request, function: Callable[P, T], *args: P.args, **kwar
     """Run a service's method in a worker thread, as `Calls.run`."""
     calls: Calls = request.app.state.calls
     return await calls.run(partial(function, *args, **kwargs), request)
+
+
+async def call_briefly(
+    request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """`call`, of what is mostly over before a thread would have begun, and waits for nobody."""
+    calls: Calls = request.app.state.calls
+    return await calls.run(partial(function, *args, **kwargs), request, brief=True)
 
 
 def count_stages(request: Request, name: str, timings_ms: Any) -> None:

@@ -16,6 +16,7 @@ from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.rates import Rates
 from memory_service.api.routes import (
+    backups,
     dynamics,
     episodes,
     evaluate,
@@ -123,6 +124,7 @@ def create_app(
         forgetting,
         dynamics,
         reembed,
+        backups,
         evaluate,
         jobs,
         keys,
