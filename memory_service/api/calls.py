@@ -30,7 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 RECENT = 0.1  # weight of the last call in the running mean of their duration
-BRIEF_S = 2e-3  # of computing, on average, up to which a brief call stays out of the threads
+BRIEF_S = 4e-3  # of computing, on average, up to which a brief call stays out of the threads
 MOST_RETRY_S = 60
 WATCH_AFTER_S = 1.0  # from when on it is looked whether the client of a running call is still there
 STAGES = "memory_service.stages"  # in the scope: milliseconds by stage
