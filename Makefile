@@ -7,7 +7,7 @@ TESTS  ?= tests
 # Two spinning numeric thread pools beside each other are many times slower than one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-slow lint check format serve chaos bench bench-batching bench-dynamics bench-encoders eval-encoders clean
+.PHONY: help demo test test-slow lint check format serve chaos bench bench-batching bench-dynamics bench-encoders bench-index eval-encoders clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make bench-batching  requests per second with and without encoding together"
 	@echo "make eval-encoders  recall of the bundled encoders; builds the training collection first"
 	@echo "make bench-dynamics  recall on a stream of topics, with decay, strength and priming"
+	@echo "make bench-index  print recall, time and memory of large indexes beside raw FAISS"
 	@echo "make bench-encoders  print the speed of the encoders beside torch, start and memory"
 
 $(READY): pyproject.toml constraints.txt
@@ -71,6 +72,9 @@ eval-encoders: collection/manifest.jsonl
 
 bench-dynamics: $(READY)
 	$(BIN)/python -m benchmarks.dynamics
+
+bench-index: $(READY)
+	$(BIN)/python -m benchmarks.large_index
 
 bench-encoders: $(READY)
 	$(BIN)/python -m benchmarks.encoders

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Numeric threads of OpenVINO, torch and FAISS, per request being computed.",
     )
+    indexed_fields: str = Field(
+        "",
+        description="Metadata fields that are often filtered by, with commas; they get an index.",
+    )
     half_life_s: float = Field(
         2_592_000.0,
         ge=0,
