@@ -16,7 +16,7 @@ help:
 	@echo "make test-slow  run the slow tests"
 	@echo "make check      format, lint, types, tests"
 	@echo "make serve      start the service on http://127.0.0.1:8000"
-	@echo "make bench      print the ratios of benchmarks/"
+	@echo "make bench      beside a chroma server and raw FAISS; FULL=1 takes half an hour"
 	@echo "make chaos      kill the service 200 times, and prove that nothing is lost"
 	@echo "make bench-batching  requests per second with and without encoding together"
 	@echo "make eval-encoders  recall of the bundled encoders; builds the training collection first"
@@ -55,7 +55,7 @@ serve: $(READY)
 	$(BIN)/memory-service serve
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.peers.run $(if $(FULL),--full)
 
 chaos: $(READY)
 	$(BIN)/python -m benchmarks.chaos.run

@@ -17,6 +17,7 @@ too, only the first can be compared.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -124,6 +125,8 @@ def measure(count: int, dimension: int) -> dict[str, Any]:
         building = watch.read()
         del index
         indexes.close()
+        del indexes
+        gc.collect()
         watch = Stopwatch()
         reopened = VectorIndexes(snapshots=snapshots)
         index = reopened.restored(sub_memory, dimension)

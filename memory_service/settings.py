@@ -72,6 +72,9 @@ class Settings(BaseSettings):
         "",
         description="Metadata fields that are often filtered by, with commas; they get an index.",
     )
+    backup_dir: Path | None = Field(
+        None, description="Folder that POST /backup writes into; without one it is refused."
+    )
     half_life_s: float = Field(
         2_592_000.0,
         ge=0,

@@ -15,8 +15,10 @@ from memory_service.api import statuses
 from memory_service.api.forgetting import ForgetRequest
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
+    BackupRequest,
     BatchLineOut,
     ConsolidateRequest,
+    EvaluateRequest,
     GenerateRequest,
     KeyRequest,
     MemoryPatch,
@@ -30,6 +32,7 @@ from memory_service.app import MODALITIES
 
 _REFERENCE = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (
+    EvaluateRequest,
     BatchLineOut,
     StoreRequest,
     RetrieveRequest,
@@ -39,6 +42,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     MemoryPatch,
     NamespaceSettings,
     ForgetRequest,
+    BackupRequest,
     KeyRequest,
     Problem,
 )
@@ -95,9 +99,10 @@ def json_body(model: type[BaseModel], examples: dict[str, Any]) -> dict[str, Any
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def lines(model: type[BaseModel]) -> dict[str, Any]:
-    """Content of which each line is a JSON object."""
-    return {"application/x-ndjson": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
+def lines(*models: type[BaseModel]) -> dict[str, Any]:
+    """Content of which each line is a JSON object, of one of the models."""
+    schemas = [{"$ref": _REFERENCE.format(model=model.__name__)} for model in models]
+    return {"application/x-ndjson": {"schema": {"anyOf": schemas}}}
 
 
 def line_body(model: type[BaseModel]) -> dict[str, Any]:

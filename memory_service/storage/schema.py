@@ -261,13 +261,15 @@ MIGRATIONS = [
     """,
 ]
 
+FORMAT = len(MIGRATIONS)  # of a store that this version writes
+
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, each migration in a transaction of its own."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
+    if version > FORMAT:
         raise StorageFailure(
-            f"the store has format {version}, this version knows up to {len(MIGRATIONS)}: "
+            f"the store has format {version}, this version knows up to {FORMAT}: "
             "open it with a newer version",
         )
     for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):

@@ -6,7 +6,6 @@ nor services.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, SpaceKey
 from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
+from memory_service.storage.folder import CATALOG, hold
 from memory_service.storage.intake import Intake, NewEpisode, NewMemory, Outcome
 from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.removal import Removal
@@ -43,11 +43,11 @@ class Store:
         with storage_errors(f"opening the data folder {folder}"):
             if not folder.exists():
                 folder.mkdir(parents=True, mode=0o700)
-            self._lock = _lock_folder(folder)
+            self._lock = hold(folder)
         try:
             files = BlobStore(folder / "blobs")
-            _require_catalog(folder / "catalog.sqlite3", files)
-            self.catalog = Catalog(folder / "catalog.sqlite3", self._clock)
+            _require_catalog(folder / CATALOG, files)
+            self.catalog = Catalog(folder / CATALOG, self._clock)
             self.blobs = Contents(files, self.catalog)
             try:
                 self._load(threads)
@@ -174,18 +174,3 @@ def _require_catalog(path: Path, blobs: BlobStore) -> None:
             "from a backup, or choose another data_dir",
             data_dir=str(path.parent),
         )
-
-
-def _lock_folder(folder: Path) -> int:
-    """Two processes with an index each would not see each other's memories: allow only one."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StorageFailure(
-            f"the data folder {folder} is in use by another process of this service: "
-            "stop that one, or choose another data_dir",
-            data_dir=str(folder),
-        ) from None
-    return descriptor

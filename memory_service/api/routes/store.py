@@ -8,6 +8,7 @@ from memory_service.api import docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
 from memory_service.api.bodies import read_store, require_type
 from memory_service.api.calls import application_of, call, count_stages
+from memory_service.api.problems import Problem
 from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
 
 router = APIRouter(tags=["memory"])
@@ -56,7 +57,9 @@ async def store(request: Request, response: Response) -> StoredOut:
 @router.post(
     "/store/batch",
     response_class=Response,
-    responses={200: {"description": "One line per line.", "content": docs.lines(BatchLineOut)}},
+    responses={
+        200: {"description": "One line per line.", "content": docs.lines(BatchLineOut, Problem)}
+    },
     openapi_extra=docs.line_body(StoreRequest),
 )
 async def store_batch(request: Request) -> Response:
