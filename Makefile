@@ -7,13 +7,14 @@ TESTS  ?= tests
 # Two spinning numeric thread pools beside each other are many times slower than one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-slow lint check format serve chaos bench bench-batching bench-dynamics bench-encoders bench-index eval-encoders clean
+.PHONY: help demo test test-slow lint check format serve chaos bench bench-batching bench-dynamics bench-encoders bench-index eval-encoders audit clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       store, recall and generate on the sample memory; results in out/"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the slow tests"
+	@echo "make audit      ask for known vulnerabilities of the dependencies; says so when there is no answer"
 	@echo "make check      format, lint, types, tests"
 	@echo "make serve      start the service on http://127.0.0.1:8000"
 	@echo "make bench      beside a chroma server and raw FAISS; FULL=1 takes half an hour"
@@ -44,6 +45,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+audit: $(READY)
+	$(BIN)/python scripts/audit_dependencies.py
 
 check: lint test
 

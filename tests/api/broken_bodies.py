@@ -400,8 +400,8 @@ MAKERS = (
 )
 STILL_GOOD = frozenset(
     [
-        # JSON allows a name twice: the last one counts. true is 1 where a number is asked for.
-        *("a key twice", "a key of metadata twice", "/store ttl_s 0 true"),
+        # JSON allows a name twice: the last one counts.
+        *("a key twice", "a key of metadata twice"),
         "/retrieve filter 6 {}",
         # The disposition may be any, and a part within a part is that part's content.
         *(f"{route} form of a part of another disposition" for route in GOOD),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from memory_service.api import docs, views
+from memory_service.api import audit, docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
 from memory_service.api.bodies import read_store, require_type
 from memory_service.api.calls import application_of, call, count_stages
@@ -48,6 +48,13 @@ async def store(request: Request, response: Response) -> StoredOut:
     order = await read_store(request)
     stored = await call(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
+    memories = [each.id for each in stored.episode.memories]
+    audit.note(
+        request,
+        namespace=stored.episode.namespace,
+        episode=stored.episode.id,
+        memories=memories,
+    )
     response.headers["Location"] = f"/episodes/{stored.episode.id}"
     if stored.duplicate:
         response.status_code = 200
