@@ -6,11 +6,11 @@ import base64
 from dataclasses import asdict
 from typing import Any
 
+from memory_service.access import Key
 from memory_service.api import schemas
 from memory_service.records import (
     Episode,
     Explained,
-    Forgotten,
     Generation,
     GenerationOutput,
     Hit,
@@ -74,6 +74,15 @@ def episode(record: Episode) -> schemas.EpisodeOut:
         namespace=record.namespace,
         created_at=record.created_at,
         memories=[memory(each) for each in record.memories],
+    )
+
+
+def batch_line(index: int, record: Stored) -> schemas.BatchLineOut:
+    return schemas.BatchLineOut(
+        index=index,
+        status=200 if record.duplicate else 201,
+        episode=episode(record.episode),
+        duplicate=record.duplicate,
     )
 
 
@@ -183,14 +192,6 @@ def _output(
     )
 
 
-def forgotten(record: Forgotten) -> schemas.ForgottenOut:
-    return schemas.ForgottenOut(
-        memory_ids=list(record.memory_ids),
-        episode_ids=list(record.episode_ids),
-        blobs_removed=list(record.blobs_removed),
-    )
-
-
 def job(record: Job) -> schemas.JobOut:
     return schemas.JobOut(
         id=record.id,
@@ -205,3 +206,7 @@ def job(record: Job) -> schemas.JobOut:
         error=None if record.error is None else dict(record.error),
         links={"self": f"/jobs/{record.id}"},
     )
+
+
+def key(record: Key) -> schemas.KeyOut:
+    return schemas.KeyOut(**record.as_json())

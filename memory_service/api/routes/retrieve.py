@@ -32,7 +32,10 @@ FIELDS = {
 @router.post(
     "/retrieve",
     response_model=RetrievalOut,
-    openapi_extra=docs.body(RetrieveRequest, EXAMPLES, FIELDS),
+    openapi_extra=docs.or_raw_vector(
+        docs.body(RetrieveRequest, EXAMPLES, FIELDS),
+        {"space": docs.text_field("Id of the vector's space."), **FIELDS},
+    ),
 )
 async def retrieve(request: Request) -> Response:
     """Recall memories of any modality by text, picture, sound, vector, or several at once."""
