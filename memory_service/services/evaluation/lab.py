@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,13 @@ class Budget:
     folds: int = 5
     shown: int = 6  # rows of the sample sheets
     trained: int = 64  # items of the epochs of training
+
+
+    def within(self, items: int) -> Budget:
+        """Less, where there are few items to ask about: `max_items` bounds the time."""
+        return replace(
+            self, queries=min(self.queries, max(3, items // 4)), noised=min(self.noised, items)
+        )
 
 
 QUICK = Budget(

@@ -152,7 +152,8 @@ class Evaluation(Service):
         with enter("reading"):
             cases = self._cases(request.namespace, request, models, space, random, run)
             training = self._training(request, models, space, random, run)
-        lab = Lab(models, space, cases, DEPTHS[request.depth], request.seed, enter)
+        budget = DEPTHS[request.depth].within(len(cases))
+        lab = Lab(models, space, cases, budget, request.seed, enter)
         started, at = time.perf_counter(), self._clock.now()
         figures, sheets = measure(lab, request, training)
         timed = self._efficiency(lab, request)
