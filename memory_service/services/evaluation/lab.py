@@ -40,7 +40,6 @@ class Budget:
     shown: int = 6  # rows of the sample sheets
     trained: int = 64  # items of the epochs of training
 
-
     def within(self, items: int) -> Budget:
         """Less, where there are few items to ask about: `max_items` bounds the time."""
         return replace(
