@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 
-from encoders.base import Encoder
+from encoders.base import Encoder, Modality
 from encoders.errors import ModelUnavailable
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
+from generator.backends import ChatEndpoint, open_backends
+from generator.base import Generator
 from generator.registry import limit_torch_threads, load_generators
 from memory_service.app import Application
 from memory_service.clock import Clock, SystemClock
@@ -102,14 +105,16 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
     # The generators are conditioned on the space that texts and pictures share.
     space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
     generators = load_generators(profile.name, space, settings.threads)
+    chosen = _chosen_generators(settings, profile)
     return Models(
         profile=profile.name,
         encoders={
             name: _batched(each, settings, observers) for name, each in profile.encoders.items()
         },
         calibration=profile.calibration,
-        generators=generators,
+        generators=ChainMap(chosen, generators) if chosen else generators,  # type: ignore[arg-type]
         generator_space=space if len(generators) else None,
+        generator_spaces={name: profile.encoders[name].space for name in chosen},
         limits=Limits(
             max_pixels=settings.max_pixels,
             max_audio_s=settings.max_audio_s,
@@ -117,6 +122,24 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
         ),
         further=tuple(_batched(each, settings, observers) for each in profile.further),
         weights=profile.weights,
+    )
+
+
+def _chosen_generators(settings: Settings, profile: Profile) -> dict[Modality, Generator]:
+    """Those that the settings name, in place of the profile's own or beside them."""
+    return open_backends(
+        {
+            "image": settings.image_generator,
+            "text": settings.text_generator,
+            "audio": settings.audio_generator,
+        },
+        {name: encoder.space for name, encoder in profile.encoders.items()},
+        steps=settings.generator_steps,
+        chat=ChatEndpoint(
+            settings.chat_base_url,
+            settings.chat_api_key.get_secret_value() if settings.chat_api_key else "",
+            settings.chat_timeout_s,
+        ),
     )
 
 

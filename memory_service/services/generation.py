@@ -38,7 +38,7 @@ from memory_service.services import checks, neighbours
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.explaining import effects
 from memory_service.services.making import Maker, agreement, file_of
-from memory_service.services.models import key_of
+from memory_service.services.models import generator_errors, key_of
 from memory_service.services.queries import Query, encode_parts
 from memory_service.services.recalls import Recalls
 from memory_service.services.retrieval import Retriever
@@ -187,9 +187,6 @@ class GenerationService(Service):
                 found=repr(seed)[:80],
                 accepted=[0, MAX_SEED],
             )
-        space = self._models.generator_space
-        if space is None:
-            raise ModalityUnavailable("the active profile has no generators", accepted=[])
         return _Plan(
             outputs=asked,
             namespace=namespace,
@@ -198,7 +195,7 @@ class GenerationService(Service):
             creativity=creativity,
             # 32 bits: every client can hold such a number exactly.
             seed=secrets.randbits(32) if seed is None else seed,
-            space=space,
+            space=self._models.space_to_generate(asked),
             max_similarity=max_similarity,
         )
 
@@ -305,13 +302,17 @@ class GenerationService(Service):
         for output in record.outputs:
             modality = checks.modality(output.modality, self._models.generators, "generator")
             generator = self._models.generator(modality, record.modes.get(modality))
-            made = generator.generate(condition, seed=output.seed, creativity=record.creativity)
+            with generator_errors():
+                made = generator.generate(condition, seed=output.seed, creativity=record.creativity)
             content = file_of(record, output, made.media)
             identical[output.id] = hashlib.sha256(content).hexdigest() == output.blob
         return identical
 
     def _space_of(self, record: Generation) -> Space:
-        space = self._models.generator_space
+        try:
+            space = self._models.space_to_generate([each.modality for each in record.outputs])
+        except ModalityUnavailable:
+            space = None
         if space is None or key_of(space) != (record.space_id, record.space_fingerprint):
             raise SpaceMismatch(
                 f"the generation was made in space {record.space_id} "

@@ -19,7 +19,7 @@ from memory_service.ids import new_id
 from memory_service.records import Draw, Generation, GenerationOutput, MediaNovelty, Vector
 from memory_service.services import neighbours
 from memory_service.services.likeness import MEASURES, distance, similarity
-from memory_service.services.models import Models, key_of
+from memory_service.services.models import Models, generator_errors, key_of
 from memory_service.services.rendering import render
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import SubMemory
@@ -83,7 +83,8 @@ class Maker:
         draws: list[Draw] = []
         for number in range(MAX_DRAWS):
             seed = derived_seed(self._record.seed, number)
-            made = generator.generate(condition, seed=seed, creativity=self._record.creativity)
+            with generator_errors():
+                made = generator.generate(condition, seed=seed, creativity=self._record.creativity)
             measured = self._measure(modality, made.media)
             if limit is None:
                 break
