@@ -44,11 +44,11 @@ class Condition:
     fused: Vectors  # (D,), unit length
     neighbours: tuple[Neighbour, ...]
     weights: Vectors  # (K,)
+    words: str = ""  # the texts of the query, as they were asked; empty where it has none
+    draft: str | None = None  # the text that was made for the same condition, where one was
     # (K,): the largest weight in the neighbour's episode. A picture may be there because the text
     # beside it matched, and be unlike a query that is a text. None: each stands for itself.
     matches: Vectors | None = None
-    words: str = ""  # the texts of the query, as they were asked; empty where it has none
-    draft: str | None = None  # the text that was made for the same condition, where one was
 
     @property
     def ranking(self) -> Vectors:

@@ -159,4 +159,4 @@ def condition(query: Vector, sources: Sequence[Source], fusion: str, words: str 
         best[source.memory.episode_id] = max(best[source.memory.episode_id], float(weight))
     matches = np.array([best[source.memory.episode_id] for source in sources], np.float32)
     neighbours = tuple(source.neighbour for source in sources)
-    return Condition(query, fused, neighbours, weights, matches, words)
+    return Condition(query, fused, neighbours, weights, words, matches=matches)
