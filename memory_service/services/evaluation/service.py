@@ -252,7 +252,16 @@ def measure(
         "classification": generalisation.classification(lab, request.field),
         "field": request.field,
     }
-    return figures, [samples.sheet(lab, climb) for climb in climbs]
+    return rounded(figures), [samples.sheet(lab, climb) for climb in climbs]
+
+
+def rounded(value: Any) -> Any:
+    """All numbers to five decimals: less than any interval, and the same on every reading."""
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, Mapping):
+        return {name: rounded(each) for name, each in value.items()}
+    return [rounded(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def about(lab: Lab, request: Request) -> dict[str, Any]:
