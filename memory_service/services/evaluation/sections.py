@@ -377,8 +377,6 @@ def _efficiency(figures: Json) -> Section:
                 "steps": row["steps"],
                 "seconds": row["seconds"],
                 "items/s": row["items"] / row["seconds"],
-                "loss at first": row["losses"][0],
-                "at last": row["losses"][1],
             }
             for row in found["training"]
         ]

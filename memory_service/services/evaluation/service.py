@@ -157,12 +157,14 @@ class Evaluation(Service):
         started, at = time.perf_counter(), self._clock.now()
         figures, sheets = measure(lab, request, training)
         timed = self._efficiency(lab, request)
-        figures["efficiency"] = {
-            **timed,
-            "machine": machine(),
-            "evaluation_s": round(time.perf_counter() - started, 1),
-            "at": at,
-        }
+        figures["efficiency"] = rounded(
+            {
+                **timed,
+                "machine": machine(),
+                "evaluation_s": time.perf_counter() - started,
+                "at": at,
+            }
+        )
         with enter("page"):
             report = Report(figures, page.render_page(figures, sheets), samples.all_ids(sheets))
         with self._lock:
