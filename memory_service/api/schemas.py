@@ -590,3 +590,20 @@ class CreatedKeyOut(KeyOut):
 
 class KeysOut(BaseModel):
     keys: list[KeyOut]
+
+
+class AuditEntryOut(BaseModel):
+    """With the parameters of the path and the ids of what was made or changed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    time: float = Field(description="Unix seconds.")
+    request_id: str
+    key: str | None = Field(description="Id of the caller's key; null: without one.")
+    method: str
+    route: str | None = Field(description="null: it was refused before.")
+    status: int
+
+
+class AuditOut(BaseModel):
+    entries: list[AuditEntryOut]

@@ -38,7 +38,7 @@ DEEPER = 8  # times as many vectors, when those found are of too few memories
 class Sizes:
     """When what is done; measured, see docs/experiments.md. All in rows."""
 
-    exact: int = 50_000  # are searched one by one, as long as nothing is sealed
+    exact: int = 24_576  # are searched one by one, as long as nothing is sealed
     buffer: int = 16_384  # the same beside sealed segments
     segment: int = 262_144  # at most in one
     least_segment: int = 4_096  # fewer go back into a block
