@@ -36,6 +36,7 @@ from memory_service.services.storing import Storing
 from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
+from memory_service.storage import field_indexes
 from memory_service.storage.audit import AuditLog
 from memory_service.storage.keys import KeyFile
 from memory_service.storage.store import Store
@@ -87,8 +88,16 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
 
 
 def open_store(settings: Settings, clock: Clock | None = None) -> Store:
-    """The data folder without any models. Raises StorageFailure."""
-    return Store(settings.data_dir, threads=settings.threads, clock=clock)
+    """The data folder without any models. Raises StorageFailure, and InvalidInput for names of
+    fields that cannot be indexed."""
+    fields = field_indexes.declared(settings.indexed_fields)
+    store = Store(settings.data_dir, threads=settings.threads, clock=clock)
+    try:
+        field_indexes.bring_about(store.catalog, fields)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def _audit(settings: Settings) -> AuditLog | None:

@@ -99,6 +99,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Numeric threads of OpenVINO, torch and FAISS, per request being computed.",
     )
+    indexed_fields: str = Field(
+        "",
+        description="Metadata fields that are often filtered by, with commas; they get an index.",
+    )
     backup_dir: Path | None = Field(
         None, description="Folder that POST /backup writes into; without one it is refused."
     )

@@ -122,7 +122,9 @@ class QueryRequest(Strict):
     namespace: str = "default"
     mode: Mode = Field("auto", description="By the shared space, by episodes, or by both.")
     filter: dict[str, Any] | None = Field(
-        None, description="Metadata fields and the value, or list of values, that they must have."
+        None,
+        description="Metadata fields and the value, list of values or operators that must hold: "
+        "$eq $ne $in $nin $gt $gte $lt $lte $exists, $and $or $not, $created_at $media_type.",
     )
 
     context_weight: float = Field(
