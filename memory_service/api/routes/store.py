@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from memory_service.api import docs, views
+from memory_service.api import audit, docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
 from memory_service.api.bodies import read_store, require_type
 from memory_service.api.calls import application_of, call, count_stages, replayed
+from memory_service.api.problems import Problem
 from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
 
 router = APIRouter(tags=["memory"])
@@ -49,6 +50,13 @@ async def store(request: Request) -> Response:
     order = await read_store(request)
     stored = await call(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
+    memories = [each.id for each in stored.episode.memories]
+    audit.note(
+        request,
+        namespace=stored.episode.namespace,
+        episode=stored.episode.id,
+        memories=memories,
+    )
     return Response(
         to_json(views.stored(stored)),
         200 if stored.duplicate else 201,
@@ -60,7 +68,9 @@ async def store(request: Request) -> Response:
 @router.post(
     "/store/batch",
     response_class=Response,
-    responses={200: {"description": "One line per line.", "content": docs.lines(BatchLineOut)}},
+    responses={
+        200: {"description": "One line per line.", "content": docs.lines(BatchLineOut, Problem)}
+    },
     openapi_extra=docs.line_body(StoreRequest),
 )
 async def store_batch(request: Request) -> Response:
