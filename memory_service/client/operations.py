@@ -122,7 +122,9 @@ def retrieve(given: arguments.RetrieveArguments) -> Operation[results.Retrieval]
 
 def generate(given: arguments.GenerateArguments) -> Operation[results.Generation]:
     arguments.require_known(given, arguments.GenerateArguments)
-    body = {"json": _query(given, *GENERATE_OPTIONS)}
+    body: dict[str, Any] = {"json": _query(given, *GENERATE_OPTIONS)}
+    if (key := given.get("idempotency_key")) is not None:
+        body["headers"] = {"Idempotency-Key": key}
     return Operation("POST", "/generate", _from_json(results.Generation.read), body)
 
 
@@ -327,6 +329,10 @@ def reembed(
         "accept_failures": accept_failures,
     }
     return Operation("POST", "/reembed", _from_json(results.Job.read), {"json": body})
+
+
+def backup(name: str) -> Operation[results.Job]:
+    return Operation("POST", "/backup", _from_json(results.Job.read), {"json": {"name": name}})
 
 
 def rollback() -> Operation[results.Job]:

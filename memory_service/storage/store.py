@@ -6,7 +6,6 @@ nor services.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,17 +13,20 @@ from pathlib import Path
 
 from memory_service.clock import Clock, SystemClock
 from memory_service.errors import StorageFailure
-from memory_service.records import Episode, Generation, GenerationOutput, Memory
-from memory_service.storage import generations, lineage, rows
+from memory_service.records import Claim, Generation, GenerationOutput, Memory
+from memory_service.storage import generations, idempotency, lineage, loading, openings, rows
+from memory_service.storage.allowed import AllowedSets
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, SpaceKey
 from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
-from memory_service.storage.intake import Intake, NewEpisode, NewMemory, Outcome
+from memory_service.storage.folder import CATALOG, hold
+from memory_service.storage.intake import Added, Intake, NewEpisode, Outcome
 from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.removal import Removal
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors.snapshots import Snapshots
 
 
 class Store:
@@ -41,11 +43,11 @@ class Store:
         with storage_errors(f"opening the data folder {folder}"):
             if not folder.exists():
                 folder.mkdir(parents=True, mode=0o700)
-            self._lock = _lock_folder(folder)
+            self._lock = hold(folder)
         try:
             files = BlobStore(folder / "blobs")
-            _require_catalog(folder / "catalog.sqlite3", files)
-            self.catalog = Catalog(folder / "catalog.sqlite3", self._clock)
+            _require_catalog(folder / CATALOG, files)
+            self.catalog = Catalog(folder / CATALOG, self._clock)
             self.blobs = Contents(files, self.catalog)
             try:
                 self._load(threads)
@@ -59,18 +61,20 @@ class Store:
     def _load(self, threads: int) -> None:
         with storage_errors("opening the data folder"):
             sync_folder(self.folder)
-        self._indexes = VectorIndexes(threads=threads)
+        snapshots = Snapshots(self.folder / "indexes", openings.begin(self.catalog))
+        self._indexes = VectorIndexes(threads=threads, snapshots=snapshots)
         self.removal = Removal(
             self.catalog, self.blobs, self._indexes, self.folder, self._clock, self._read_spaces
         )
         with storage_errors("opening the data folder"):
             self.removal.start()
-        for chunk in self.catalog.vector_chunks():
-            self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
+        loading.fill(self.catalog, self._indexes)
+        self.allowed = AllowedSets(self.catalog)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
         self._intake = Intake(self.catalog, self.blobs, self._indexes, self._searched)
         self._read_spaces()
+        self._indexes.start()
 
     def _searched(self, modality: str, space: SpaceKey) -> None:
         known = self.spaces(modality)
@@ -81,6 +85,7 @@ class Store:
         self._spaces = self.catalog.spaces_by_modality()
 
     def close(self) -> None:
+        self._indexes.close()
         self.catalog.close()
         if self._lock >= 0:
             os.close(self._lock)  # gives up the lock
@@ -103,22 +108,15 @@ class Store:
         """The (space id, fingerprint) of the modality's vectors, those on standby left out."""
         return self._spaces.get(modality, set())
 
-    def add_episode(
-        self, episode: Episode, new: Sequence[NewMemory], *, skip_duplicate: bool = False
-    ) -> tuple[Episode, bool]:
-        """Store durably; returns the episode as stored, and whether it was there already.
-
-        Raises StorageFull or StorageFailure, and the store is as before.
-        """
-        (outcome,) = self.add_episodes([NewEpisode(episode, tuple(new), skip_duplicate)])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome.episode, outcome.duplicate
-
     def add_episodes(self, episodes: Sequence[NewEpisode]) -> list[Outcome]:
         """Store durably, together with what other callers store; of each what became of it: as
         stored, or StorageFull or StorageFailure, and nothing of it was."""
         return self._intake.add(episodes)
+
+    def replay(self, claim: Claim) -> Added | None:
+        """What was stored with this claim before; raises KeyReused, or NotFound when it has been
+        forgotten since."""
+        return self._intake.replay(claim)
 
     def update_memory(self, memory_id: str, change: Callable[[Memory], Memory]) -> Memory:
         """Replace metadata and expiry by those of what `change` makes of the memory; raises
@@ -130,19 +128,26 @@ class Store:
                 lineage.follow_member(connection, memory.sequence)
             return memory
 
-    def add_generation(self, record: Generation, contents: Sequence[bytes]) -> Generation:
-        """Store a generation and its outputs' bytes durably; returns it with the blobs named."""
+    def add_generation(
+        self, record: Generation, contents: Sequence[bytes], claim: Claim | None = None
+    ) -> Generation:
+        """Store a generation and its outputs' bytes durably; returns it with the blobs named.
+        Raises KeyReused for a claim whose key stands for another request by now."""
         with self.blobs.stage(contents) as incoming, self.catalog.write_lock:
             outputs: tuple[GenerationOutput, ...] = tuple(
                 replace(output, blob=each.digest)
                 for output, each in zip(record.outputs, incoming, strict=True)
             )
             stored = replace(record, outputs=outputs)
+            if claim is not None:
+                idempotency.find(self.catalog, claim)  # another request may have been quicker
             try:
                 self.blobs.publish(incoming)
                 with self.catalog.transaction("storing the generation") as connection:
                     self.blobs.insert(connection, incoming)
                     generations.insert(connection, stored)
+                    if claim is not None:
+                        idempotency.insert(connection, claim, stored.id, duplicate=False)
             except BaseException:
                 self.blobs.take_back(incoming)
                 raise
@@ -155,6 +160,12 @@ class Store:
             with self.catalog.transaction("storing effects") as connection:
                 generations.insert_effects(connection, generation_id, effects)
         return self.generation(generation_id)
+
+    def generated(self, claim: Claim) -> Generation | None:
+        """What was generated with this claim before; raises KeyReused, or NotFound when it is gone
+        since."""
+        found = idempotency.find(self.catalog, claim)
+        return None if found is None else self.generation(found.result)
 
     def generation(self, generation_id: str) -> Generation:
         """Raises NotFound."""
@@ -169,18 +180,3 @@ def _require_catalog(path: Path, blobs: BlobStore) -> None:
             "from a backup, or choose another data_dir",
             data_dir=str(path.parent),
         )
-
-
-def _lock_folder(folder: Path) -> int:
-    """Two processes with an index each would not see each other's memories: allow only one."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StorageFailure(
-            f"the data folder {folder} is in use by another process of this service: "
-            "stop that one, or choose another data_dir",
-            data_dir=str(folder),
-        ) from None
-    return descriptor
