@@ -65,6 +65,8 @@ class Generator(ABC):
     space_id: str  # the space whose vectors it was trained on
     # False where a seed draws nothing new: what it makes quotes the memory, or reads it out.
     draws: ClassVar[bool] = True
+    reads_draft: ClassVar[bool] = False  # it needs `Condition.draft`
+    needs_words: ClassVar[bool] = False  # it needs `Condition.words`
 
     @abstractmethod
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:

@@ -8,7 +8,12 @@ from encoders.base import Encoder
 from encoders.errors import ModelUnavailable
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
-from generator.registry import limit_torch_threads, load_generators
+from generator.registry import (
+    DEFAULT_MODES,
+    limit_torch_threads,
+    load_generators,
+    load_modes,
+)
 from memory_service.app import Application
 from memory_service.clock import Clock, SystemClock
 from memory_service.errors import ModalityUnavailable
@@ -84,14 +89,17 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
     # The generators are conditioned on the space that texts and pictures share.
     space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
     generators = load_generators(profile.name, space, settings.threads)
+    encoders = {
+        name: _batched(each, settings, observers) for name, each in profile.encoders.items()
+    }
     return Models(
         profile=profile.name,
-        encoders={
-            name: _batched(each, settings, observers) for name, each in profile.encoders.items()
-        },
+        encoders=encoders,
         calibration=profile.calibration,
         generators=generators,
         generator_space=space if len(generators) else None,
+        modes=load_modes(profile.name, space, encoders.get("text")),
+        default_modes=DEFAULT_MODES,
         limits=Limits(
             max_pixels=settings.max_pixels,
             max_audio_s=settings.max_audio_s,

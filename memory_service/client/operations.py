@@ -82,7 +82,16 @@ def generate(given: arguments.GenerateArguments) -> Operation[results.Generation
     return Operation("POST", "/generate", _from_json(results.Generation.read), body)
 
 
-GENERATE_OPTIONS = ("output", "creativity", "seed", "fusion", "max_similarity", "explain")
+GENERATE_OPTIONS = (
+    "output",
+    "creativity",
+    "seed",
+    "fusion",
+    "text_mode",
+    "audio_mode",
+    "max_similarity",
+    "explain",
+)
 QUERY_OPTIONS = (
     "namespace",
     "mode",

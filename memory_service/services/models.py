@@ -63,6 +63,7 @@ class Models:
     further: tuple[Encoder, ...] = ()
     weights: tuple[Weights, ...] = ()
     modes: Mapping[Modality, Mapping[str, Generator]] = field(default_factory=dict)
+    default_modes: Mapping[Modality, str] = field(default_factory=dict)  # what `generators` do
 
     def encoder(self, modality: str) -> Encoder:
         """Raises InvalidInput for an unknown modality, ModalityUnavailable for a missing one."""
@@ -107,6 +108,11 @@ class Models:
                 f"the generator for {modality} does not fit the active profile: {error}",
                 found=modality,
             ) from error
+
+    def mode_names(self, modality: Modality) -> list[str]:
+        """The default first; empty where there is one way only."""
+        further = list(self.modes.get(modality, ()))
+        return [self.default_modes[modality], *further] if further else []
 
     def decode(self, modality: str, content: bytes, **where: Any) -> Decoded:
         """Raises UnsupportedMedia, InvalidMedia or TooLarge; `where` goes into the details."""

@@ -28,6 +28,12 @@ EXAMPLES = {
         "seed": 7,
         "k": 4,
     },
+    "an answer, spoken": {
+        "query": {"text": "What does a cow eat?"},
+        "output": ["text", "audio"],
+        "text_mode": "answer",
+        "audio_mode": "speech",
+    },
 }
 FIELDS = {
     "output": docs.text_field("Comma-separated; default: image."),
@@ -38,6 +44,8 @@ FIELDS = {
     "mode": docs.text_field("direct, associative or auto (default)."),
     "filter": docs.text_field("JSON object."),
     "namespace": docs.text_field("Default: default."),
+    "text_mode": docs.text_field("caption (default), tags or answer."),
+    "audio_mode": docs.text_field("sound (default) or speech."),
     "max_similarity": {"type": "number", "description": "0 to 1; above, it is drawn again."},
     "explain": {"type": "boolean", "description": "Measure what each memory did."},
     "include_data": {"type": "boolean"},
@@ -77,6 +85,7 @@ async def generate(request: Request) -> Response:
         weights=weights_of(body),
         reinforce=body.reinforce,
         max_similarity=body.max_similarity,
+        modes=_modes(body),
         explain=body.explain,
     )
     count_stages(request, "generate", made.timings_ms)
@@ -87,6 +96,12 @@ async def generate(request: Request) -> Response:
         return Response(content, 201, headers=headers, media_type=media_type)
     view = views.generation(made, contents if body.include_data else {})
     return JSONResponse(view.model_dump(mode="json"), 201, headers=headers)
+
+
+def _modes(body: GenerateRequest) -> dict[str, str]:
+    """Those that were given: a default of this API may be none of the profile's."""
+    given = {"text": body.text_mode, "audio": body.audio_mode}
+    return {each: mode for each, mode in given.items() if f"{each}_mode" in body.model_fields_set}
 
 
 def _answer_kind(accept: str | None, outputs: list[str]) -> str:
