@@ -1,0 +1,87 @@
+"""Words and sounds on pictures, with what Pillow carries: the same on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from unicodedata import category, combining, normalize
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from encoders.base import Waveform
+from encoders.log_mel import log_mel, resample
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+# Dark to light through violet and orange, in equal steps of brightness.
+COLOURS = np.array(
+    [[20, 16, 40], [76, 29, 110], [150, 44, 110], [221, 81, 72], [252, 160, 62], [252, 245, 190]],
+    dtype=np.float32,
+)
+RANGE = 9.0  # natural-log units shown below the loudest point
+QUIETEST = 0.0  # a loudest point below this is shown as darker: silence is dark
+
+
+def paragraph(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    face: Font,
+    fill: str,
+    width: int,
+    lines: int,
+) -> int:
+    """Write at most `lines` lines, the last one shortened; returns where the next would start."""
+    x, y = at
+    wrapped = wrap(draw, drawable(text).split(), face, width)
+    if len(wrapped) > lines:
+        wrapped = [*wrapped[: lines - 1], " ".join(wrapped[lines - 1 :])]
+    step = round(1.3 * (getattr(face, "size", 10)))
+    for line in wrapped:
+        draw.text((x, y), shorten(draw, line, face, width), fill, face)
+        y += step
+    return y
+
+
+def drawable(text: str) -> str:
+    """Without dashes and accents that the face has no glyph for."""
+    return "".join(
+        "-" if category(c) == "Pd" else c for c in normalize("NFKD", text) if not combining(c)
+    )
+
+
+def wrap(draw: ImageDraw.ImageDraw, words: Sequence[str], face: Font, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and draw.textlength(longer, face) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def shorten(draw: ImageDraw.ImageDraw, line: str, face: Font, width: int) -> str:
+    if draw.textlength(line, face) <= width:
+        return line
+    while line and draw.textlength(f"{line}…", face) > width:
+        line = line[:-1]
+    return f"{line.rstrip()}…"
+
+
+@cache
+def font(size: int) -> Font:
+    """The face that Pillow carries: the same on every machine."""
+    return ImageFont.load_default(size)
+
+
+def spectrogram(sound: Waveform) -> Image.Image:
+    """Log-mel spectrogram (frames, 80), low pitches at the bottom."""
+    levels = log_mel(resample(sound))  # (80, frames)
+    shade = np.clip((levels - max(levels.max(), QUIETEST)) / RANGE + 1, 0, 1)[::-1] * (
+        len(COLOURS) - 1
+    )
+    below = np.minimum(shade.astype(int), len(COLOURS) - 2)
+    part = (shade - below)[..., None]
+    coloured = COLOURS[below] * (1 - part) + COLOURS[below + 1] * part
+    return Image.fromarray(coloured.astype(np.uint8))
