@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 import soundfile
 from PIL import Image
 
 from encoders.base import Waveform
-from encoders.log_mel import log_mel, resample
 from memory_service.demo.findings import Item
-
-# Dark to light through violet and orange, in equal steps of brightness.
-COLOURS = np.array(
-    [[20, 16, 40], [76, 29, 110], [150, 44, 110], [221, 81, 72], [252, 160, 62], [252, 245, 190]],
-    dtype=np.float32,
-)
-RANGE = 9.0  # natural-log units shown below the loudest point
-QUIETEST = 0.0  # a loudest point below this is shown as darker: silence is dark
+from memory_service.spectrogram import spectrogram as spectrogram_of
 
 
 def thumbnail(item: Item, width: int, height: int) -> Image.Image:
@@ -39,13 +30,6 @@ def thumbnail(item: Item, width: int, height: int) -> Image.Image:
 
 
 def spectrogram(content: bytes) -> Image.Image:
-    """Log-mel spectrogram (frames, 80), low pitches at the bottom."""
+    """Of a sound file, (frames, 80)."""
     samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    levels = log_mel(resample(Waveform(samples.mean(axis=1), rate)))  # (80, frames)
-    shade = np.clip((levels - max(levels.max(), QUIETEST)) / RANGE + 1, 0, 1)[::-1] * (
-        len(COLOURS) - 1
-    )
-    below = np.minimum(shade.astype(int), len(COLOURS) - 2)
-    part = (shade - below)[..., None]
-    coloured = COLOURS[below] * (1 - part) + COLOURS[below + 1] * part
-    return Image.fromarray(coloured.astype(np.uint8))
+    return spectrogram_of(Waveform(samples.mean(axis=1), rate))
