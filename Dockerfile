@@ -31,5 +31,6 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('MEMORY_SERVICE_PORT', '8000') + '/readyz', timeout=4)"]
-# There is no authentication yet: publish the port on an address that only you reach.
-CMD ["memory-service", "serve", "--host", "0.0.0.0", "--allow-remote"]
+# Asks for API keys, and does not start before there is one, unless MEMORY_SERVICE_AUTH=open says that
+# something else decides who reaches the port: see docs/guide.md, Security.
+CMD ["memory-service", "serve", "--host", "0.0.0.0"]

@@ -7,7 +7,7 @@ TESTS  ?= tests
 # Two spinning numeric thread pools beside each other are many times slower than one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-slow lint check format serve bench bench-dynamics bench-encoders eval-encoders clean
+.PHONY: help demo test test-slow lint check format serve chaos bench bench-batching bench-dynamics bench-encoders eval-encoders clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,8 @@ help:
 	@echo "make check      format, lint, types, tests"
 	@echo "make serve      start the service on http://127.0.0.1:8000"
 	@echo "make bench      print the ratios of benchmarks/"
+	@echo "make chaos      kill the service 200 times, and prove that nothing is lost"
+	@echo "make bench-batching  requests per second with and without encoding together"
 	@echo "make eval-encoders  recall of the bundled encoders; builds the training collection first"
 	@echo "make bench-dynamics  recall on a stream of topics, with decay, strength and priming"
 	@echo "make bench-encoders  print the speed of the encoders beside torch, start and memory"
@@ -53,6 +55,11 @@ serve: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
+
+chaos: $(READY)
+	$(BIN)/python -m benchmarks.chaos.run
+
+bench-batching: $(READY)
 	$(BIN)/python -m benchmarks.batching
 
 collection/manifest.jsonl: | $(READY)

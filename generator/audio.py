@@ -135,6 +135,7 @@ class SoundGenerator(Generator):
     """Makes one to two seconds of sound from a condition."""
 
     modality: ClassVar[Modality] = "audio"
+    latent: ClassVar[bool] = True
 
     def __init__(self, weights_dir: Path) -> None:
         files = [weights_dir / name for name in ("audio.json", "audio_vae.safetensors")]
@@ -192,6 +193,11 @@ class SoundGenerator(Generator):
                 "phase": "griffin-lim, 32 iterations, momentum 0.99",
             },
         )
+
+    def recode(self, media: Sequence[Waveform]) -> Waveform:
+        latents = torch.stack([self.encode(mel_window(m, self.settings)) for m in media]).mean(0)
+        samples = griffin_lim(magnitude_from_log_mel(self.decode(latents)))
+        return Waveform(finish(samples), SAMPLE_RATE)
 
     @torch.inference_mode()
     def encode(self, mel: Floats) -> torch.Tensor:

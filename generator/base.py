@@ -63,6 +63,7 @@ class Generator(ABC):
     modality: ClassVar[Modality]
     fingerprint: str  # hash over weights and configuration
     space_id: str  # the space whose vectors it was trained on
+    latent: ClassVar[bool] = False  # an autoencoder and a flow: `recode`, `short_epoch`
     # False where a seed draws nothing new: what it makes quotes the memory, or reads it out.
     draws: ClassVar[bool] = True
     reads_draft: ClassVar[bool] = False  # it needs `Condition.draft`
@@ -75,6 +76,12 @@ class Generator(ABC):
         `creativity` in [0, 1]: 0 reconstructs what is remembered, 1 draws freely from the
         learned conditional prior.
         """
+
+    def recode(self, media: Sequence[Any]) -> Any | None:
+        """What is left of media when they are only encoded into the generator's latents, averaged
+        there, and decoded; of one alone, what its autoencoder makes of it. None: it has no latents.
+        """
+        return None
 
     def generate_each(
         self, conditions: Sequence[Condition], *, seed: int, creativity: float

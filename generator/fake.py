@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ class FakeGenerator(Generator):
         noise = random.standard_normal(condition.fused.shape) * creativity
         values = (condition.fused + noise).astype(np.float32)
         return Generated(self._media(values, condition), {"memories": len(condition.neighbours)})
+
+    def recode(self, media: Sequence[Any]) -> Any | None:
+        """The picture or sound as it is: the first one, in the size that is made."""
+        if self.modality == "image":
+            return media[0].convert("RGB").resize((SIDE_PX, SIDE_PX))
+        return media[0] if self.modality == "audio" else None
 
     def _media(self, values: Any, condition: Condition) -> Any:
         match self.modality:

@@ -145,6 +145,7 @@ class PictureGenerator(Generator):
     """Makes a 64x64 RGB picture from a condition."""
 
     modality: ClassVar[Modality] = "image"
+    latent: ClassVar[bool] = True
 
     def __init__(self, weights_dir: Path) -> None:
         files = [weights_dir / name for name in ("image.json", "image_vae.safetensors")]
@@ -194,6 +195,9 @@ class PictureGenerator(Generator):
                 "flow_steps": steps_for(self.settings.flow, noise),
             },
         )
+
+    def recode(self, media: Sequence[Image.Image]) -> Image.Image:
+        return Image.fromarray(self.decode(torch.stack([self.encode(m) for m in media]).mean(0)))
 
     @torch.inference_mode()
     def encode(self, image: Image.Image) -> torch.Tensor:

@@ -11,14 +11,19 @@ from encoders.sensor import series
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.evaluation.service import Evaluation
+from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
+from memory_service.services.keys import Keys
 from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
 from memory_service.services.models import Models, mismatch
 from memory_service.services.namespaces import Namespaces
 from memory_service.services.planning import MAX_EPISODES
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.storing import Storing
+from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.store import Store
@@ -58,13 +63,18 @@ class Application:
 
     settings: Settings
     memory: MemoryStore
+    storing: Storing
     retriever: Retriever
     generation: GenerationService
+    forgetting: Forgetting
+    thumbnails: ThumbnailService
     namespaces: Namespaces
     consolidation: Consolidation
     upkeep: Upkeep
     reembedding: Reembedding
+    evaluation: Evaluation
     jobs: Jobs
+    keys: Keys
     active: ActiveModels
     store: Store
     observers: list[Observer]  # of all batching encoders, those of a later profile, too
@@ -93,6 +103,7 @@ class Application:
         self.upkeep.close()
         self.active.models.close()
         self.store.close()
+        self.keys.close()
 
     def __enter__(self) -> Application:
         return self

@@ -20,16 +20,22 @@ from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.evaluation.service import Evaluation
+from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
+from memory_service.services.keys import Keys
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
 from memory_service.services.namespaces import Namespaces
 from memory_service.services.recalls import Recalls
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
+from memory_service.services.storing import Storing
+from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
+from memory_service.storage.keys import KeyFile
 from memory_service.storage.store import Store
 
 
@@ -45,20 +51,27 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
     store = open_store(settings, clock)
     namespaces = Namespaces(store, settings)
     recalls = Recalls(store, namespaces, clock)
+    storing = Storing(store, active, settings, clock)
     retriever = Retriever(store, active, recalls, settings)
     jobs = Jobs(store, clock)
     upkeep = Upkeep(store, recalls, clock, settings.upkeep_s)
     upkeep.start()
+    memory = MemoryStore(store, active, recalls, storing, settings, clock)
     return Application(
         settings=settings,
-        memory=MemoryStore(store, active, recalls, settings, clock),
+        memory=memory,
+        storing=storing,
+        thumbnails=ThumbnailService(store, active, memory),
         retriever=retriever,
         generation=GenerationService(store, active, retriever, recalls, settings, clock),
+        forgetting=Forgetting(store, namespaces),
         namespaces=namespaces,
         consolidation=Consolidation(store, active, jobs, recalls, clock),
         upkeep=upkeep,
         reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
+        evaluation=Evaluation(store, active, retriever, jobs, settings, clock),
         jobs=jobs,
+        keys=open_keys(settings, clock),
         active=active,
         store=store,
         observers=observers,
@@ -68,6 +81,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
 def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     """The data folder without any models. Raises StorageFailure."""
     return Store(settings.data_dir, threads=settings.threads, clock=clock)
+
+
+def open_keys(settings: Settings, clock: Clock | None = None) -> Keys:
+    """The keys of the data folder, whether a service holds it or not. Raises StorageFailure."""
+    return Keys(KeyFile(settings.data_dir), clock or SystemClock())
 
 
 def _loader(settings: Settings, observers: list[Observer]) -> Callable[[str], Models]:

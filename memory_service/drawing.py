@@ -1,4 +1,4 @@
-"""Words and sounds on pictures, with what Pillow carries: the same on every machine."""
+"""Words on pictures, in the face that Pillow carries."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 from unicodedata import category, combining, normalize
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-
-from encoders.base import Waveform
-from encoders.log_mel import log_mel, resample
+from PIL import ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-# Dark to light through violet and orange, in equal steps of brightness.
-COLOURS = np.array(
-    [[20, 16, 40], [76, 29, 110], [150, 44, 110], [221, 81, 72], [252, 160, 62], [252, 245, 190]],
-    dtype=np.float32,
-)
-RANGE = 9.0  # natural-log units shown below the loudest point
-QUIETEST = 0.0  # a loudest point below this is shown as darker: silence is dark
 
 
 def paragraph(
@@ -73,15 +62,3 @@ def shorten(draw: ImageDraw.ImageDraw, line: str, face: Font, width: int) -> str
 def font(size: int) -> Font:
     """The face that Pillow carries: the same on every machine."""
     return ImageFont.load_default(size)
-
-
-def spectrogram(sound: Waveform) -> Image.Image:
-    """Log-mel spectrogram (frames, 80), low pitches at the bottom."""
-    levels = log_mel(resample(sound))  # (80, frames)
-    shade = np.clip((levels - max(levels.max(), QUIETEST)) / RANGE + 1, 0, 1)[::-1] * (
-        len(COLOURS) - 1
-    )
-    below = np.minimum(shade.astype(int), len(COLOURS) - 2)
-    part = (shade - below)[..., None]
-    coloured = COLOURS[below] * (1 - part) + COLOURS[below + 1] * part
-    return Image.fromarray(coloured.astype(np.uint8))

@@ -56,6 +56,18 @@ class NotFound(MemoryServiceError):
     code = "not_found"
 
 
+class NoThumbnail(MemoryServiceError):
+    """There is no picture of such a memory."""
+
+    code = "no_thumbnail"
+
+
+class UnexpectedCount(MemoryServiceError):
+    """Another number of memories than expected would be forgotten; nothing was."""
+
+    code = "unexpected_count"
+
+
 class SpaceMismatch(MemoryServiceError):
     """The store was written with another encoder; its vectors must be re-embedded first."""
 
@@ -116,6 +128,24 @@ class Overloaded(MemoryServiceError):
     """
 
     code = "overloaded"
+
+
+class Unauthorized(MemoryServiceError):
+    """A key is asked for, and none that is valid came."""
+
+    code = "unauthorized"
+
+
+class InsufficientScope(MemoryServiceError):
+    """The key is valid, but not for this."""
+
+    code = "insufficient_scope"
+
+
+class ForeignNamespace(MemoryServiceError):
+    """The key is bound to other namespaces, or to some where the whole store is meant."""
+
+    code = "foreign_namespace"
 
 
 class NotReady(MemoryServiceError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,12 +17,36 @@ FusionMethod = Literal["sum", "weighted", "attention"]
 
 @dataclass(frozen=True)
 class Upload:
-    """Bytes that a caller hands in. `media_type` is what was declared; the content decides."""
+    """Bytes that a caller hands in. `media_type` is what was declared; the content decides.
+
+    `vector`, if given, is of the space named: what its encoder would make of the content.
+    """
 
     modality: str
     content: bytes
     media_type: str | None = None
     filename: str | None = None
+    vector: Vector | None = None  # (D,), of any length
+    space: str | None = None
+
+
+@dataclass(frozen=True)
+class StoreOrder:
+    """An episode that is to be stored: what belongs together.
+
+    `metadata` is given to each of the memories. With `if_duplicate="skip"`, an episode of the same
+    namespace that has exactly these contents is answered instead, and keeps the expiry that it
+    had. `expires_at` (Unix seconds) or `ttl_s` (from now) says from when on the episode is not
+    found any more, and will be deleted.
+    """
+
+    uploads: Sequence[Upload]
+    namespace: str = "default"
+    metadata: Mapping[str, Any] | None = None
+    created_at: float | None = None  # Unix seconds; None: now
+    if_duplicate: Literal["keep", "skip"] = "keep"
+    expires_at: float | None = None
+    ttl_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -290,13 +314,67 @@ class Generation:
         return "\n".join(each.text for each in self.query if each.text is not None)
 
 
+Descendants = Literal["mark", "erase"]  # of a memory: the generations that were made from it
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How something is forgotten."""
+
+    descendants: Descendants = "mark"  # mark: their record says that the memory was deleted
+    wait: bool = False  # return when nothing of it is left in any file
+    probe: bool = False  # look for it before and after
+    keep_receipt: bool = True  # False: it is answered, and kept nowhere
+
+
+PLAIN = Manner()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Memories of one namespace: those that match, or with `all`, every one of them."""
+
+    namespace: str
+    filter: Mapping[str, Any] | None = None
+    modality: str | None = None
+    all: bool = False
+
+
 @dataclass(frozen=True)
 class Forgotten:
-    """Receipt of a deletion."""
+    """Receipt of a forgetting: what is gone, and from where. It holds no content, but hashes of it:
+    who guesses a content can tell by its hash that it was there."""
 
-    memory_ids: tuple[str, ...]
+    id: str
+    time: float  # Unix seconds
+    what: str  # "memory", "episode", "filter", "namespace", "generation", "expired", "prototype"
+    namespace: str
+    memory_ids: tuple[str, ...]  # among them the prototypes that went along
     episode_ids: tuple[str, ...]  # episodes that have no memory left
-    blobs_removed: tuple[str, ...]  # content hashes whose file is gone
+    contents: tuple[str, ...]  # SHA-256 of the contents that were named
+    blobs_removed: tuple[str, ...]  # those of them whose file is gone; others need the rest
+    removed: Mapping[str, int]  # by place, how many entries
+    generations_marked: tuple[str, ...]
+    generations_erased: tuple[str, ...]
+    kept: bool  # the receipt can be read again
+    complete: bool  # False: it was interrupted after what is told here
+    # Nothing is left in the write-ahead log, nor in unused parts of the catalog's pages. Otherwise
+    # the log will be clean soon; see storage.residue for the rest.
+    clean: bool
+    probe: Mapping[str, Any] | None = None  # what was found of it, before and after
+
+
+@dataclass(frozen=True)
+class NamespaceCounts:
+    """What a namespace holds; expired memories and prototypes are not counted as memories."""
+
+    namespace: str
+    memories: int
+    by_modality: Mapping[str, int]
+    episodes: int
+    generations: int
+    prototypes: int
+    content_bytes: int  # of the memories, equal contents counted each time
 
 
 @dataclass(frozen=True)

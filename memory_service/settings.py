@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,12 @@ class Settings(BaseSettings):
         description="Host names that requests may bear, with commas, or * for any; auto: those of "
         "loopback when bound to it, else any.",
     )
+    auth: Literal["loopback-open", "required", "open"] = Field(
+        "loopback-open",
+        description="Who needs an API key: everybody but on a loopback address (loopback-open), "
+        "everybody (required), nobody anywhere (open).",
+    )
+    open_metrics: bool = Field(False, description="/metrics is answered without a key.")
     threads: int = Field(
         1,
         ge=1,
@@ -69,3 +76,20 @@ class Settings(BaseSettings):
     max_k: int = Field(1000, ge=1, description="Most hits per modality in one answer.")
     max_query_parts: int = Field(16, ge=1, description="Most parts of one query.")
     max_parts_per_store: int = Field(32, ge=1, description="Most items of one episode.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`; a name other than localhost counts as remote."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def asks_for_keys(settings: Settings) -> bool:
+    """Whether a request without a key is refused."""
+    if settings.auth == "loopback-open":
+        return not is_loopback(settings.host)
+    return settings.auth == "required"

@@ -104,7 +104,7 @@ def start_and_stop(image: Image) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    environment = {**image.shell(), "MEMORY_SERVICE_PORT": port}
+    environment = {**image.shell(), "MEMORY_SERVICE_PORT": port, "MEMORY_SERVICE_AUTH": "open"}
     program = shutil.which(image.command[0], path=environment["PATH"])
     if program is None:
         sys.exit(f"{image.command[0]} was not installed")

@@ -34,6 +34,15 @@ def test_the_port_is_published_on_this_machine_only(compose: dict[str, Any]) -> 
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
+def test_no_keys_are_asked_for_only_where_the_port_is_this_machines(
+    compose: dict[str, Any],
+) -> None:
+    for service in compose["services"].values():
+        assert service["environment"]["MEMORY_SERVICE_AUTH"] == "${MEMORY_SERVICE_AUTH:-open}"
+    assert "--allow-remote" not in DOCKERFILE
+    assert "MEMORY_SERVICE_AUTH=open" not in re.sub(r"#.*", "", DOCKERFILE)
+
+
 def test_the_memory_lies_in_a_named_volume(compose: dict[str, Any]) -> None:
     assert "memory-data:/data" in compose["services"]["memory"]["volumes"]
     assert "memory-data" in compose["volumes"]

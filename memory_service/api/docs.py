@@ -12,10 +12,13 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from memory_service.api import statuses
+from memory_service.api.forgetting import ForgetRequest
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
+    BatchLineOut,
     ConsolidateRequest,
     GenerateRequest,
+    KeyRequest,
     MemoryPatch,
     NamespaceSettings,
     QueryRequest,
@@ -27,6 +30,7 @@ from memory_service.app import MODALITIES
 
 _REFERENCE = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (
+    BatchLineOut,
     StoreRequest,
     RetrieveRequest,
     GenerateRequest,
@@ -34,6 +38,8 @@ _MODELS: tuple[type[BaseModel], ...] = (
     ConsolidateRequest,
     MemoryPatch,
     NamespaceSettings,
+    ForgetRequest,
+    KeyRequest,
     Problem,
 )
 
@@ -65,10 +71,38 @@ def body(
     }
 
 
+def or_raw_vector(extra: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """`extra` of `body`; or a vector as the body, with `fields` in the address."""
+    raw = {"type": "string", "format": "binary", "description": "Little-endian float32."}
+    extra["requestBody"]["content"]["application/octet-stream"] = {"schema": raw}
+    note = "With a vector as the body. "
+    extra["parameters"] = [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": note + schema.get("description", ""),
+            "schema": {"type": schema["type"]},
+        }
+        for name, schema in fields.items()
+    ]
+    return extra
+
+
 def json_body(model: type[BaseModel], examples: dict[str, Any]) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is JSON only."""
     content = body(model, examples, {})["requestBody"]["content"]["application/json"]
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def lines(model: type[BaseModel]) -> dict[str, Any]:
+    """Content of which each line is a JSON object."""
+    return {"application/x-ndjson": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
+
+
+def line_body(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is a JSON object per line."""
+    return {"requestBody": {"required": True, "content": lines(model)}}
 
 
 def text_field(description: str) -> dict[str, str]:
@@ -98,7 +132,11 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = generate()
             statuses.declare(document["paths"])
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key."}
+            }
+            schemas = components.setdefault("schemas", {})
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             for model in _MODELS:

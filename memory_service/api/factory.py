@@ -7,17 +7,21 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from memory_service.api import docs, problems
+from memory_service.api import access, docs, problems
+from memory_service.api.batches import Places
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import (
     dynamics,
     episodes,
+    evaluate,
+    forgetting,
     generate,
     jobs,
+    keys,
     memories,
     operations,
     reembed,
@@ -25,7 +29,7 @@ from memory_service.api.routes import (
     store,
 )
 from memory_service.app import Application
-from memory_service.settings import Settings
+from memory_service.settings import Settings, asks_for_keys, is_loopback
 
 # Service calls at a time: enough to overlap disk and computation, few enough that a burst waits
 # here rather than as threads that all want the same two cores.
@@ -35,12 +39,16 @@ CONCURRENT_CALLS = 8
 CONCURRENT_PROBES = 2
 
 
+STREAMED = ("/store/batch",)  # bodies of any length
+
+
 def create_app(
     application: Application | None = None,
     settings: Settings | None = None,
     hosts: Collection[str] | None = None,
 ) -> FastAPI:
-    """The ASGI app. Without `application`, one is built when the server starts, and closed after.
+    """The ASGI app, which asks for keys as `settings.auth` says for `settings.host`. Without
+    `application`, one is built when the server starts, and closed after.
 
     `hosts`: the names that requests, and pages that send them, may be of; None for any.
     Starting fails, and the server exits, when the application cannot be built.
@@ -52,6 +60,7 @@ def create_app(
         turned_away = app.state.metrics.turned_away
         app.state.calls = Calls(CONCURRENT_CALLS, settings.queue_requests, turned_away)
         app.state.probes = Calls(CONCURRENT_PROBES, settings.queue_requests, turned_away)
+        app.state.batches = Places()
         own = None
         if application is None:
             from memory_service.bootstrap import build
@@ -74,12 +83,22 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(access.authorize)],
+        # Newer versions of FastAPI watch each request, whether anyone listens or not: metrics and
+        # log are our own.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = Metrics()
     # A body carries media as base64 at most: 4/3 of its bytes, and the fields around them.
     app.state.body_limit = settings.max_upload_bytes * 4 // 3 + 2**20
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=app.state.body_limit)
+    public = ["/livez", "/readyz"]
+    if settings.open_metrics:
+        public.append("/metrics")
+    if not asks_for_keys(settings) or is_loopback(settings.host):
+        public += ["/docs", "/docs-assets", "/openapi.json"]
+    app.add_middleware(BodyLimit, max_bytes=app.state.body_limit, streamed=STREAMED)
+    app.add_middleware(access.Authentication, required=asks_for_keys(settings), public=public)
     if hosts is not None:
         app.add_middleware(KnownHosts, hosts=hosts)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
@@ -89,11 +108,15 @@ def create_app(
         generate,
         memories,
         episodes,
+        forgetting,
         dynamics,
         reembed,
+        evaluate,
         jobs,
+        keys,
         operations,
     ):
+        access.require_rules(routes.router.routes)
         app.include_router(routes.router)
     docs.install(app)
     return app

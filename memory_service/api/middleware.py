@@ -117,14 +117,18 @@ def host_name(url: str) -> str | None:
 
 
 class BodyLimit:
-    """Refuses a body above the limit: by its declared length, else while it streams in."""
+    """Refuses a body above the limit: by its declared length, else while it streams in.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    Bodies for the paths of `streamed` are of any length: who reads them keeps little of them.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, streamed: Collection[str] = ()) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in self._streamed:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")

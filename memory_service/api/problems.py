@@ -23,6 +23,8 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.UnsupportedMedia: 415,
     errors.TooLarge: 413,
     errors.NotFound: 404,
+    errors.NoThumbnail: 404,
+    errors.UnexpectedCount: 409,
     errors.SpaceMismatch: 409,
     errors.Incomplete: 409,
     errors.NothingKept: 409,
@@ -34,6 +36,9 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.StorageFull: 507,
     errors.StorageFailure: 500,
     errors.NotReady: 503,
+    errors.Unauthorized: 401,
+    errors.InsufficientScope: 403,
+    errors.ForeignNamespace: 403,
 }
 # What the HTTP layer itself refuses.
 HTTP_CODES = {
@@ -51,6 +56,7 @@ RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
 
 TITLES = {
     400: "Malformed request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
@@ -108,18 +114,43 @@ class HttpProblem(HTTPException):
         self.more = more
 
 
-def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
-    body = {
+def members(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    """The members of a problem document."""
+    return {
+        **more,
         "type": f"/errors/{code}",
         "title": TITLES.get(status, "Error"),
         "status": status,
         "code": code,
         "detail": detail,
     }
+
+
+def members_of(error: Exception) -> dict[str, Any]:
+    """Those of an error, as a request that fails with it would be answered."""
+    if isinstance(error, HttpProblem):
+        return members(error.status_code, error.code, error.detail, **error.more)
+    if isinstance(error, errors.MemoryServiceError):
+        status = STATUS.get(type(error), 500)
+        if status >= 500:
+            log.error("%s", error, exc_info=error)
+        return members(status, error.code, error.message, **error.details)
+    log.error("an item failed", exc_info=error)
+    return members(500, INTERNAL, "something went wrong here; the log has more")
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
+    headers = {}
     retry_after_s = more.get("retry_after_s", 1 if status == 503 else None)
-    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="memory-service"'
     return JSONResponse(
-        {**more, **body}, status, headers=headers, media_type="application/problem+json"
+        members(status, code, detail, **more),
+        status,
+        headers=headers,
+        media_type="application/problem+json",
     )
 
 
@@ -151,10 +182,13 @@ def install(app: FastAPI) -> None:
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.MemoryServiceError)
-    status = STATUS.get(type(error), 500)
-    if status >= 500:
+    if STATUS.get(type(error), 500) >= 500:
         log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
-    return problem(status, error.code, error.message, **error.details)
+    return service_problem(error)
+
+
+def service_problem(error: errors.MemoryServiceError) -> JSONResponse:
+    return problem(STATUS.get(type(error), 500), error.code, error.message, **error.details)
 
 
 async def _request_error(request: Request, error: Exception) -> JSONResponse:

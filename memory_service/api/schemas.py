@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from memory_service.app import MODALITIES
 
@@ -13,9 +23,38 @@ Mode = Literal["direct", "associative", "auto"]
 Fusion = Literal["sum", "weighted", "attention"]
 Value = TypeVar("Value")
 # The first wrong element ends the reading: a list of millions is not told one by one.
-Numbers = Annotated[list[float], Field(max_length=65_536, fail_fast=True)]
 Several = Annotated[list[Value], Field(max_length=1_024, fail_fast=True)]
 VECTOR_HELP = "List of numbers, or base64 of little-endian float32, in the active space."
+MOST_VALUES = 65_536  # of a vector
+
+
+def _numbers(value: Any) -> Any:
+    """Base64 as it is, a list as an array: looked at once, not number by number."""
+    if value is None or isinstance(value, str | np.ndarray):
+        return value
+    if not isinstance(value, list) or len(value) > MOST_VALUES:
+        raise ValueError(f"a vector is base64, or a list of at most {MOST_VALUES} numbers")
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        array = np.empty(0, object)
+    if array.dtype.kind not in "fiu" or array.ndim != 1:
+        raise ValueError("a vector is a flat list of numbers, and nothing else is in it")
+    return array.astype(np.float64)
+
+
+_VECTOR_SCHEMA = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "number"}, "maxItems": MOST_VALUES},
+        {"type": "string"},
+        {"type": "null"},
+    ],
+    "title": "Vector",
+    "description": VECTOR_HELP,
+    "default": None,
+}
+# Of JSON's values, an array (D,) of float64 or a string comes out.
+Numbers = Annotated[Any, AfterValidator(_numbers), WithJsonSchema(_VECTOR_SCHEMA)]
 
 
 def _one_of(names: Sequence[str]) -> str:
@@ -33,6 +72,8 @@ class ItemIn(Strict):
     text: str | None = Field(None, description="The text itself, for modality text.")
     data: str | None = Field(None, description="Base64 or data URI of the bytes.")
     media_type: str | None = Field(None, description="Informative; the content decides.")
+    vector: Numbers = None
+    space: str | None = Field(None, description="Id of the vector's space, which has to be named.")
 
 
 class StoreRequest(Strict):
@@ -50,7 +91,7 @@ class StoreRequest(Strict):
 
 class _QueryPart(Strict):
     text: str | None = Field(None, examples=["a cat"])
-    vector: Numbers | str | None = Field(None, description=VECTOR_HELP)
+    vector: Numbers = None
     space: str | None = Field(
         None, description="Id of the vector's space, where several have its dimension."
     )
@@ -235,6 +276,15 @@ class StoredOut(BaseModel):
     timings_ms: dict[str, float]
 
 
+class BatchLineOut(BaseModel):
+    """What became of one line: as /store answers it, or, by its status, a `Problem`."""
+
+    index: int = Field(description="Of the line, from 0 on; blank lines do not count.")
+    status: int = Field(description="201, 200 (it was there already), or that of an error.")
+    episode: EpisodeOut
+    duplicate: bool
+
+
 class SegmentOut(BaseModel):
     """A part of a long sound, in seconds from its beginning."""
 
@@ -380,14 +430,6 @@ class PageOut(BaseModel):
     next: str | None = Field(description="`after` of the next page; null: that was all.")
 
 
-class ForgottenOut(BaseModel):
-    """Receipt: what is gone."""
-
-    memory_ids: list[str]
-    episode_ids: list[str] = Field(description="Episodes that have no memory left.")
-    blobs_removed: list[str] = Field(description="SHA-256 of the contents whose file is gone.")
-
-
 class EncoderOut(BaseModel):
     modality: str
     encoder: str
@@ -471,9 +513,22 @@ class ReembedRequest(Strict):
         return self
 
 
+class EvaluateRequest(Strict):
+    namespace: str = "default"
+    depth: str = Field("full", description="quick or full.")
+    max_items: int = Field(
+        400, description="Episodes, at most: drawn by `seed` where there are more."
+    )
+    seed: int = 0
+    field: str = Field(
+        "folder",
+        description="Metadata field: a classifier of its values, and transfer between them.",
+    )
+
+
 class JobOut(BaseModel):
     id: str
-    kind: str = Field(examples=["reembed", "consolidate"])
+    kind: str = Field(examples=["reembed", "evaluate"])
     state: Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
     created_at: float = Field(description="Unix seconds.")
     updated_at: float
@@ -509,3 +564,36 @@ class DroppedOut(BaseModel):
 
 class Alive(BaseModel):
     status: Literal["ok"] = "ok"
+
+
+class KeyRequest(Strict):
+    name: str = Field(description="What it is for, for people.", examples=["camera 3"])
+    scope: Literal["read", "write", "admin"] = Field(
+        description="Each allows what those before it allow, too."
+    )
+    namespaces: Several[str] | None = Field(None, description="What it is bound to; default: all.")
+    expires_at: float | None = Field(None, description="Unix seconds; default: never.")
+    requests_per_s: float | None = Field(
+        None, description="Its own limit, 0 for none; default: that of the settings."
+    )
+    bytes_per_min: int | None = Field(None, description="Likewise, of request bodies.")
+
+
+class KeyOut(BaseModel):
+    id: str
+    name: str
+    scope: Literal["read", "write", "admin"]
+    namespaces: list[str] | None = Field(description="null: all.")
+    created_at: float = Field(description="Unix seconds.")
+    expires_at: float | None = Field(description="null: never.")
+    revoked_at: float | None = Field(description="null: not revoked.")
+    requests_per_s: float | None = Field(description="null: that of the settings; 0: no limit.")
+    bytes_per_min: int | None
+
+
+class CreatedKeyOut(KeyOut):
+    key: str = Field(description="The key itself: told here, and never again.")
+
+
+class KeysOut(BaseModel):
+    keys: list[KeyOut]

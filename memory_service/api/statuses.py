@@ -5,27 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 from memory_service.api import problems
+from memory_service.api.permissions import RULES
 
 ANYWHERE = (403, 500)
+KEYS = (401,)  # it asks for a key
 WAITS = (429, 503)  # it waits for a thread, and for the service to be there
 JSON = (400, 413, 415, 422, *WAITS)  # it takes a body of JSON
 MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
 
 ERRORS: dict[str, tuple[int, ...]] = {
     "POST /store": (*MEDIA, 507),
+    "POST /store/batch": (400, 415, *WAITS),
     "POST /retrieve": MEDIA,
     "POST /generate": (*MEDIA, 406, 507),
     "GET /memories": (422, *WAITS),
+    "DELETE /memories": (*JSON, 409, 507),
     "GET /memories/{memory_id}": (404, *WAITS),
     "PATCH /memories/{memory_id}": (*JSON, 404, 507),
-    "DELETE /memories/{memory_id}": (404, *WAITS, 507),
+    "DELETE /memories/{memory_id}": (404, 422, *WAITS, 507),
     "GET /memories/{memory_id}/content": (404, 413, 416, 422, *WAITS),
+    "GET /memories/{memory_id}/thumbnail": (404, *WAITS),
     "GET /episodes/{episode_id}": (404, *WAITS),
-    "DELETE /episodes/{episode_id}": (404, *WAITS, 507),
+    "DELETE /episodes/{episode_id}": (404, 422, *WAITS, 507),
     "GET /generations/{generation_id}": (404, *WAITS),
+    "DELETE /generations/{generation_id}": (404, 422, *WAITS, 507),
     "GET /generations/{generation_id}/content": (404, *WAITS),
+    "GET /generations/{generation_id}/card": (404, 406, *WAITS),
     "POST /generations/{generation_id}/replay": (404, 409, 422, *WAITS),
     "POST /generations/{generation_id}/explain": (404, 409, 422, *WAITS, 507),
+    "GET /namespaces": WAITS,
+    "GET /namespaces/{namespace}": (404, 422, *WAITS),
+    "DELETE /namespaces/{namespace}": (404, 409, 422, *WAITS, 507),
+    "GET /receipts/{receipt_id}": (404, *WAITS),
     "GET /namespaces/{namespace}/settings": (422, *WAITS),
     "PUT /namespaces/{namespace}/settings": (*JSON, 507),
     "POST /sweep": (*WAITS, 507),
@@ -34,9 +45,14 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "POST /reembed": (*JSON, 409, 507),
     "GET /reembed": WAITS,
     "DELETE /reembed/{role}": (409, 422, *WAITS, 507),
+    "POST /evaluate": (*JSON, 409, 507),
+    "GET /evaluate/{job_id}/report": (404, *WAITS),
     "GET /jobs": (422, *WAITS),
     "GET /jobs/{job_id}": (404, *WAITS),
     "DELETE /jobs/{job_id}": (404, 409, *WAITS),
+    "POST /keys": JSON,
+    "GET /keys": WAITS,
+    "DELETE /keys/{key_id}": (404, *WAITS),
     "GET /models": (503,),
     "GET /stats": WAITS,
     "GET /livez": (),
@@ -53,7 +69,11 @@ def declare(paths: dict[str, Any]) -> None:
             responses = operation["responses"]
             for status in [each for each in responses if each >= "400"]:
                 del responses[status]
-            for each in sorted({*ANYWHERE, *ERRORS[f"{method.upper()} {path}"]}):
+            name = f"{method.upper()} {path}"
+            keys = () if RULES[name].scope is None else KEYS
+            if keys:
+                operation["security"] = [{"key": []}]
+            for each in sorted({*ANYWHERE, *keys, *ERRORS[name]}):
                 responses[str(each)] = _response(each)
 
 

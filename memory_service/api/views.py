@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict
+from typing import Any
 
+from memory_service.access import Key
 from memory_service.api import schemas
 from memory_service.records import (
     Episode,
     Explained,
-    Forgotten,
     Generation,
     GenerationOutput,
     Hit,
     Job,
     Memory,
     NamespaceLife,
+    Reach,
     Retrieval,
     Segment,
     Stored,
@@ -23,25 +25,30 @@ from memory_service.records import (
 from memory_service.strength import FORMULA
 
 
-def memory(record: Memory) -> schemas.MemoryOut:
-    return schemas.MemoryOut(
-        id=record.id,
-        episode_id=record.episode_id,
-        namespace=record.namespace,
-        modality=record.modality,
-        media_type=record.media_type,
-        size_bytes=record.size_bytes,
-        sha256=record.blob,
-        text=record.text,
-        metadata=dict(record.metadata),
-        created_at=record.created_at,
-        expires_at=record.expires_at,
-        prototype=record.consolidated_by is not None,
-        links={
+def memory_members(record: Memory) -> dict[str, Any]:
+    """The members of MemoryOut."""
+    return {
+        "id": record.id,
+        "episode_id": record.episode_id,
+        "namespace": record.namespace,
+        "modality": record.modality,
+        "media_type": record.media_type,
+        "size_bytes": record.size_bytes,
+        "sha256": record.blob,
+        "text": record.text,
+        "metadata": dict(record.metadata),
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "prototype": record.consolidated_by is not None,
+        "links": {
             "content": f"/memories/{record.id}/content",
             "episode": f"/episodes/{record.episode_id}",
         },
-    )
+    }
+
+
+def memory(record: Memory) -> schemas.MemoryOut:
+    return schemas.MemoryOut(**memory_members(record))
 
 
 def explained(record: Explained) -> schemas.MemoryDetailOut:
@@ -70,6 +77,15 @@ def episode(record: Episode) -> schemas.EpisodeOut:
     )
 
 
+def batch_line(index: int, record: Stored) -> schemas.BatchLineOut:
+    return schemas.BatchLineOut(
+        index=index,
+        status=200 if record.duplicate else 201,
+        episode=episode(record.episode),
+        duplicate=record.duplicate,
+    )
+
+
 def stored(record: Stored) -> schemas.StoredOut:
     return schemas.StoredOut(
         episode=episode(record.episode),
@@ -78,40 +94,45 @@ def stored(record: Stored) -> schemas.StoredOut:
     )
 
 
-def hit(record: Hit) -> schemas.HitOut:
-    reached = [
-        schemas.ReachOut(
-            path=reach.path,
-            rank=reach.rank,
-            cosine=reach.cosine,
-            via=reach.via,
-            via_modality=reach.via_modality,
-            segment=_segment(reach.segment),
-        )
-        for reach in record.reached_by
-    ]
-    return schemas.HitOut(
-        memory=memory(record.memory),
-        score=record.score,
-        cosine=record.cosine,
-        reached_by=reached,
-        segment=_segment(record.segment),
-    )
+def retrieval(record: Retrieval) -> dict[str, Any]:
+    """The members of RetrievalOut, whose models would take longer to make than a search takes."""
+    return {
+        "results": {
+            modality: [_hit(each) for each in hits] for modality, hits in record.hits.items()
+        },
+        "familiarity": record.familiarity,
+        "spaces": record.spaces,
+        "timings_ms": record.timings_ms,
+    }
+
+
+def _hit(record: Hit) -> dict[str, Any]:
+    return {
+        "memory": memory_members(record.memory),
+        "score": record.score,
+        "cosine": record.cosine,
+        "reached_by": [_reach(each) for each in record.reached_by],
+        "segment": _segment_members(record.segment),
+    }
+
+
+def _reach(record: Reach) -> dict[str, Any]:
+    return {
+        "path": record.path,
+        "rank": record.rank,
+        "cosine": record.cosine,
+        "via": record.via,
+        "via_modality": record.via_modality,
+        "segment": _segment_members(record.segment),
+    }
+
+
+def _segment_members(record: Segment | None) -> dict[str, float] | None:
+    return None if record is None else {"start_s": record.start_s, "end_s": record.end_s}
 
 
 def _segment(record: Segment | None) -> schemas.SegmentOut | None:
-    if record is None:
-        return None
-    return schemas.SegmentOut(start_s=record.start_s, end_s=record.end_s)
-
-
-def retrieval(record: Retrieval) -> schemas.RetrievalOut:
-    return schemas.RetrievalOut(
-        results={modality: [hit(each) for each in hits] for modality, hits in record.hits.items()},
-        familiarity=dict(record.familiarity),
-        spaces=dict(record.spaces),
-        timings_ms=dict(record.timings_ms),
-    )
+    return None if record is None else schemas.SegmentOut.model_validate(_segment_members(record))
 
 
 def generation(record: Generation, contents: dict[str, bytes]) -> schemas.GenerationOut:
@@ -171,14 +192,6 @@ def _output(
     )
 
 
-def forgotten(record: Forgotten) -> schemas.ForgottenOut:
-    return schemas.ForgottenOut(
-        memory_ids=list(record.memory_ids),
-        episode_ids=list(record.episode_ids),
-        blobs_removed=list(record.blobs_removed),
-    )
-
-
 def job(record: Job) -> schemas.JobOut:
     return schemas.JobOut(
         id=record.id,
@@ -193,3 +206,7 @@ def job(record: Job) -> schemas.JobOut:
         error=None if record.error is None else dict(record.error),
         links={"self": f"/jobs/{record.id}"},
     )
+
+
+def key(record: Key) -> schemas.KeyOut:
+    return schemas.KeyOut(**record.as_json())

@@ -1,1 +1,1 @@
-"""One generation on one page: what was asked, what was remembered, what each memory did, what came."""
+"""A generation on one page: what was asked and remembered, what each memory did, what came."""

@@ -1,4 +1,4 @@
-"""What is on a card, ready to be shown. Knows nothing about how it is shown, or where it comes from."""
+"""What is on a card, ready to be shown. Knows neither how, nor where it comes from."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from encoders.base import Waveform
-from memory_service.drawing import spectrogram
 from memory_service.records import Generation, GenerationOutput, MemoryShare
+from memory_service.spectrogram import spectrogram
 
 SIDE_PX = 192  # of thumbnails
 MOST_CHARS = 400  # of a text on a card

@@ -55,9 +55,7 @@ def _outputs(sheet: Image.Image, pen: Draw, card: Card, y: int) -> int:
     return y + OUTPUT_HEIGHT
 
 
-def _output(
-    sheet: Image.Image, pen: Draw, output: Output, at: tuple[int, int], width: int
-) -> None:
+def _output(sheet: Image.Image, pen: Draw, output: Output, at: tuple[int, int], width: int) -> None:
     x, y = at
     pen.rounded_rectangle((x, y, x + width, y + OUTPUT_HEIGHT), 8, outline=LINE)
     inner = (x + 12, y + 12, width - 24, TILE)
@@ -137,7 +135,9 @@ def _bar(pen: Draw, at: tuple[int, int], part: float, told: str, colour: str) ->
     x, y = at
     pen.rounded_rectangle((x, y, x + BAR, y + 10), 4, fill=TRACK)
     if part > 0.005:
-        pen.rounded_rectangle((x, y, x + max(4, round(BAR * min(part, 1.0))), y + 10), 4, fill=colour)
+        pen.rounded_rectangle(
+            (x, y, x + max(4, round(BAR * min(part, 1.0))), y + 10), 4, fill=colour
+        )
     pen.text((x + BAR + 8, y - 5), told, INK, font(15))
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from memory_service.cli import keys
 from memory_service.cli.calls import generate, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.dynamics import consolidate, sweep
+from memory_service.cli.evaluation import evaluate
 from memory_service.cli.folder import import_folder
+from memory_service.cli.forgetting import forget, namespaces, receipt
 from memory_service.cli.inspection import inspect
 from memory_service.cli.reembed import reembed
 from memory_service.cli.serve import serve
@@ -25,9 +28,14 @@ app.command()(retrieve)
 app.command()(generate)
 app.command()(inspect)
 app.command("import")(import_folder)
+app.command()(forget)
+app.command()(receipt)
+app.command()(namespaces)
 app.command()(stats)
 app.command()(consolidate)
 app.command()(sweep)
 app.command()(reembed)
 app.command()(models)
+app.command()(evaluate)
 app.command()(demo)
+app.add_typer(keys.app, name="keys")

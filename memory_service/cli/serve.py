@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
-from ipaddress import ip_address
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from memory_service.cli import options
 from memory_service.errors import MemoryServiceError
-from memory_service.settings import Settings
+from memory_service.settings import Settings, asks_for_keys, is_loopback
 
 if TYPE_CHECKING:
     from memory_service.app import Application
@@ -33,7 +33,8 @@ def serve(
     profile: Annotated[str | None, typer.Option(help="bundled, openclip or fake.")] = None,
     threads: Annotated[int | None, typer.Option(help="Numeric threads.")] = None,
     allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Bind to an address others can reach.")
+        bool,
+        typer.Option("--allow-remote", help="Ask for no keys on an address others can reach."),
     ] = False,
     log_level: Annotated[str, typer.Option(help="Level of the log.")] = "info",
 ) -> None:
@@ -46,11 +47,10 @@ def serve(
         "threads": threads,
     }
     settings = _settings({name: value for name, value in given.items() if value is not None})
-    if not allow_remote and not is_loopback(settings.host):
-        options.fail(
-            f"{settings.host} can be reached by others, and there is no authentication yet: "
-            "add --allow-remote if that is what you want"
-        )
+    if allow_remote and settings.auth == "loopback-open":
+        settings = settings.model_copy(update={"auth": "open"})
+    if asks_for_keys(settings):
+        _require_key(settings)
     # Before numpy, torch and FAISS are imported: their pools read it once, and two spinning pools
     # beside each other are many times slower than one thread each.
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
@@ -68,6 +68,31 @@ def serve(
             access_log=False,  # ours names the request's id
             timeout_graceful_shutdown=10,
         )
+
+
+def _require_key(settings: Settings) -> None:
+    """A service that asks for keys and has none could not be used, and tempts to open it to all."""
+    from memory_service.bootstrap import open_keys
+
+    try:
+        with closing(open_keys(settings)) as keys:
+            if keys.any_valid():
+                return
+    except MemoryServiceError as error:
+        options.fail(str(error))
+    where = f"--data-dir {shlex.quote(str(settings.data_dir))}"
+    reached = "asks for API keys"
+    otherwise = ""
+    if settings.auth != "required":
+        reached = f"would listen on {settings.host}, which others can reach"
+        otherwise = (
+            ". Where something else decides who comes in, start it with --allow-remote "
+            "(MEMORY_SERVICE_AUTH=open): then it asks for no key"
+        )
+    options.fail(
+        f"the service {reached}, and the memory in {settings.data_dir} has no valid key yet. "
+        f"Make one: memory-service keys create --name first --scope admin {where}{otherwise}"
+    )
 
 
 def _configure_log(level: str) -> None:
@@ -112,13 +137,3 @@ def hosts_of(settings: Settings) -> list[str] | None:
     if named == ["auto"]:
         return [*LOOPBACK, settings.host] if is_loopback(settings.host) else None
     return None if "*" in named else named
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`; a name other than localhost counts as remote."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

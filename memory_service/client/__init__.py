@@ -4,6 +4,7 @@ from memory_service.client.arguments import Media
 from memory_service.client.clients import DEFAULT_URL, AsyncClient, Client
 from memory_service.client.failures import ServiceError
 from memory_service.client.results import (
+    BatchAnswer,
     Episode,
     Forgotten,
     Generated,
@@ -22,6 +23,7 @@ from memory_service.client.results import (
 __all__ = [
     "DEFAULT_URL",
     "AsyncClient",
+    "BatchAnswer",
     "Client",
     "Episode",
     "Forgotten",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -32,8 +33,13 @@ class MediaArguments(TypedDict, total=False):
 class StoreArguments(MediaArguments, total=False):
     """`if_duplicate="skip"` stores nothing when an episode with the same contents exists.
 
-    `expires_at` (Unix seconds) or `ttl_s` (from now): when it is forgotten by itself.
+    `expires_at` (Unix seconds) or `ttl_s` (from now): when it is forgotten by itself. `vectors`
+    has, by modality, the vectors of its items, (D,) or (N, D), which are then not encoded; `spaces`
+    names the space that they are of, one for all or by modality.
     """
+
+    vectors: Mapping[str, npt.ArrayLike]
+    spaces: str | Mapping[str, str]
 
     namespace: str
     metadata: Mapping[str, Any] | None
@@ -87,6 +93,17 @@ class GenerateArguments(QueryArguments, total=False):
     explain: bool | None
 
 
+class ForgetArguments(TypedDict, total=False):
+    """`descendants`: generations made from what is forgotten are marked, or erased with it. `wait`
+    until nothing is left in the write-ahead log, either. `probe`: look for it before and after.
+    With `keep_receipt=False` the receipt is answered, and kept nowhere."""
+
+    descendants: Literal["mark", "erase"]
+    wait: bool
+    probe: bool
+    keep_receipt: bool
+
+
 def require_known(arguments: Mapping[str, Any], accepted: type[Any]) -> None:
     """A misspelt argument is an error, not a default: raises TypeError, as a function would."""
     unknown = sorted(set(arguments) - set(accepted.__annotations__))
@@ -114,6 +131,48 @@ def uploads(arguments: Mapping[str, Any]) -> list[Upload]:
         for modality, given in media_of(arguments).items()
         for name, content in _contents(modality, given)
     ]
+
+
+def store_body(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A store as JSON, of which the items carry their media and vectors in base64."""
+    vectors = given.get("vectors") or {}
+    media = media_of(given)
+    if idle := [name for name in vectors if media.get(name) is None]:
+        raise ValueError(f"vectors of what is not stored: {', '.join(idle)}")
+    items: list[dict[str, Any]] = []
+    for modality, value in media.items():
+        contents = [content for _, content in _contents(modality, value)]
+        packed = _packed(modality, contents, given) if modality in vectors else [{}] * len(contents)
+        for content, vector in zip(contents, packed, strict=True):
+            items.append({"modality": modality, **_content(modality, content), **vector})
+    return {"items": items, **store_options(given)}
+
+
+def _packed(
+    modality: str, contents: Sequence[bytes], given: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    """The vector of each item, and its space if that is named."""
+    rows = np.atleast_2d(np.asarray(given["vectors"][modality], dtype="<f4"))
+    if len(rows) != len(contents):
+        raise ValueError(f"{len(contents)} of {modality} are stored, with {len(rows)} vectors")
+    spaces = given.get("spaces")
+    space = spaces if isinstance(spaces, str) or spaces is None else spaces.get(modality)
+    named = {} if space is None else {"space": space}
+    return [{"vector": _base64(row.tobytes()), **named} for row in rows]
+
+
+def _content(modality: str, content: bytes) -> dict[str, str]:
+    if modality == "text":
+        with suppress(UnicodeDecodeError):
+            return {"text": content.decode()}
+    return {"data": _base64(content)}
+
+
+STORE_OPTIONS = ("namespace", "if_duplicate", "expires_at", "ttl_s", "metadata")
+
+
+def store_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in STORE_OPTIONS if given.get(name) is not None}
 
 
 def query_parts(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 import httpx
 
 from memory_service.client import operations, results
-from memory_service.client.arguments import GenerateArguments, RetrieveArguments, StoreArguments
+from memory_service.client.arguments import (
+    ForgetArguments,
+    GenerateArguments,
+    RetrieveArguments,
+    StoreArguments,
+)
 from memory_service.client.failures import ServiceError, unreachable
 from memory_service.client.operations import Operation
 
 T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+API_KEY = "MEMORY_SERVICE_API_KEY"
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    key = (api_key if api_key is not None else os.environ.get(API_KEY, "")).strip()
+    if not key:
+        return {}
+    if not key.isascii() or any(each.isspace() for each in key):
+        raise ValueError("the API key has characters that no key has")
+    return {"Authorization": f"Bearer {key}"}
 
 
 class Client:
@@ -23,17 +39,22 @@ class Client:
     before anything is sent, TypeError or ValueError for an argument that there is not or that
     cannot be sent.
 
-    `timeout_s` bounds each wait for the network; generating on a slow CPU takes seconds.
+    `api_key` is sent with every call; without it, that of the environment variable
+    MEMORY_SERVICE_API_KEY, if there is one. `timeout_s` bounds each wait for the network;
+    generating on a slow CPU takes seconds.
     """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         timeout_s: float = 120.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+        self._http = httpx.Client(
+            base_url=url, headers=_headers(api_key), timeout=timeout_s, transport=transport
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -59,6 +80,15 @@ class Client:
     def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
         """Store pictures, texts and sounds as one episode."""
         return self._send(operations.store(given))
+
+    def store_batch(self, episodes: Iterable[StoreArguments]) -> Iterator[results.BatchAnswer]:
+        """Store many episodes, each as the arguments of `store`; answers come in their order.
+
+        Nothing is sent before the first answer is asked for, and then as many as fit in a request
+        at a time. An episode that is refused is an answer with an error, and the rest goes on.
+        """
+        for operation in operations.store_requests(episodes):
+            yield from self._send(operation)
 
     def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
         """Find the memories nearest to a query of any modalities, per modality asked for."""
@@ -103,6 +133,15 @@ class Client:
         """Take apart the prototypes of a job, or the one of this id; returns their ids."""
         return self._send(operations.undo_consolidation(name))
 
+    def evaluate(self, **given: Any) -> results.Job:
+        """Begin to measure a namespace: `namespace`, `depth`, `max_items`, `seed`, `field`; the
+        job's result has the figures."""
+        return self._send(operations.evaluate(given))
+
+    def evaluation_page(self, job_id: str) -> str:
+        """The HTML report of an evaluation that has succeeded."""
+        return self._send(operations.evaluation_page(job_id))
+
     def memories(
         self,
         *,
@@ -130,21 +169,81 @@ class Client:
         """The bytes as they were stored; of a sound, a part in seconds as WAV."""
         return self._send(operations.content(memory_id, start_s, end_s))
 
-    def forget(self, memory_id: str) -> results.Forgotten:
-        return self._send(operations.forget(memory_id))
+    def thumbnail(self, memory_id: str) -> bytes:
+        """A small JPEG of a picture or a sound."""
+        return self._send(operations.thumbnail(memory_id))
+
+    def forget(self, memory_id: str, **how: Unpack[ForgetArguments]) -> results.Forgotten:
+        """Delete a memory for good; answers the receipt."""
+        return self._send(operations.forget(memory_id, how))
+
+    def count_matching(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        namespace: str = "default",
+        modality: str | None = None,
+        all: bool = False,
+    ) -> int:
+        """How many memories `forget_matching` would delete."""
+        return self._send(operations.count_matching(filter, namespace, modality, all))
+
+    def forget_matching(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        namespace: str = "default",
+        modality: str | None = None,
+        expected: int,
+        all: bool = False,
+        **how: Unpack[ForgetArguments],
+    ) -> results.Forgotten:
+        """Delete what a filter matches, or with `all` the whole namespace, if it is `expected`
+        memories, as `count_matching` tells."""
+        return self._send(
+            operations.forget_matching(filter, namespace, modality, all, expected, how)
+        )
+
+    def namespaces(self) -> tuple[Mapping[str, Any], ...]:
+        """Those that hold anything, and how much."""
+        return self._send(operations.namespaces())
+
+    def namespace(self, name: str) -> Mapping[str, Any]:
+        """How much it holds."""
+        return self._send(operations.namespace(name))
+
+    def forget_namespace(
+        self, name: str, *, expected: int | None = None, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        """Delete its memories, generations and settings, if it has `expected` memories."""
+        return self._send(operations.forget_namespace(name, expected, how))
+
+    def receipt(self, receipt_id: str) -> results.Forgotten:
+        """The receipt of an earlier deletion."""
+        return self._send(operations.receipt(receipt_id))
 
     def episode(self, episode_id: str) -> results.Episode:
         return self._send(operations.episode(episode_id))
 
-    def forget_episode(self, episode_id: str) -> results.Forgotten:
-        return self._send(operations.forget_episode(episode_id))
+    def forget_episode(self, episode_id: str, **how: Unpack[ForgetArguments]) -> results.Forgotten:
+        return self._send(operations.forget_episode(episode_id, how))
 
     def generation(self, generation_id: str) -> results.Generation:
         return self._send(operations.generation(generation_id))
 
+    def forget_generation(
+        self, generation_id: str, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        """Delete what was generated, and the record of it."""
+        return self._send(operations.forget_generation(generation_id, how))
+
     def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
         """The bytes of one output, named by modality or id; the first by default."""
         return self._send(operations.generation_content(generation_id, output))
+
+    def card(self, generation_id: str, *, picture: bool = False) -> bytes:
+        """What was asked, remembered and made on one page: HTML, or a PNG as `picture`."""
+        return self._send(operations.card(generation_id, picture))
 
     def explain(self, generation_id: str) -> results.Generation:
         """Measure what each memory did, by making it again without it: `Share.effects`."""
@@ -195,6 +294,25 @@ class Client:
         """Ask a running job to stop; it can be taken up by the same request later."""
         return self._send(operations.cancel_job(job_id))
 
+    def create_key(
+        self,
+        name: str,
+        scope: Literal["read", "write", "admin"],
+        *,
+        namespaces: Sequence[str] | None = None,
+        expires_at: float | None = None,
+    ) -> Mapping[str, Any]:
+        """The key's record, and its text under `key`: it is told here, and never again."""
+        return self._send(operations.create_key(name, scope, namespaces, expires_at))
+
+    def api_keys(self) -> Sequence[Mapping[str, Any]]:
+        """The oldest first, those that are revoked or expired among them."""
+        return self._send(operations.api_keys())
+
+    def revoke_key(self, key_id: str) -> Mapping[str, Any]:
+        """From now on it opens nothing."""
+        return self._send(operations.revoke_key(key_id))
+
     def ready(self) -> bool:
         """Whether the service answers and has loaded. Never raises `ServiceError`."""
         try:
@@ -210,10 +328,13 @@ class AsyncClient:
         self,
         url: str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         timeout_s: float = 120.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=_headers(api_key), timeout=timeout_s, transport=transport
+        )
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -238,6 +359,13 @@ class AsyncClient:
 
     async def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
         return await self._send(operations.store(given))
+
+    async def store_batch(
+        self, episodes: Iterable[StoreArguments]
+    ) -> AsyncIterator[results.BatchAnswer]:
+        for operation in operations.store_requests(episodes):
+            for answer in await self._send(operation):
+                yield answer
 
     async def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
         return await self._send(operations.retrieve(given))
@@ -273,6 +401,12 @@ class AsyncClient:
     async def undo_consolidation(self, name: str) -> tuple[str, ...]:
         return await self._send(operations.undo_consolidation(name))
 
+    async def evaluate(self, **given: Any) -> results.Job:
+        return await self._send(operations.evaluate(given))
+
+    async def evaluation_page(self, job_id: str) -> str:
+        return await self._send(operations.evaluation_page(job_id))
+
     async def memories(
         self,
         *,
@@ -299,20 +433,71 @@ class AsyncClient:
     ) -> bytes:
         return await self._send(operations.content(memory_id, start_s, end_s))
 
-    async def forget(self, memory_id: str) -> results.Forgotten:
-        return await self._send(operations.forget(memory_id))
+    async def thumbnail(self, memory_id: str) -> bytes:
+        return await self._send(operations.thumbnail(memory_id))
+
+    async def forget(self, memory_id: str, **how: Unpack[ForgetArguments]) -> results.Forgotten:
+        return await self._send(operations.forget(memory_id, how))
+
+    async def count_matching(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        namespace: str = "default",
+        modality: str | None = None,
+        all: bool = False,
+    ) -> int:
+        return await self._send(operations.count_matching(filter, namespace, modality, all))
+
+    async def forget_matching(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        namespace: str = "default",
+        modality: str | None = None,
+        expected: int,
+        all: bool = False,
+        **how: Unpack[ForgetArguments],
+    ) -> results.Forgotten:
+        return await self._send(
+            operations.forget_matching(filter, namespace, modality, all, expected, how)
+        )
+
+    async def namespaces(self) -> tuple[Mapping[str, Any], ...]:
+        return await self._send(operations.namespaces())
+
+    async def namespace(self, name: str) -> Mapping[str, Any]:
+        return await self._send(operations.namespace(name))
+
+    async def forget_namespace(
+        self, name: str, *, expected: int | None = None, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        return await self._send(operations.forget_namespace(name, expected, how))
+
+    async def receipt(self, receipt_id: str) -> results.Forgotten:
+        return await self._send(operations.receipt(receipt_id))
 
     async def episode(self, episode_id: str) -> results.Episode:
         return await self._send(operations.episode(episode_id))
 
-    async def forget_episode(self, episode_id: str) -> results.Forgotten:
-        return await self._send(operations.forget_episode(episode_id))
+    async def forget_episode(
+        self, episode_id: str, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        return await self._send(operations.forget_episode(episode_id, how))
 
     async def generation(self, generation_id: str) -> results.Generation:
         return await self._send(operations.generation(generation_id))
 
+    async def forget_generation(
+        self, generation_id: str, **how: Unpack[ForgetArguments]
+    ) -> results.Forgotten:
+        return await self._send(operations.forget_generation(generation_id, how))
+
     async def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
         return await self._send(operations.generation_content(generation_id, output))
+
+    async def card(self, generation_id: str, *, picture: bool = False) -> bytes:
+        return await self._send(operations.card(generation_id, picture))
 
     async def explain(self, generation_id: str) -> results.Generation:
         return await self._send(operations.explain(generation_id))
@@ -353,6 +538,22 @@ class AsyncClient:
 
     async def cancel_job(self, job_id: str) -> results.Job:
         return await self._send(operations.cancel_job(job_id))
+
+    async def create_key(
+        self,
+        name: str,
+        scope: Literal["read", "write", "admin"],
+        *,
+        namespaces: Sequence[str] | None = None,
+        expires_at: float | None = None,
+    ) -> Mapping[str, Any]:
+        return await self._send(operations.create_key(name, scope, namespaces, expires_at))
+
+    async def api_keys(self) -> Sequence[Mapping[str, Any]]:
+        return await self._send(operations.api_keys())
+
+    async def revoke_key(self, key_id: str) -> Mapping[str, Any]:
+        return await self._send(operations.revoke_key(key_id))
 
     async def ready(self) -> bool:
         try:

@@ -6,7 +6,7 @@ Sync and async client differ only in who sends.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -17,6 +17,11 @@ from memory_service.client import arguments, results
 from memory_service.client.failures import ServiceError, raise_for_problem
 
 T = TypeVar("T")
+
+# Of one request of a batch, unless a single line has more. Such a request is sent before its answer
+# is read: with bodies without end, either side could wait for the other to read.
+BATCH_LINES = 100
+BATCH_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ def _object(response: httpx.Response) -> Mapping[str, Any]:
 
 def store(given: arguments.StoreArguments) -> Operation[results.Stored]:
     arguments.require_known(given, arguments.StoreArguments)
+    if given.get("vectors"):  # forms have no place for them
+        json_body = {"json": arguments.store_body(given)}
+        return Operation("POST", "/store", _from_json(results.Stored.read), json_body)
     files = arguments.uploads(given)
     if not files:  # a form without a file would not go as multipart
         body: Mapping[str, Any] = {"json": {"items": []}}
@@ -63,11 +71,47 @@ def store(given: arguments.StoreArguments) -> Operation[results.Stored]:
 
 
 def _store_fields(given: Mapping[str, Any]) -> dict[str, str]:
-    names = ("namespace", "if_duplicate", "expires_at", "ttl_s")
-    fields = {name: str(given[name]) for name in names if given.get(name) is not None}
-    if given.get("metadata") is not None:
-        fields["metadata"] = json.dumps(dict(given["metadata"]))
-    return fields
+    return {
+        name: json.dumps(dict(value)) if name == "metadata" else str(value)
+        for name, value in arguments.store_options(given).items()
+    }
+
+
+def store_lines(lines: Sequence[bytes], first: int) -> Operation[tuple[results.BatchAnswer, ...]]:
+    """Lines that `store_line` made, as one request; their answers are counted from `first` on."""
+
+    def read(response: httpx.Response) -> tuple[results.BatchAnswer, ...]:
+        answers = [json.loads(line) for line in response.content.splitlines()]
+        if len(answers) != len(lines):
+            raise ValueError(f"{len(lines)} lines were sent, {len(answers)} answered")
+        return tuple(results.BatchAnswer.read(each, first) for each in answers)
+
+    headers = {"Content-Type": "application/x-ndjson"}
+    body = {"content": b"".join(lines), "headers": headers}
+    return Operation("POST", "/store/batch", read, body)
+
+
+def store_line(given: arguments.StoreArguments) -> bytes:
+    arguments.require_known(given, arguments.StoreArguments)
+    return json.dumps(arguments.store_body(given)).encode() + b"\n"
+
+
+def store_requests(
+    episodes: Iterable[arguments.StoreArguments],
+) -> Iterator[Operation[tuple[results.BatchAnswer, ...]]]:
+    """Few requests of many lines each, made as they are asked for."""
+    lines: list[bytes] = []
+    first = size = 0
+    for episode in episodes:
+        line = store_line(episode)
+        if lines and (len(lines) == BATCH_LINES or size + len(line) > BATCH_BYTES):
+            yield store_lines(lines, first)
+            first += len(lines)
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line)
+    if lines:
+        yield store_lines(lines, first)
 
 
 def retrieve(given: arguments.RetrieveArguments) -> Operation[results.Retrieval]:
@@ -150,6 +194,14 @@ def undo_consolidation(name: str) -> Operation[tuple[str, ...]]:
     return Operation("POST", f"/consolidate/{_segment(name)}/undo", read)
 
 
+def evaluate(body: Mapping[str, Any]) -> Operation[results.Job]:
+    return Operation("POST", "/evaluate", _from_json(results.Job.read), {"json": dict(body)})
+
+
+def evaluation_page(job_id: str) -> Operation[str]:
+    return Operation("GET", f"/evaluate/{_segment(job_id)}/report", lambda response: response.text)
+
+
 def memories(
     namespace: str | None, modality: str | None, after: str | None, limit: int | None
 ) -> Operation[results.Page]:
@@ -166,18 +218,75 @@ def content(memory_id: str, start_s: float | None, end_s: float | None) -> Opera
     return Operation("GET", path, lambda response: response.content, {"params": params})
 
 
-def forget(memory_id: str) -> Operation[results.Forgotten]:
-    path = f"/memories/{_segment(memory_id)}"
-    return Operation("DELETE", path, _from_json(results.Forgotten.read))
+def thumbnail(memory_id: str) -> Operation[bytes]:
+    path = f"/memories/{_segment(memory_id)}/thumbnail"
+    return Operation("GET", path, lambda response: response.content)
+
+
+def forget(memory_id: str, how: arguments.ForgetArguments) -> Operation[results.Forgotten]:
+    return _forget(f"/memories/{_segment(memory_id)}", how)
+
+
+def _forget(path: str, how: arguments.ForgetArguments, **more: Any) -> Operation[results.Forgotten]:
+    arguments.require_known(how, arguments.ForgetArguments)
+    given = {**how, **more}
+    params = {name: value for name, value in given.items() if value is not None}
+    return Operation("DELETE", path, _from_json(results.Forgotten.read), {"params": params})
+
+
+def _selection(
+    filter: Mapping[str, Any] | None, namespace: str, modality: str | None, all: bool
+) -> dict[str, Any]:
+    chosen = {"filter": filter, "namespace": namespace, "modality": modality}
+    return {**{name: each for name, each in chosen.items() if each is not None}, "all": all}
+
+
+def count_matching(
+    filter: Mapping[str, Any] | None, namespace: str, modality: str | None, all: bool
+) -> Operation[int]:
+    body = {**_selection(filter, namespace, modality, all), "dry_run": True}
+    read = _from_json(lambda answer: int(answer["expected"]))
+    return Operation("DELETE", "/memories", read, {"json": body})
+
+
+def forget_matching(
+    filter: Mapping[str, Any] | None,
+    namespace: str,
+    modality: str | None,
+    all: bool,
+    expected: int,
+    how: arguments.ForgetArguments,
+) -> Operation[results.Forgotten]:
+    arguments.require_known(how, arguments.ForgetArguments)
+    body = {**_selection(filter, namespace, modality, all), "expected": expected, **how}
+    return Operation("DELETE", "/memories", _from_json(results.Forgotten.read), {"json": body})
+
+
+def namespaces() -> Operation[tuple[Mapping[str, Any], ...]]:
+    return Operation("GET", "/namespaces", _from_json(lambda answer: tuple(answer["namespaces"])))
+
+
+def namespace(name: str) -> Operation[Mapping[str, Any]]:
+    return Operation("GET", f"/namespaces/{_segment(name)}", _object)
+
+
+def forget_namespace(
+    name: str, expected: int | None, how: arguments.ForgetArguments
+) -> Operation[results.Forgotten]:
+    return _forget(f"/namespaces/{_segment(name)}", how, expected=expected)
+
+
+def receipt(receipt_id: str) -> Operation[results.Forgotten]:
+    path = f"/receipts/{_segment(receipt_id)}"
+    return Operation("GET", path, _from_json(results.Forgotten.read))
 
 
 def episode(episode_id: str) -> Operation[results.Episode]:
     return Operation("GET", f"/episodes/{_segment(episode_id)}", _from_json(results.Episode.read))
 
 
-def forget_episode(episode_id: str) -> Operation[results.Forgotten]:
-    path = f"/episodes/{_segment(episode_id)}"
-    return Operation("DELETE", path, _from_json(results.Forgotten.read))
+def forget_episode(episode_id: str, how: arguments.ForgetArguments) -> Operation[results.Forgotten]:
+    return _forget(f"/episodes/{_segment(episode_id)}", how)
 
 
 def generation(generation_id: str) -> Operation[results.Generation]:
@@ -185,10 +294,22 @@ def generation(generation_id: str) -> Operation[results.Generation]:
     return Operation("GET", path, _from_json(results.Generation.read))
 
 
+def forget_generation(
+    generation_id: str, how: arguments.ForgetArguments
+) -> Operation[results.Forgotten]:
+    return _forget(f"/generations/{_segment(generation_id)}", how)
+
+
 def generation_content(generation_id: str, output: str | None) -> Operation[bytes]:
     path = f"/generations/{_segment(generation_id)}/content"
     params = {} if output is None else {"output": output}
     return Operation("GET", path, lambda response: response.content, {"params": params})
+
+
+def card(generation_id: str, picture: bool) -> Operation[bytes]:
+    path = f"/generations/{_segment(generation_id)}/card"
+    headers = {"Accept": "image/png" if picture else "text/html"}
+    return Operation("GET", path, lambda response: response.content, {"headers": headers})
 
 
 def explain(generation_id: str) -> Operation[results.Generation]:
@@ -249,6 +370,25 @@ def job(job_id: str) -> Operation[results.Job]:
 
 def cancel_job(job_id: str) -> Operation[results.Job]:
     return Operation("DELETE", f"/jobs/{_segment(job_id)}", _from_json(results.Job.read))
+
+
+def create_key(
+    name: str, scope: str, namespaces: Sequence[str] | None, expires_at: float | None
+) -> Operation[Mapping[str, Any]]:
+    body: dict[str, Any] = {"name": name, "scope": scope, "expires_at": expires_at}
+    body["namespaces"] = None if namespaces is None else list(namespaces)
+    return Operation("POST", "/keys", _object, {"json": body})
+
+
+def api_keys() -> Operation[Sequence[Mapping[str, Any]]]:
+    def read(answer: results.Json) -> Sequence[Mapping[str, Any]]:
+        return tuple(dict(key) for key in answer["keys"])
+
+    return Operation("GET", "/keys", _from_json(read))
+
+
+def revoke_key(key_id: str) -> Operation[Mapping[str, Any]]:
+    return Operation("DELETE", f"/keys/{_segment(key_id)}", _object)
 
 
 def ready() -> Operation[bool]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from memory_service.client.failures import ServiceError
+
 Json = Mapping[str, Any]
 
 
@@ -81,6 +83,24 @@ class Stored:
     def read(cls, data: Json) -> Stored:
         episode = Episode.read(data["episode"])
         return cls(episode, bool(data.get("duplicate")), data.get("timings_ms") or {})
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """What became of one episode of a batch: `stored`, or the error it would have met alone."""
+
+    index: int  # in the order given, from 0 on
+    status: int
+    stored: Stored | None = None
+    error: ServiceError | None = None
+
+    @classmethod
+    def read(cls, data: Json, first: int) -> BatchAnswer:
+        index, status = first + data["index"], int(data["status"])
+        if status < 400:
+            return cls(index, status, stored=Stored.read({"timings_ms": {}, **data}))
+        error = ServiceError(data["code"], status, data["detail"], data)
+        return cls(index, status, error=error)
 
 
 @dataclass(frozen=True)
@@ -256,16 +276,38 @@ class Page:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """Receipt of a deletion."""
+    """Receipt of a deletion: what is gone, and from where."""
 
+    id: str
     memory_ids: tuple[str, ...]
     episode_ids: tuple[str, ...]
-    blobs_removed: tuple[str, ...]
+    contents: tuple[str, ...]  # SHA-256
+    blobs_removed: tuple[str, ...]  # those of them whose bytes are gone
+    removed: Mapping[str, int]  # by place, how many entries
+    generations_marked: tuple[str, ...]
+    generations_erased: tuple[str, ...]
+    complete: bool
+    clean: bool  # nothing is left in any file
+    probe: Mapping[str, Any] | None  # what was found before and after, where that was asked for
 
     @classmethod
     def read(cls, data: Json) -> Forgotten:
-        keys = ("memory_ids", "episode_ids", "blobs_removed")
-        return cls(*(tuple(data.get(key) or ()) for key in keys))
+        def listed(key: str) -> tuple[str, ...]:
+            return tuple(data.get(key) or ())
+
+        return cls(
+            id=data["id"],
+            memory_ids=listed("memory_ids"),
+            episode_ids=listed("episode_ids"),
+            contents=listed("contents"),
+            blobs_removed=listed("blobs_removed"),
+            removed=data.get("removed") or {},
+            generations_marked=listed("generations_marked"),
+            generations_erased=listed("generations_erased"),
+            complete=bool(data.get("complete", True)),
+            clean=bool(data.get("clean")),
+            probe=data.get("probe"),
+        )
 
 
 @dataclass(frozen=True)

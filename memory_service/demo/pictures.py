@@ -8,8 +8,9 @@ import soundfile
 from PIL import Image
 
 from encoders.base import Waveform
-from memory_service import drawing
 from memory_service.demo.findings import Item
+from memory_service.spectrogram import spectrogram as spectrogram_of
+
 
 def thumbnail(item: Item, width: int, height: int) -> Image.Image:
     """An RGB picture (width, height) of a picture or a sound."""
@@ -29,6 +30,6 @@ def thumbnail(item: Item, width: int, height: int) -> Image.Image:
 
 
 def spectrogram(content: bytes) -> Image.Image:
-    """Log-mel spectrogram (frames, 80) of a sound file, low pitches at the bottom."""
+    """Of a sound file, (frames, 80)."""
     samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    return drawing.spectrogram(Waveform(samples.mean(axis=1), rate))
+    return spectrogram_of(Waveform(samples.mean(axis=1), rate))

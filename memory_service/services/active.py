@@ -70,12 +70,19 @@ class ActiveModels:
         if former is not models:
             former.close()
 
-    def embed(self, decoded: Sequence[Decoded]) -> list[tuple[Embedding, ...]]:
+    @property
+    def state(self) -> tuple[Models, Models | None]:
+        """What vectors are made with; equal as long as nothing has changed."""
+        return self._models, self._also
+
+    def embed(
+        self, decoded: Sequence[Decoded], given: Sequence[Embedding | None] | None = None
+    ) -> list[tuple[Embedding, ...]]:
         """`embed` by the active models, and by those that a re-embedding prepares.
 
         What the latter cannot embed, the re-embedding finds missing, and tries itself.
         """
-        found = embed(self._models, decoded)
+        found = embed(self._models, decoded, given)
         if self._also is None:
             return found
         more = [self._other(self._also, each) for each in decoded]

@@ -279,7 +279,7 @@ class Consolidation:
                     id=name,
                 )
             for first in range(0, len(found), PAGE):
-                self._store.delete_prototypes(found[first : first + PAGE])
+                self._store.removal.prototypes(found[first : first + PAGE])
             return tuple(memory.id for memory in found)
 
     def _job_kind(self, name: str) -> str | None:

@@ -23,10 +23,13 @@ BATCH = 16  # segments that are encoded together, and fewer of those with very m
 BATCH_SAMPLES = BATCH * 2 * FULL_RATE
 
 
-def embed(models: Models, decoded: Sequence[Decoded]) -> list[tuple[Embedding, ...]]:
+def embed(
+    models: Models, decoded: Sequence[Decoded], given: Sequence[Embedding | None] | None = None
+) -> list[tuple[Embedding, ...]]:
     """The vectors of each, in the order of `decoded`: one per space of its modality.
 
-    Each modality is encoded as one batch.
+    Each modality is encoded as one batch. A vector that is `given` for one of them stands for what
+    the encoder of its space would make.
 
     Long sounds are read and encoded segment by segment. Raises ModalityUnavailable, or
     InvalidMedia where a long sound that was not checked before cannot be read to its end.
@@ -34,13 +37,20 @@ def embed(models: Models, decoded: Sequence[Decoded]) -> list[tuple[Embedding, .
     found: list[tuple[Embedding, ...]] = [()] * len(decoded)
     for modality in dict.fromkeys(each.modality for each in decoded):
         places = [n for n, each in enumerate(decoded) if each.modality == modality]
-        short = [n for n in places if not isinstance(decoded[n].media, Recording)]
-        media = [decoded[place].media for place in short]
         for encoder in models.encoders_of(modality):
-            for place, vector in zip(short, encoder.encode(media), strict=True):
-                found[place] += (Embedding(key_of(encoder.space), vector),)
-            for place in set(places) - set(short):
-                found[place] += _of_recording(encoder, decoded[place].media)
+            key = key_of(encoder.space)
+            short = []
+            for place in places:
+                own = given[place] if given else None
+                if own is not None and own.space == key:
+                    found[place] += (own,)
+                elif isinstance(decoded[place].media, Recording):
+                    found[place] += _of_recording(encoder, decoded[place].media)
+                else:
+                    short.append(place)
+            media = [decoded[place].media for place in short]
+            for place, vector in zip(short, encoder.encode(media) if media else (), strict=True):
+                found[place] += (Embedding(key, vector),)
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from encoders.base import Space
 from generator.base import Condition
+from memory_service.card.content import Card
 from memory_service.clock import Clock
 from memory_service.errors import (
     ModalityUnavailable,
@@ -31,7 +32,7 @@ from memory_service.records import (
     RetrievalMode,
     Weights,
 )
-from memory_service.services import neighbours, planning
+from memory_service.services import cards, neighbours, planning
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.explaining import effects
 from memory_service.services.making import Maker, agreement, file_of, make_again
@@ -223,6 +224,11 @@ class GenerationService(Service):
             kind="output",
             accepted=[each.modality for each in record.outputs],
         )
+
+    @steady
+    def card(self, generation_id: str) -> Card:
+        """The record with its media and those of its memories, to be shown. Raises NotFound."""
+        return cards.card(self.get(generation_id), self._store, self._models)
 
     @steady
     def explain(self, generation_id: str) -> Generation:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from encoders import sounds
-from encoders.media import Decoded
 from memory_service.clock import Clock
 from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
-from memory_service.ids import new_id
 from memory_service.records import (
+    PLAIN,
     Episode,
     Explained,
     Forgotten,
+    Manner,
     Memory,
     Stored,
+    StoreOrder,
     SubMemoryStats,
     Upload,
 )
 from memory_service.services import checks, expiry, merge
-from memory_service.services.active import ActiveModels, Service, steady
-from memory_service.services.models import require_same_space
+from memory_service.services.active import ActiveModels, Service
 from memory_service.services.recalls import Recalls
-from memory_service.services.timing import Stopwatch
+from memory_service.services.storing import Storing
 from memory_service.settings import Settings
-from memory_service.storage import filters, lineage, rows
-from memory_service.storage.catalog import Embedding
-from memory_service.storage.store import NewMemory, Store
+from memory_service.storage import filters, lineage
+from memory_service.storage.store import Store
 
 MAX_LIST = 1000
 LEAST_PART_S = 1e-3
@@ -45,117 +42,21 @@ class MemoryStore(Service):
         store: Store,
         active: ActiveModels,
         recalls: Recalls,
+        storing: Storing,
         settings: Settings,
         clock: Clock,
     ) -> None:
         self._store = store
         self._active = active
         self._recalls = recalls
+        self._storing = storing
         self._settings = settings
         self._clock = clock
 
-    @steady
-    def store(
-        self,
-        uploads: Sequence[Upload],
-        *,
-        namespace: str = "default",
-        metadata: Mapping[str, Any] | None = None,
-        created_at: float | None = None,
-        if_duplicate: Literal["keep", "skip"] = "keep",
-        expires_at: float | None = None,
-        ttl_s: float | None = None,
-    ) -> Stored:
-        """Store what belongs together as one episode; durable when it returns.
-
-        `metadata` is given to each of the memories. With `if_duplicate="skip"`, an episode of
-        the same namespace that has exactly these contents is returned instead, and keeps the
-        expiry that it had. `expires_at` (Unix seconds) or `ttl_s` (from now) says from when on the
-        episode is not found any more, and will be deleted.
-
-        Raises InvalidInput, UnsupportedMedia, InvalidMedia, TooLarge, ModalityUnavailable,
-        SpaceMismatch, StorageFull or StorageFailure; the store is then as before.
-        """
-        watch = Stopwatch()
-        checks.namespace(namespace)
-        checks.not_empty(uploads, "items of an episode", self._settings.max_parts_per_store)
-        checks.one_of("if_duplicate", if_duplicate, ("keep", "skip"))
-        fields = checks.metadata(metadata, self._settings.max_metadata_bytes)
-        when = self._moment(created_at)
-        expires_at = expiry.moment(expires_at, ttl_s, self._clock.now())
-        for upload in uploads:
-            self._check(upload)
-        if if_duplicate == "skip" and (found := self._same_contents(namespace, uploads)):
-            return Stored(found, duplicate=True, timings_ms=watch.timings_ms())
-        with watch.stage("decode"):
-            decoded = [
-                self._models.decode(upload.modality, upload.content, item=number)
-                for number, upload in enumerate(uploads)
-            ]
-        with watch.stage("encode"):
-            embeddings = self._active.embed(decoded)
-        episode, new = self._assemble(
-            uploads, decoded, embeddings, namespace, fields, when, expires_at
-        )
-        with watch.stage("write"):
-            stored, duplicate = self._store.add_episode(
-                episode, new, skip_duplicate=if_duplicate == "skip"
-            )
-        return Stored(stored, duplicate, watch.timings_ms())
-
-    def _moment(self, created_at: float | None) -> float:
-        if created_at is None:
-            return self._clock.now()
-        if not math.isfinite(created_at):
-            raise InvalidInput("created_at must be Unix seconds", found=repr(created_at))
-        return float(created_at)
-
-    def _check(self, upload: Upload) -> None:
-        require_same_space(upload.modality, self._models, self._store)
-        if len(upload.content) > self._settings.max_upload_bytes:
-            raise TooLarge(
-                f"{len(upload.content)} bytes were given, "
-                f"at most {self._settings.max_upload_bytes} are accepted",
-                found=len(upload.content),
-                accepted=self._settings.max_upload_bytes,
-            )
-
-    def _same_contents(self, namespace: str, uploads: Sequence[Upload]) -> Episode | None:
-        digests = [hashlib.sha256(upload.content).hexdigest() for upload in uploads]
-        try:
-            return self._store.catalog.episode_with(namespace, rows.contents_hash(digests))
-        except NotFound:  # forgotten in this very moment
-            return None
-
-    def _assemble(
-        self,
-        uploads: Sequence[Upload],
-        decoded: Sequence[Decoded],
-        embeddings: Sequence[tuple[Embedding, ...]],
-        namespace: str,
-        metadata: Mapping[str, Any],
-        created_at: float,
-        expires_at: float | None,
-    ) -> tuple[Episode, list[NewMemory]]:
-        episode = Episode(new_id(), namespace, created_at, ())
-        new = []
-        for upload, media, vectors in zip(uploads, decoded, embeddings, strict=True):
-            record = Memory(
-                id=new_id(),
-                sequence=0,  # given by the catalog
-                namespace=namespace,
-                episode_id=episode.id,
-                modality=media.modality,
-                media_type=media.media_type,
-                blob="",  # given by the store
-                size_bytes=len(upload.content),
-                metadata=metadata,
-                created_at=created_at,
-                text=media.media if isinstance(media.media, str) else None,
-                expires_at=expires_at,
-            )
-            new.append(NewMemory(record, upload.content, vectors))
-        return episode, new
+    def store(self, uploads: Sequence[Upload], **options: Any) -> Stored:
+        """Store what belongs together as one episode: `StoreOrder` has the options, `Storing.store`
+        what is raised."""
+        return self._storing.store(StoreOrder(uploads, **options))
 
     def get(self, memory_id: str) -> Memory:
         """Raises NotFound."""
@@ -253,12 +154,16 @@ class MemoryStore(Service):
         self,
         *,
         namespace: str | None = None,
+        namespaces: Collection[str] | None = None,
         modality: str | None = None,
         filter: Mapping[str, Any] | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> tuple[list[Memory], str | None]:
-        """Memories in the order of storing, and the cursor of the next page if there is one."""
+        """Memories in the order of storing, and the cursor of the next page if there is one.
+
+        `namespaces`: all that may be listed, whatever `namespace` says; None: any.
+        """
         if namespace is not None:
             checks.namespace(namespace)
         if modality is not None:
@@ -266,6 +171,7 @@ class MemoryStore(Service):
         limit = checks.count("limit", limit, MAX_LIST)
         found = self._store.catalog.list_memories(
             namespace=namespace,
+            namespaces=namespaces,
             modality=modality,
             filter=filters.parse(filter),
             after=checks.cursor(after),
@@ -278,17 +184,17 @@ class MemoryStore(Service):
         """Raises NotFound."""
         return self._store.catalog.episode(episode_id)
 
-    def forget(self, memory_id: str) -> Forgotten:
+    def forget(self, memory_id: str, manner: Manner = PLAIN) -> Forgotten:
         """Delete a memory for good, its episode with it when nothing is left; raises NotFound."""
-        return self._store.delete_memory(memory_id)
+        return self._store.removal.memory(memory_id, manner)
 
-    def forget_episode(self, episode_id: str) -> Forgotten:
+    def forget_episode(self, episode_id: str, manner: Manner = PLAIN) -> Forgotten:
         """Delete an episode and its memories for good; raises NotFound."""
-        return self._store.delete_episode(episode_id)
+        return self._store.removal.episode(episode_id, manner)
 
     def stats(self) -> Sequence[SubMemoryStats]:
         return self._store.catalog.stats()
 
-    def count(self) -> int:
-        """Memories in the whole store, whatever the number of their vectors."""
-        return self._store.catalog.count_memories()
+    def count(self, namespaces: Collection[str] | None = None) -> int:
+        """Memories in the whole store, or in these namespaces, whatever their vectors."""
+        return self._store.catalog.count_memories(namespaces)

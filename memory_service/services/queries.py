@@ -12,7 +12,7 @@ import numpy.typing as npt
 from encoders.base import Modality, Space
 from memory_service.errors import InvalidInput, InvalidVector, TooLarge
 from memory_service.records import QueryPart, Vector
-from memory_service.services import checks
+from memory_service.services import checks, given_vectors
 from memory_service.services.embedding import vector_of
 from memory_service.services.models import Models
 from memory_service.settings import Settings
@@ -105,7 +105,7 @@ def _encode(part: QueryPart, number: int, models: Models, settings: Settings) ->
         raise InvalidInput("a query part has either media or a vector", part=number)
     if part.content is None:
         modality = None if part.modality is None else checks.known_modality(part.modality)
-        vector = _given(part.vector, number)
+        vector = given_vectors.unit(part.vector, part=number)
         space = _space_of(vector, part, modality, models, number)
         return [_Encoded(vector * part.weight, space, modality)]
     if part.space is not None:
@@ -129,27 +129,6 @@ def _encode(part: QueryPart, number: int, models: Models, settings: Settings) ->
             )
         encoded.append(_Encoded(vector * part.weight, encoder.space, modality))
     return encoded
-
-
-def _given(values: Vector | None, number: int) -> Double:
-    """A vector from a caller, (D,), scaled to unit length."""
-    try:
-        vector = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidVector(f"a vector is a list of numbers: {error}", part=number) from error
-    if vector.ndim != 1:
-        raise InvalidVector(
-            "a vector is a flat list of numbers", found=list(vector.shape), part=number
-        )
-    if not np.isfinite(vector).all():
-        raise InvalidVector("the vector holds NaN or infinity", part=number)
-    if not len(vector):
-        raise InvalidVector("the vector has no values", found=0, part=number)
-    largest = float(np.abs(vector).max(initial=0.0))
-    if largest == 0.0:
-        raise InvalidVector("the vector is zero: it has no direction", part=number)
-    vector = vector / largest  # squares of huge or tiny values would leave the range
-    return np.asarray(vector / np.linalg.norm(vector), np.float64)
 
 
 def _space_of(

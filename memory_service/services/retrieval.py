@@ -157,7 +157,9 @@ class Retriever(Service):
         weights = checks.weights(weights)
         for modality in asked if mode == "direct" else self._models.encoders:
             require_same_space(modality, self._models, self._store)
-        depth = max(4 * k, MIN_DEPTH)
+        # One ranking by likeness alone is not joined, nor put into another order: its best are all.
+        alone = mode == "direct" and not (weights.recency or weights.strength)
+        depth = k if alone else max(4 * k, MIN_DEPTH)
         request = _Request(namespace, queries, filters.parse(filter), depth, weights)
         with watch.stage("search"):
             hits: dict[str, tuple[Hit, ...]] = {

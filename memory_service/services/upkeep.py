@@ -43,7 +43,7 @@ class Upkeep:
     def sweep(self) -> int:
         """Delete for good what has expired by now; returns how many memories that were."""
         swept = 0
-        while gone := self._store.delete_expired(self._clock.now(), SWEPT_AT_ONCE).memory_ids:
+        while gone := self._store.removal.expired(self._clock.now(), SWEPT_AT_ONCE).memory_ids:
             swept += len(gone)
             if self._closing.is_set():
                 break
@@ -60,5 +60,6 @@ class Upkeep:
             if swept := self.sweep():
                 log.info("%d memories had expired and are deleted", swept)
             self._recalls.flush()
+            self._store.removal.tidy()
         except MemoryServiceError:  # a full disk, most likely: the next round tries again
             log.exception("upkeep failed")

@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from memory_service.errors import NotFound, StorageFailure
 from memory_service.storage.failures import storage_errors
 
+WRITING = "writing the content"
+_NUMBERS = itertools.count(1)  # so that two callers of one content do not share a file
+
+
+@dataclass(eq=False)
+class Staged:
+    """A content that is on the disk, but has no name yet."""
+
+    digest: str
+    content: bytes
+    path: Path  # where it belongs
+    part: Path | None = None  # where it is; None: it was there already, or has been published
+
+    def write(self) -> None:
+        self.part = self.path.with_suffix(f".{next(_NUMBERS)}.part")
+        try:
+            _write_synced(self.part, self.content)
+        except OSError:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Remove it unless it was published; what cannot be removed is swept at the next start."""
+        if self.part is not None:
+            with suppress(OSError):
+                self.part.unlink()
+            self.part = None
+
 
 class BlobStore:
     """Files named by the SHA-256 of their content, in 256 folders.
 
-    A blob is complete and synced to disk before `put` returns, so that a row may name it.
+    A blob is complete and synced to disk before `put` or `publish` returns, so that a row may name
+    it. Writing takes two steps, of which only the second has to wait for other writers.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,28 +68,48 @@ class BlobStore:
         Raises StorageFull or StorageFailure, with nothing left behind.
         """
         digest = hashlib.sha256(content).hexdigest()
-        path = self.path(digest)
-        temporary = path.with_suffix(".part")
-        with storage_errors("writing the content"):
-            try:
-                # A file that was damaged behind our back is written anew.
-                if path.exists() and path.read_bytes() == content:
-                    return digest
-                _write_synced(temporary, content)
-                temporary.replace(path)
-                sync_folder(path.parent)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
-                raise
+        staged = self.stage(digest, content)
+        try:
+            self.publish([staged])
+        finally:
+            staged.drop()
         return digest
+
+    def stage(self, digest: str, content: bytes) -> Staged:
+        """Write and sync `content` beside its place, to be published or dropped.
+
+        Any number of callers at a time. Raises StorageFull or StorageFailure, with nothing left.
+        """
+        staged = Staged(digest, content, self.path(digest))
+        with storage_errors(WRITING):
+            # A file that was damaged behind our back is written anew.
+            if not _holds(staged.path, content):
+                staged.write()
+        return staged
+
+    def publish(self, group: Sequence[Staged]) -> None:
+        """Give staged contents their names; each folder is synced once. One caller at a time.
+
+        Raises StorageFull or StorageFailure; what has its name by then may stay: see `delete`.
+        """
+        touched: set[Path] = set()
+        with storage_errors(WRITING):
+            for each in group:
+                if each.part is None and not each.path.exists():
+                    each.write()  # it was there when it was staged, and has been deleted since
+                if each.part is not None:
+                    each.part.replace(each.path)
+                    each.part = None
+                    touched.add(each.path.parent)
+            for folder in sorted(touched):
+                sync_folder(folder)
 
     def read(self, digest: str) -> bytes:
         """Raises NotFound when there is no such blob, StorageFailure when it was altered."""
         with _reading(digest):
             content = self.path(digest).read_bytes()
         if hashlib.sha256(content).hexdigest() != digest:
-            raise _altered(digest)
+            raise altered(digest)
         return content
 
     def open(self, digest: str, size_bytes: int, *, checked: bool = True) -> BinaryIO:
@@ -74,7 +125,7 @@ class BlobStore:
                 intact = hashlib.file_digest(file, "sha256").hexdigest() == digest
                 file.seek(0)
             if not intact:
-                raise _altered(digest)
+                raise altered(digest)
             on_failure.pop_all()
         return file
 
@@ -89,18 +140,35 @@ class BlobStore:
             sync_folder(path.parent)
         return True
 
-    def __len__(self) -> int:
-        """Number of complete blobs."""
-        return sum(not path.suffix for path in self._folder.glob("??/*"))
+    def __contains__(self, digest: str) -> bool:
+        return self.path(digest).exists()
 
-    def sweep(self, referenced: Collection[str]) -> int:
-        """Remove what a crash left: unfinished files and blobs that no row names."""
-        removed = 0
+    def digests(self) -> set[str]:
+        """Of all complete blobs."""
+        return {path.name for path in self._folder.glob("??/*") if not path.suffix}
+
+    def sweep(
+        self, referenced: Collection[str], put_aside: Callable[[Path], object] = Path.unlink
+    ) -> int:
+        """Clear what a crash left: unfinished files are removed, blobs that no row names are
+        `put_aside`. Returns how many of both."""
+        cleared = 0
         for path in self._folder.glob("??/*"):
-            if path.suffix or path.name not in referenced:
+            if path.suffix:
                 path.unlink()
-                removed += 1
-        return removed
+            elif path.name not in referenced:
+                put_aside(path)
+            else:
+                continue
+            cleared += 1
+        return cleared
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except FileNotFoundError:
+        return False
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -134,5 +202,5 @@ def _reading(digest: str) -> Iterator[None]:
         raise StorageFailure(f"content {digest} cannot be read: {error.strerror}") from error
 
 
-def _altered(digest: str) -> StorageFailure:
+def altered(digest: str) -> StorageFailure:
     return StorageFailure(f"content {digest} was altered on disk")

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,14 @@ _MATES_OF_MEMBERS = (
     " WHERE mate.consolidated_by IS NULL AND COALESCE(p.sequence, mate.sequence) != target.shown"
 )
 
+
+def _within(namespaces: Collection[str] | None) -> tuple[str, list[str]]:
+    """SQL after a WHERE that already has a condition, and the values that it binds."""
+    if namespaces is None:
+        return "", []
+    return f"AND namespace IN ({', '.join('?' * len(namespaces))})", list(namespaces)
+
+
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
 
 
@@ -108,7 +116,7 @@ class Catalog:
     """
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
-        self._path = path
+        self.path = path
         self._clock = clock or SystemClock()
         self._local = threading.local()
         # Weak: the connection of a thread that ended is closed with the thread's locals.
@@ -128,7 +136,7 @@ class Catalog:
     def _connect(self) -> sqlite3.Connection:
         # close() closes the connections of other threads; each is used by its own thread only.
         connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, factory=_Connection
+            self.path, isolation_level=None, check_same_thread=False, factory=_Connection
         )
         connection.row_factory = sqlite3.Row
         for pragma in ("foreign_keys = ON", "secure_delete = ON", f"synchronous = {SYNCHRONOUS}"):
@@ -180,56 +188,13 @@ class Catalog:
         if busy:  # a reader held it for longer than the busy timeout
             raise StorageFailure("truncating the log failed: it is being read")
 
-    # Writing: each takes the connection of an open transaction.
+    def rewrite(self) -> None:
+        """Write the whole database anew, without what deleted rows left in its pages. Takes as much
+        room again, and stores wait."""
+        with self.write_lock, storage_errors("rewriting the catalog"):
+            self._writer.execute("VACUUM")
 
-    def space_number(
-        self, connection: sqlite3.Connection, space_id: str, fingerprint: str, dimension: int
-    ) -> int:
-        connection.execute(
-            "INSERT OR IGNORE INTO spaces (id, fingerprint, dimension) VALUES (?, ?, ?)",
-            (space_id, fingerprint, dimension),
-        )
-        found = connection.execute(
-            "SELECT number FROM spaces WHERE id = ? AND fingerprint = ?", (space_id, fingerprint)
-        ).fetchone()
-        return int(found["number"])
-
-    def insert_episode(
-        self, connection: sqlite3.Connection, episode: Episode, contents: str
-    ) -> Episode:
-        """Insert the episode and its memories; returns it with the sequences given."""
-        connection.execute(
-            "INSERT INTO episodes VALUES (?, ?, ?, ?)",
-            (episode.id, episode.namespace, episode.created_at, contents),
-        )
-        stored = [rows.insert_memory(connection, memory) for memory in episode.memories]
-        return Episode(episode.id, episode.namespace, episode.created_at, tuple(stored))
-
-    def insert_vector(
-        self, connection: sqlite3.Connection, memory: Memory, embedding: Embedding
-    ) -> None:
-        """Insert the vector; that of the whole is added to its sub-memory's trace.
-
-        Mem[t] = decay * Mem[t-1] + e_t, with one e_t for each memory, however many segments it
-        has, and none for a prototype: its members have theirs. See storage.traces.
-        """
-        vector = embedding.vector
-        space = self.space_number(connection, *embedding.space, len(vector))
-        connection.execute(
-            "INSERT INTO vectors (sequence, space, segment, start_s, end_s, vector)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                memory.sequence,
-                space,
-                embedding.segment,
-                embedding.start_s,
-                embedding.end_s,
-                vector.astype("<f4").tobytes(),
-            ),
-        )
-        if embedding.segment == 0 and memory.consolidated_by is None:
-            key = (memory.namespace, memory.modality, space)
-            traces.shift(connection, key, vector, 1, memory.created_at)
+    # Deleting: each takes the connection of an open transaction. (New rows: storage.insertion.)
 
     def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
         """Delete the row and its vectors, and take its share out of the traces."""
@@ -327,14 +292,20 @@ class Catalog:
         self,
         *,
         namespace: str | None = None,
+        namespaces: Collection[str] | None = None,
         modality: str | None = None,
         filter: Filter = (),
         after: int = 0,
         limit: int = -1,
     ) -> list[Memory]:
+        """`namespaces`: all that may be listed, whatever `namespace` says; None: any."""
         clause, values = where(namespace, modality, filter)
-        statement = f"SELECT * FROM alive WHERE sequence > ? {clause} ORDER BY sequence LIMIT ?"
-        return [rows.memory(row) for row in self.select(statement, (after, *values, limit))]
+        own, names = _within(namespaces)
+        statement = (
+            f"SELECT * FROM alive WHERE sequence > ? {own} {clause} ORDER BY sequence LIMIT ?"
+        )
+        found = self.select(statement, (after, *names, *values, limit))
+        return [rows.memory(row) for row in found]
 
     def sequences(self, namespace: str, modality: str, filter: Filter) -> Sequences:
         """The sequences of the memories that a filter allows.
@@ -464,10 +435,11 @@ class Catalog:
             for row in found
         ]
 
-    def count_memories(self) -> int:
+    def count_memories(self, namespaces: Collection[str] | None = None) -> int:
         """Those that were stored: prototypes are left out."""
-        statement = "SELECT COUNT(*) AS size FROM alive WHERE consolidated_by IS NULL"
-        return int(self.select(statement)[0]["size"])
+        own, names = _within(namespaces)
+        statement = f"SELECT COUNT(*) AS size FROM alive WHERE consolidated_by IS NULL {own}"
+        return int(self.select(statement, names)[0]["size"])
 
     def referenced_blobs(self) -> set[str]:
         found = self.select("SELECT blob FROM memories UNION SELECT blob FROM generation_outputs")

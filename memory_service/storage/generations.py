@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -96,6 +96,30 @@ def insert_effects(connection: sqlite3.Connection, generation_id: str, effects: 
 
 def _json(values: Iterable[Any]) -> str:
     return json.dumps(list(values))
+
+
+def made_from(connection: sqlite3.Connection, memory_ids: Iterable[str]) -> list[str]:
+    """The ids of the generations that any of these memories has a share in."""
+    found = connection.execute(
+        "SELECT DISTINCT generation_id FROM json_each(?) JOIN generation_memories"
+        " ON memory_id = value ORDER BY generation_id",
+        (json.dumps(list(memory_ids)),),
+    )
+    return [row["generation_id"] for row in found]
+
+
+def delete(connection: sqlite3.Connection, ids: Sequence[str]) -> list[str]:
+    """Delete records with their outputs, within an open transaction; returns the blobs that the
+    outputs named."""
+    wanted = (json.dumps(list(ids)),)
+    blobs = connection.execute(
+        "SELECT DISTINCT blob FROM json_each(?) JOIN generation_outputs ON generation_id = value",
+        wanted,
+    ).fetchall()
+    connection.execute(
+        "DELETE FROM generations WHERE id IN (SELECT value FROM json_each(?))", wanted
+    )
+    return [row["blob"] for row in blobs]
 
 
 def get(catalog: Catalog, generation_id: str) -> Generation:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+from collections.abc import Collection
+from typing import Any
 
 from memory_service.errors import NotFound
 from memory_service.records import Job
 from memory_service.storage.catalog import Catalog
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def write(connection: sqlite3.Connection, record: Job) -> None:
@@ -28,6 +33,43 @@ def write(connection: sqlite3.Connection, record: Job) -> None:
             None if record.error is None else json.dumps(dict(record.error)),
         ),
     )
+
+
+def forget(connection: sqlite3.Connection, memory_ids: Collection[str]) -> int:
+    """Take what names these memories out of the lists in results and errors, within an open
+    transaction; returns how many entries that were."""
+    gone, taken = set(memory_ids), 0
+    for row in connection.execute(
+        "SELECT id, result, error FROM jobs WHERE result IS NOT NULL OR error IS NOT NULL"
+    ).fetchall():
+        for column in ("result", "error"):
+            text = row[column]
+            if text is None or gone.isdisjoint(_UUID.findall(text)):
+                continue
+            kept, count = _without(json.loads(text), gone)
+            taken += count
+            connection.execute(
+                f"UPDATE jobs SET {column} = ? WHERE id = ?", (json.dumps(kept), row["id"])
+            )
+    return taken
+
+
+def _without(value: Any, gone: set[str]) -> tuple[Any, int]:
+    """The value without the entries of lists that are, or are about, one of these ids."""
+    if isinstance(value, dict):
+        pairs = {key: _without(each, gone) for key, each in value.items()}
+        return {key: kept for key, (kept, _) in pairs.items()}, sum(n for _, n in pairs.values())
+    if not isinstance(value, list):
+        return value, 0
+    kept = [_without(each, gone) for each in value if not _is_about(each, gone)]
+    taken = len(value) - len(kept) + sum(count for _, count in kept)
+    return [each for each, _ in kept], taken
+
+
+def _is_about(entry: Any, gone: set[str]) -> bool:
+    if isinstance(entry, dict):
+        return entry.get("memory_id") in gone or entry.get("prototype_id") in gone
+    return isinstance(entry, str) and entry in gone
 
 
 def get(catalog: Catalog, job_id: str) -> Job:

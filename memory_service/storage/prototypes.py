@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memory_service.records import Memory
-from memory_service.storage import lineage, recalls, rows
+from memory_service.storage import insertion, lineage, recalls, rows
 from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 from memory_service.strength import Trail
@@ -99,16 +99,16 @@ class Prototypes:
             with self._catalog.transaction("consolidating") as connection:
                 if group.replaced is not None:
                     self._catalog.delete_memory(connection, group.replaced)
-                stored = rows.insert_memory(connection, group.prototype)
-                for embedding in embeddings:
-                    self._catalog.insert_vector(connection, stored, embedding)
+                stored = insertion.insert_memory(connection, group.prototype)
+                insertion.insert_vectors(connection, [(stored, each) for each in embeddings])
                 when = group.trail.since
                 lineage.insert(connection, stored.sequence, group.members, group.medoid, when)
                 lineage.follow_member(connection, group.medoid)
                 recalls.write(connection, {stored.sequence: group.trail})
             if group.replaced is not None:
                 old = group.replaced
-                self._indexes.remove(old.namespace, old.modality, old.sequence)
+                gone = np.array([old.sequence], np.int64)
+                self._indexes.remove(old.namespace, old.modality, gone)
             for embedding in embeddings:
                 key = SubMemory(stored.namespace, stored.modality, *embedding.space)
                 if self._indexes.get(key) is not None:  # those that are not searched have none

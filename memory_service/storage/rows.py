@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -35,36 +35,30 @@ def memory(row: sqlite3.Row) -> Memory:
     )
 
 
-def insert_memory(connection: sqlite3.Connection, record: Memory) -> Memory:
-    """Insert; returns the record with the sequence given."""
-    cursor = connection.execute(
-        "INSERT INTO memories (id, namespace, episode_id, modality, media_type, blob, size_bytes,"
-        " metadata, text, created_at, expires_at, consolidated_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            record.id,
-            record.namespace,
-            record.episode_id,
-            record.modality,
-            record.media_type,
-            record.blob,
-            record.size_bytes,
-            json.dumps(dict(record.metadata), ensure_ascii=False),
-            record.text,
-            record.created_at,
-            record.expires_at,
-            record.consolidated_by,
-        ),
-    )
-    assert cursor.lastrowid is not None
-    return replace(record, sequence=cursor.lastrowid)
+def insert_memories(connection: sqlite3.Connection, records: Iterable[Memory]) -> None:
+    """Insert them under the sequences that they have."""
+    connection.executemany(
+        "INSERT INTO memories (sequence, id, namespace, episode_id, modality, media_type, blob,"
+        " size_bytes, metadata, text, created_at, expires_at, consolidated_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (each.sequence, each.id, each.namespace, each.episode_id, each.modality,
+             each.media_type, each.blob, each.size_bytes, _json(each.metadata), each.text,
+             each.created_at, each.expires_at, each.consolidated_by)
+            for each in records
+        ],
+    )  # fmt: skip
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    return json.dumps(dict(metadata), ensure_ascii=False) if metadata else "{}"
 
 
 def update_memory(connection: sqlite3.Connection, record: Memory) -> None:
     """Write what may change of a memory: metadata and expiry."""
     connection.execute(
         "UPDATE memories SET metadata = ?, expires_at = ? WHERE sequence = ?",
-        (json.dumps(dict(record.metadata), ensure_ascii=False), record.expires_at, record.sequence),
+        (_json(record.metadata), record.expires_at, record.sequence),
     )
 
 

@@ -195,6 +195,44 @@ MIGRATIONS = [
         PRIMARY KEY (generation_id, modality, position)
     ) WITHOUT ROWID;
     """,
+    # 7: small contents beside the rows that name them, gone with the last of these
+    """
+    CREATE TABLE small_contents (
+        digest TEXT PRIMARY KEY, -- SHA-256, hex: memories.blob, generation_outputs.blob
+        content BLOB NOT NULL
+    );
+    CREATE TRIGGER memory_content AFTER DELETE ON memories BEGIN
+        DELETE FROM small_contents WHERE digest = OLD.blob
+            AND NOT EXISTS (SELECT 1 FROM memories WHERE blob = OLD.blob)
+            AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
+    END;
+    CREATE TRIGGER output_content AFTER DELETE ON generation_outputs BEGIN
+        DELETE FROM small_contents WHERE digest = OLD.blob
+            AND NOT EXISTS (SELECT 1 FROM memories WHERE blob = OLD.blob)
+            AND NOT EXISTS (SELECT 1 FROM generation_outputs WHERE blob = OLD.blob);
+    END;
+    """,
+    # 8: forgetting: receipts, and contents whose files are still to be removed
+    """
+    CREATE TABLE receipts (
+        id TEXT PRIMARY KEY,
+        created_at REAL NOT NULL,
+        what TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        complete INTEGER NOT NULL, -- 0: interrupted, or going on
+        facts TEXT NOT NULL -- JSON object
+    ) WITHOUT ROWID;
+    CREATE TABLE receipt_memories ( -- written in the transaction that deletes them
+        receipt_id TEXT NOT NULL REFERENCES receipts (id) ON DELETE CASCADE,
+        memory_id TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        PRIMARY KEY (receipt_id, memory_id)
+    ) WITHOUT ROWID;
+    CREATE TABLE leaving ( -- no row names these any more, by a deletion and not by a crash
+        blob TEXT PRIMARY KEY
+    ) WITHOUT ROWID;
+    CREATE INDEX generation_memories_by_memory ON generation_memories (memory_id);
+    """,
 ]
 
 

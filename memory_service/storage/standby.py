@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from memory_service.records import Job, Memory
-from memory_service.storage import jobs, rows, traces
+from memory_service.storage import insertion, jobs, rows, traces
 from memory_service.storage.catalog import Catalog, Embedding, Role, SpaceKey
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 
@@ -133,7 +133,7 @@ class Standby:
     ) -> list[tuple[str, int, SpaceKey]]:
         """(modality, space number, space key) of every target."""
         return [
-            (modality, self._catalog.space_number(connection, *key, dimension), key)
+            (modality, insertion.space_number(connection, key, dimension), key)
             for modality, spaces in targets.items()
             for key, dimension in spaces.items()
         ]
@@ -225,15 +225,17 @@ class Standby:
             alive = self._catalog.memories([*found, *failures])
             with self._catalog.transaction("adding vectors") as connection:
                 held = self._held(found)
+                new: list[tuple[Memory, Embedding]] = []
                 for sequence, memory in alive.items():
                     for embedding in found.get(sequence, ()):
                         if embedding.space not in targets[memory.modality]:
                             raise ValueError(f"{embedding.space} is no target: {targets}")
                         if (sequence, *embedding.space) in held:
                             continue
-                        self._catalog.insert_vector(connection, memory, embedding)
+                        new.append((memory, embedding))
                         key = SubMemory(memory.namespace, memory.modality, *embedding.space)
                         added[key].append((sequence, embedding))
+                insertion.insert_vectors(connection, new)
                 connection.executemany(
                     "INSERT OR REPLACE INTO embedding_failures VALUES (?, ?, ?)",
                     [(each, *failures[each]) for each in failures if each in alive],

@@ -1,45 +1,30 @@
 """Catalog, blobs and vector indexes as one store, and the order in which they are written.
 
-Blob, then row, then index: a crash in between leaves at most a file that no row names, which is
-swept at the next start. Knows vectors and bytes, but neither encoders nor services.
+How new episodes are written is in `storage.intake`. Knows vectors and bytes, but neither encoders
+nor services.
 """
 
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from memory_service.clock import Clock
-from memory_service.errors import StorageFailure, StorageFull
-from memory_service.records import Episode, Forgotten, Generation, GenerationOutput, Memory
-from memory_service.storage import expiry, generations, lineage, rows
+from memory_service.clock import Clock, SystemClock
+from memory_service.errors import StorageFailure
+from memory_service.records import Episode, Generation, GenerationOutput, Memory
+from memory_service.storage import generations, lineage, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
-from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
+from memory_service.storage.catalog import Catalog, SpaceKey
+from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
+from memory_service.storage.intake import Intake, NewEpisode, NewMemory, Outcome
 from memory_service.storage.prototypes import Prototypes
+from memory_service.storage.removal import Removal
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
-
-log = logging.getLogger(__name__)
-
-RESERVE = "reserve"
-RESERVE_BYTES = 2 * 2**20
-
-
-@dataclass(frozen=True)
-class NewMemory:
-    """A memory to be stored: `record` without sequence and blob, its bytes and its vectors."""
-
-    record: Memory
-    content: bytes
-    embeddings: tuple[Embedding, ...]
 
 
 class Store:
@@ -52,14 +37,16 @@ class Store:
     def __init__(self, folder: Path, *, threads: int = 1, clock: Clock | None = None) -> None:
         """Open or create; raises StorageFailure when it is in use, broken or of a newer format."""
         self.folder = folder
+        self._clock = clock or SystemClock()
         with storage_errors(f"opening the data folder {folder}"):
             if not folder.exists():
                 folder.mkdir(parents=True, mode=0o700)
             self._lock = _lock_folder(folder)
         try:
-            self.blobs = BlobStore(folder / "blobs")
-            _require_catalog(folder / "catalog.sqlite3", self.blobs)
-            self.catalog = Catalog(folder / "catalog.sqlite3", clock)
+            files = BlobStore(folder / "blobs")
+            _require_catalog(folder / "catalog.sqlite3", files)
+            self.catalog = Catalog(folder / "catalog.sqlite3", self._clock)
+            self.blobs = Contents(files, self.catalog)
             try:
                 self._load(threads)
             except BaseException:
@@ -72,15 +59,23 @@ class Store:
     def _load(self, threads: int) -> None:
         with storage_errors("opening the data folder"):
             sync_folder(self.folder)
-            self._reserve()
-            if swept := self.blobs.sweep(self.catalog.referenced_blobs()):
-                log.info("removed %d files that no memory names, left by a crash", swept)
         self._indexes = VectorIndexes(threads=threads)
+        self.removal = Removal(
+            self.catalog, self.blobs, self._indexes, self.folder, self._clock, self._read_spaces
+        )
+        with storage_errors("opening the data folder"):
+            self.removal.start()
         for chunk in self.catalog.vector_chunks():
             self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
+        self._intake = Intake(self.catalog, self.blobs, self._indexes, self._searched)
         self._read_spaces()
+
+    def _searched(self, modality: str, space: SpaceKey) -> None:
+        known = self.spaces(modality)
+        if space not in known and space not in self.standby.spaces(modality):
+            self._spaces[modality] = known | {space}
 
     def _read_spaces(self) -> None:
         self._spaces = self.catalog.spaces_by_modality()
@@ -96,11 +91,6 @@ class Store:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _reserve(self) -> None:
-        """Keep disk space for a delete on a full disk: SQLite has to write in order to delete."""
-        with suppress(OSError), (self.folder / RESERVE).open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
 
     def index(self, sub_memory: SubMemory) -> VectorIndex | None:
         """The index of a sub-memory; None when nothing was ever stored in it."""
@@ -120,78 +110,15 @@ class Store:
 
         Raises StorageFull or StorageFailure, and the store is as before.
         """
-        with self.catalog.write_lock:
-            with self._writing_blobs([each.content for each in new]) as digests:
-                contents = rows.contents_hash(digests)
-                if skip_duplicate and (
-                    found := self.catalog.episode_with(episode.namespace, contents)
-                ):
-                    return found, True
-                members = tuple(
-                    replace(each.record, blob=digest)
-                    for each, digest in zip(new, digests, strict=True)
-                )
-                stored = self._insert(replace(episode, memories=members), new, contents)
-            self._add_to_indexes(stored, new)
-        return stored, False
+        (outcome,) = self.add_episodes([NewEpisode(episode, tuple(new), skip_duplicate)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome.episode, outcome.duplicate
 
-    def _insert(self, episode: Episode, new: Sequence[NewMemory], contents: str) -> Episode:
-        with self.catalog.transaction("storing the episode") as connection:
-            stored = self.catalog.insert_episode(connection, episode, contents)
-            for memory, each in zip(stored.memories, new, strict=True):
-                for embedding in each.embeddings:
-                    self.catalog.insert_vector(connection, memory, embedding)
-        return stored
-
-    def _add_to_indexes(self, stored: Episode, new: Sequence[NewMemory]) -> None:
-        for memory, each in zip(stored.memories, new, strict=True):
-            for space in dict.fromkeys(embedding.space for embedding in each.embeddings):
-                own = [embedding for embedding in each.embeddings if embedding.space == space]
-                self._indexes.add(
-                    SubMemory(memory.namespace, memory.modality, *space),
-                    np.full(len(own), memory.sequence, np.int64),
-                    np.stack([embedding.vector for embedding in own]),
-                    np.array([embedding.segment for embedding in own], np.int64),
-                )
-                if space not in self.standby.spaces(memory.modality):
-                    self._spaces[memory.modality] = self.spaces(memory.modality) | {space}
-
-    @contextmanager
-    def _writing_blobs(self, contents: Sequence[bytes]) -> Iterator[list[str]]:
-        """Write the blobs, and take those back that nothing names when the rest fails."""
-        digests: list[str] = []
-        try:
-            for content in contents:
-                digests.append(self.blobs.put(content))
-            yield digests
-        except BaseException:
-            # What fails now is swept at the next start: the first error tells more.
-            with suppress(StorageFailure):
-                for digest in self.catalog.unreferenced(digests):
-                    self.blobs.delete(digest)
-            raise
-
-    def delete_memory(self, memory_id: str) -> Forgotten:
-        """Delete a memory for good; raises NotFound."""
-        with self.catalog.write_lock:
-            return self._delete([self.catalog.memory(memory_id)])
-
-    def delete_episode(self, episode_id: str) -> Forgotten:
-        """Delete all memories of an episode for good; raises NotFound."""
-        with self.catalog.write_lock:
-            self.catalog.episode(episode_id)  # there, and not expired
-            return self._delete(expiry.in_episode(self.catalog, episode_id))
-
-    def delete_expired(self, now: float, limit: int) -> Forgotten:
-        """Delete for good at most `limit` memories that expired."""
-        with self.catalog.write_lock:
-            return self._delete(expiry.due(self.catalog, now, limit))
-
-    def delete_prototypes(self, prototypes: Sequence[Memory]) -> Forgotten:
-        """Delete prototypes that are still there; their members are ranked again."""
-        with self.catalog.write_lock:
-            there = self.catalog.memories(each.sequence for each in prototypes)
-            return self._delete([each for each in prototypes if each.sequence in there])
+    def add_episodes(self, episodes: Sequence[NewEpisode]) -> list[Outcome]:
+        """Store durably, together with what other callers store; of each what became of it: as
+        stored, or StorageFull or StorageFailure, and nothing of it was."""
+        return self._intake.add(episodes)
 
     def update_memory(self, memory_id: str, change: Callable[[Memory], Memory]) -> Memory:
         """Replace metadata and expiry by those of what `change` makes of the memory; raises
@@ -203,65 +130,22 @@ class Store:
                 lineage.follow_member(connection, memory.sequence)
             return memory
 
-    def _delete(self, memories: Sequence[Memory]) -> Forgotten:
-        # What a deleted memory has a share in goes with it: its prototype.
-        memories = lineage.with_prototypes(self.catalog, memories)
-        if not memories:
-            return Forgotten((), (), ())
-        try:
-            emptied = self._delete_rows(memories)
-        except StorageFull:
-            (self.folder / RESERVE).unlink(missing_ok=True)
-            emptied = self._delete_rows(memories)
-        for memory in memories:
-            self._indexes.remove(memory.namespace, memory.modality, memory.sequence)
-        self._read_spaces()
-        removed = tuple(self._erase(memory.blob for memory in memories))
-        self._reserve()
-        return Forgotten(
-            memory_ids=tuple(memory.id for memory in memories),
-            episode_ids=tuple(emptied),
-            blobs_removed=removed,
-        )
-
-    def _delete_rows(self, memories: Sequence[Memory]) -> list[str]:
-        """Returns the ids of the episodes that are gone with them."""
-        with self.catalog.transaction("deleting") as connection:
-            for memory in memories:
-                self.catalog.delete_memory(connection, memory)
-            return [
-                episode_id
-                for episode_id in dict.fromkeys(memory.episode_id for memory in memories)
-                if self.catalog.delete_episode_if_empty(connection, episode_id)
-            ]
-
-    def _erase(self, blobs: Iterator[str]) -> Iterator[str]:
-        """Remove files that are no longer named, and what the log still says.
-
-        The delete is committed by now: a failure here is not the caller's, and the next start
-        sweeps what is left.
-        """
-        for digest in self.catalog.unreferenced(blobs):
-            try:
-                self.blobs.delete(digest)
-                yield digest
-            except StorageFailure:
-                log.exception("the file of a deleted memory could not be removed: %s", digest)
-        try:
-            self.catalog.forget_the_log()
-        except StorageFailure:
-            log.exception("the write-ahead log could not be truncated after a delete")
-
     def add_generation(self, record: Generation, contents: Sequence[bytes]) -> Generation:
         """Store a generation and its outputs' bytes durably; returns it with the blobs named."""
-        with self.catalog.write_lock, self._writing_blobs(contents) as digests:
+        with self.blobs.stage(contents) as incoming, self.catalog.write_lock:
             outputs: tuple[GenerationOutput, ...] = tuple(
-                replace(output, blob=digest)
-                for output, digest in zip(record.outputs, digests, strict=True)
+                replace(output, blob=each.digest)
+                for output, each in zip(record.outputs, incoming, strict=True)
             )
             stored = replace(record, outputs=outputs)
-            with self.catalog.transaction("storing the generation") as connection:
-                generations.insert(connection, stored)
+            try:
+                self.blobs.publish(incoming)
+                with self.catalog.transaction("storing the generation") as connection:
+                    self.blobs.insert(connection, incoming)
+                    generations.insert(connection, stored)
+            except BaseException:
+                self.blobs.take_back(incoming)
+                raise
         return stored
 
     def add_effects(self, generation_id: str, effects: generations.Effects) -> Generation:
@@ -279,7 +163,7 @@ class Store:
 
 def _require_catalog(path: Path, blobs: BlobStore) -> None:
     """Without its catalog, every original would be a file that no row names, and be swept."""
-    if not path.exists() and (count := len(blobs)):
+    if not path.exists() and (count := len(blobs.digests())):
         raise StorageFailure(
             f"{path} is missing, but there are {count} originals beside it: restore the catalog "
             "from a backup, or choose another data_dir",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from memory_service.records import Vector
 from memory_service.storage import namespace_settings, rows
 
 Double = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]
 Key = tuple[str, str, int]  # namespace, modality, number of the space
 
 MOST_HALF_LIVES = 64.0  # ahead of the reference; then that is moved, before numbers grow too large
@@ -36,29 +38,43 @@ _SUMMED = (
 _HERE = "namespace = ? AND modality = ? AND space = ?"
 
 
+def add(connection: sqlite3.Connection, key: Key, vectors: Vectors, times: Sequence[float]) -> None:
+    """Add the vectors (N, D) of memories that were stored at `times` (N,)."""
+    _shift(connection, key, vectors, 1, times)
+
+
 def shift(connection: sqlite3.Connection, key: Key, vector: Vector, sign: int, when: float) -> bool:
     """Add (`sign` 1) or take out (-1) the vector of a memory that was stored at `when`.
 
     True when what is left is mostly rounding: the trace is to be summed anew once the row is gone.
     """
+    return _shift(connection, key, vector[None], sign, [when])
+
+
+def _shift(
+    connection: sqlite3.Connection, key: Key, vectors: Vectors, sign: int, times: Sequence[float]
+) -> bool:
     found = connection.execute(
         f"SELECT vector, count, half_life_s, reference FROM traces WHERE {_HERE}", key
     ).fetchone()
-    count = (found["count"] if found else 0) + sign
+    count = (found["count"] if found else 0) + sign * len(vectors)
     if count == 0:  # exactly empty again, whatever the rounding
         connection.execute(f"DELETE FROM traces WHERE {_HERE}", key)
         return False
+    latest = max(times)
     if found is None:
-        half_life_s, reference = namespace_settings.life(connection, key[0]).trace_half_life_s, when
-        trace: Double = np.zeros(len(vector))
+        half_life_s = namespace_settings.life(connection, key[0]).trace_half_life_s
+        trace, reference = np.zeros(vectors.shape[1]), latest
     else:
         half_life_s, reference = found["half_life_s"], found["reference"]
         trace = np.frombuffer(found["vector"], "<f8")
-    trace, reference = _based(trace, reference, when, half_life_s)
-    shifted = trace + sign * _weight(when, reference, half_life_s) * vector.astype(np.float64)
+    trace, reference = _based(trace, reference, latest, half_life_s)
+    weights = np.array([_weight(when, reference, half_life_s) for when in times])
+    shifted = trace + sign * (weights @ vectors.astype(np.float64))
     _write(connection, key, shifted, count, half_life_s, reference)
-    before, after = float(np.linalg.norm(trace)), float(np.linalg.norm(shifted))
-    return half_life_s is not None and sign < 0 and after < ROUNDING * before
+    if half_life_s is None or sign > 0:
+        return False
+    return float(np.linalg.norm(shifted)) < ROUNDING * float(np.linalg.norm(trace))
 
 
 def _weight(when: float, reference: float, half_life_s: float | None) -> float:

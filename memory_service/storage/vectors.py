@@ -213,16 +213,15 @@ class VectorIndexes:
                 self._indexes[sub_memory] = index
         index.add(sequences, vectors, segments)
 
-    def remove(self, namespace: str, modality: str, sequence: int) -> None:
-        """Remove a memory from the indexes of all spaces."""
+    def remove(self, namespace: str, modality: str, sequences: Sequences) -> int:
+        """Remove memories from the indexes of all spaces; returns how many entries that were."""
         with self._lock:
             concerned = [
                 index
                 for key, index in self._indexes.items()
                 if (key.namespace, key.modality) == (namespace, modality)
             ]
-        for index in concerned:
-            index.remove(np.array([sequence], np.int64))
+        return sum(index.remove(sequences) for index in concerned)
 
     def drop(self, modality: str, space_id: str, fingerprint: str) -> None:
         """Give up the indexes of a modality's space, in all namespaces."""

@@ -106,10 +106,10 @@ def test_a_full_disk_is_said_and_nothing_is_stored(
 
     with monkeypatch.context() as patch:
         patch.setattr(blobs.os, "write", full)
-        body = {"items": [{"modality": "text", "text": "one more"}]}
-        assert_problem(client.post("/store", json=body), 507, "storage_full")
+        files = {"text": b"one more", "audio": wav(1)}  # of which the sound becomes a file
+        assert_problem(client.post("/store", files=files), 507, "storage_full")
     assert state(client, settings) == before
-    assert client.post("/store", json=body).status_code == 201
+    assert client.post("/store", files=files).status_code == 201
 
 
 def test_what_is_accepted_is_said(client: TestClient) -> None:

@@ -1,7 +1,10 @@
 """Queries and listings with bad parameters are refused, and nothing changes."""
 
+import base64
 import json
+from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from problem_answers import assert_problem, state
@@ -91,4 +94,70 @@ def test_a_query_part_is_told_by_its_place(client: TestClient) -> None:
     assert found["field"] == "query.0.weight"
     answer = client.post("/retrieve", json={"query": {"vector": ["a"]}})
     fields = {each["field"] for each in assert_problem(answer, 422, "invalid_input")["errors"]}
-    assert fields == {"query.0.vector.0", "query.0.vector"}
+    assert fields == {"query.0.vector"}
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        ["1.0"] * 384,
+        [True] * 384,
+        [None],
+        [[1.0] * 384],
+        [[1.0], [1.0, 2.0]],
+        {"a": 1},
+        7,
+        [10**40],
+    ],
+    ids=["texts", "truths", "null", "matrix", "ragged", "object", "number", "huge"],
+)
+def test_a_vector_is_a_flat_list_of_numbers(client: TestClient, vector: Any) -> None:
+    answer = client.post("/retrieve", json={"query": {"vector": vector}})
+    assert_problem(answer, 422, "invalid_input")
+
+
+RAW = {"content-type": "application/octet-stream"}
+
+
+@pytest.mark.parametrize(
+    ("query", "content", "code"),
+    [
+        ("", b"", "invalid_vector"),
+        ("", b"abc", "invalid_vector"),
+        ("", np.full(384, np.nan, "<f4").tobytes(), "invalid_vector"),
+        ("", np.ones(383, "<f4").tobytes(), "invalid_vector"),
+        ("space=other", np.ones(384, "<f4").tobytes(), "invalid_vector"),
+        ("text=a", np.ones(384, "<f4").tobytes(), "invalid_input"),
+        ("query=a", np.ones(384, "<f4").tobytes(), "invalid_input"),
+        ("k=no", np.ones(384, "<f4").tobytes(), "invalid_input"),
+        ("kk=1", np.ones(384, "<f4").tobytes(), "invalid_input"),
+        ("k=1&k=2", np.ones(384, "<f4").tobytes(), "invalid_input"),
+        ("filter={", np.ones(384, "<f4").tobytes(), "invalid_input"),
+    ],
+)
+def test_a_raw_vector_is_refused(client: TestClient, query: str, content: bytes, code: str) -> None:
+    answer = client.post(f"/retrieve?{query}", content=content, headers=RAW)
+    assert_problem(answer, 422, code)
+
+
+def test_a_raw_vector_finds_what_others_find(client: TestClient, stored: dict) -> None:
+    """A list, base64 and the bytes themselves."""
+    vector = np.random.default_rng(1).standard_normal(384).astype("<f4")
+    options = {
+        "modalities": ["text", "image"],
+        "k": 2,
+        "mode": "direct",
+        "filter": {"place": "jungle"},
+    }
+    answers = [
+        client.post(
+            "/retrieve", json={"query": {"vector": given, "space": "fake"}, **options}
+        ).json()
+        for given in (vector.tolist(), base64.b64encode(vector.tobytes()).decode())
+    ]
+    address = "/retrieve?modalities=text,image&k=2&mode=direct&space=fake&filter=%s"
+    raw = client.post(address % '{"place": "jungle"}', content=vector.tobytes(), headers=RAW)
+    answers.append(raw.json())
+    for answer in answers:
+        assert answer["results"] == answers[0]["results"]
+        assert [len(hits) for hits in answer["results"].values()] == [1, 1]

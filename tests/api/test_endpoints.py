@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 from PIL import Image
 
 from memory_service.api import create_app
+from memory_service.api.schemas import RetrievalOut
 from memory_service.settings import Settings
 
 
@@ -78,6 +79,12 @@ def test_retrieve_finds_and_says_how(client: TestClient, stored: dict) -> None:
     assert 0 <= sound["score"] <= 1
     assert found["timings_ms"]["total"] > 0
     assert found["familiarity"]["text"] == pytest.approx(1.0, abs=1e-2)
+
+
+def test_a_retrieval_has_the_members_of_its_schema(client: TestClient, stored: dict) -> None:
+    answer = client.post("/retrieve", json={"query": {"text": "a tiger"}})
+    found = RetrievalOut.model_validate_json(answer.content, strict=True)
+    assert found.model_dump(mode="json") == answer.json()
 
 
 def test_retrieve_by_multipart_and_by_vector(

@@ -171,10 +171,53 @@ def test_the_address_comes_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
-def test_serve_refuses_an_address_that_others_reach(host: str) -> None:
-    result = invoke("serve", "--host", host)
+def test_serve_refuses_an_address_that_others_reach(host: str, tmp_path: Path) -> None:
+    result = invoke("serve", "--host", host, "--data-dir", str(tmp_path / "data"))
     assert result.exit_code == 1
+    assert f"memory-service keys create --name first --scope admin --data-dir {tmp_path}" in (
+        result.stderr
+    )
     assert "--allow-remote" in result.stderr
+    required = CliRunner().invoke(
+        app,
+        ["serve", "--data-dir", str(tmp_path / "data"), "--allow-remote"],
+        env={**WIDE, "MEMORY_SERVICE_AUTH": "required"},
+    )
+    assert required.exit_code == 1
+    assert "keys create" in required.stderr
+
+
+def test_forgetting(url: str) -> None:
+    where = ("--url", url, "--namespace", "forest")
+    ids = [
+        json.loads(invoke("store", *where, "--text", text, *more, "--json").stdout)["episode"]["id"]
+        for text, *more in (
+            ("an owl", "--metadata", '{"bird": true}'),
+            ("a jay", "--metadata", '{"bird": true}'),
+            ("a fox",),
+        )
+    ]
+    birds = ("forget", *where, "--filter", '{"bird": true}')
+    counted = invoke(*birds, "--dry-run", "--json")
+    assert json.loads(counted.stdout) == {"expected": 2}
+    guarded = invoke(*birds)
+    assert guarded.exit_code == 1
+    assert "add --expected 2" in guarded.stderr
+    assert "not 3" in invoke(*birds, "--expected", "3").stderr
+    done = invoke(*birds, "--expected", "2", "--wait", "--probe")
+    assert done.exit_code == 0, done.output
+    assert "nothing of it is left" in done.stdout
+    receipt = json.loads(invoke("forget", "--url", url, "--episode", ids[2], "--json").stdout)
+    assert receipt["episode_ids"] == [ids[2]]
+    shown = invoke("receipt", receipt["id"], "--url", url, "--json")
+    assert json.loads(shown.stdout)["memory_ids"] == receipt["memory_ids"]
+    invoke("store", *where, "--text", "a wolf")
+    assert "forest" in invoke("namespaces", "--url", url).stdout
+    dropped = invoke("forget", "--url", url, "--drop-namespace", "forest", "--expected", "1")
+    assert dropped.exit_code == 0, dropped.output
+    assert "forest" not in invoke("namespaces", "--url", url).stdout
+    assert invoke("forget", "--url", url).exit_code == 1
+    assert invoke("forget", "--url", url, "--all", "--episode", "x").exit_code == 1
 
 
 def test_serve_names_a_wrong_setting() -> None:

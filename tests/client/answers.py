@@ -18,6 +18,7 @@ MEMORY: dict[str, Any] = {
 }
 EPISODE = {"id": "e1", "namespace": "default", "created_at": 1.0, "memories": [MEMORY]}
 STORED = {"episode": EPISODE, "duplicate": False, "timings_ms": {"encode": 1.5}}
+BATCHED = {"status": 201, "episode": EPISODE, "duplicate": False}
 RETRIEVAL = {
     "results": {
         "text": [
@@ -72,6 +73,22 @@ GENERATION = {
         }
     ],
     "timings_ms": {},
+}
+RECEIPT: dict[str, Any] = {
+    "id": "r1",
+    "time": 1.0,
+    "what": "memory",
+    "memory_ids": ["m1"],
+    "episode_ids": ["e1"],
+    "contents": ["00"],
+    "blobs_removed": ["00"],
+    "removed": {"memories": 1},
+    "generations_marked": ["g1"],
+    "generations_erased": [],
+    "kept": True,
+    "complete": True,
+    "clean": False,
+    "probe": None,
 }
 JOB: dict[str, Any] = {
     "id": "j1",

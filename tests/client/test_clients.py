@@ -1,5 +1,6 @@
 """What the client sends, and how it reads answers, problems and silence."""
 
+import asyncio
 import base64
 import inspect
 import json
@@ -13,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from memory_service.client import AsyncClient, Client, Segment, ServiceError
+from memory_service.client import AsyncClient, Client, Segment, ServiceError, operations
 
 
 def client(answer: Any, seen: list[httpx.Request] | None = None, status: int = 200) -> Client:
@@ -61,6 +62,96 @@ def test_store_sends_one_form(tmp_path: Path) -> None:
     ]
     assert stored.episode.memories[0].text == "A cat"
     assert not stored.duplicate
+
+
+def test_a_store_with_vectors_goes_as_json() -> None:
+    seen: list[httpx.Request] = []
+    vectors = {"text": np.eye(2, 3)}
+    client(answers.STORED, seen).store(
+        text=["a", b"\xff"], image=b"picture", vectors=vectors, spaces="s", ttl_s=5.0
+    )
+    packed = [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in vectors["text"]]
+    assert json.loads(seen[0].content) == {
+        "items": [
+            {"modality": "image", "data": base64.b64encode(b"picture").decode()},
+            {"modality": "text", "text": "a", "vector": packed[0], "space": "s"},
+            {"modality": "text", "data": "/w==", "vector": packed[1], "space": "s"},
+        ],
+        "ttl_s": 5.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"text": "a", "vectors": {"text": np.eye(2)}},
+        {"text": "a", "vectors": {"image": np.eye(1)}},
+    ],
+)
+def test_vectors_that_fit_nothing(given: Any) -> None:
+    with pytest.raises(ValueError, match="vectors"):
+        client(answers.STORED).store(**given)
+
+
+REFUSED = {"index": 1, "status": 422, "code": "invalid_media", "detail": "a broken picture"}
+
+
+def batch_service(requests: list[list[dict]]) -> httpx.MockTransport:
+    """Stores what has an even number in its request, and refuses the others."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert request.headers["content-type"] == "application/x-ndjson"
+        requests.append([json.loads(line) for line in request.content.splitlines()])
+        lines = [
+            {"index": number, **({**REFUSED, "index": number} if number % 2 else answers.BATCHED)}
+            for number in range(len(requests[-1]))
+        ]
+        return httpx.Response(200, content="\n".join(map(json.dumps, lines)))
+
+    return httpx.MockTransport(handle)
+
+
+def test_a_batch_is_few_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "BATCH_LINES", 3)
+    requests: list[list[dict]] = []
+    episodes: Any = [{"text": f"note {n}", "spaces": {"text": "s"}} for n in range(5)]
+    episodes[1]["vectors"] = {"text": [0.0, 1.0]}
+    with Client("http://memory", transport=batch_service(requests)) as memory:
+        found = list(memory.store_batch(episodes))
+    assert [len(lines) for lines in requests] == [3, 2]
+    assert requests[0][1]["items"][0]["space"] == "s"
+    assert [each.index for each in found] == [0, 1, 2, 3, 4]
+    assert [each.status for each in found] == [201, 422, 201, 201, 422]
+    assert found[0].stored is not None
+    assert found[0].stored.episode.id == "e1"
+    assert found[4].error is not None
+    assert found[4].error.code == "invalid_media"
+
+
+def test_a_batch_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "BATCH_BYTES", 1_000)
+    requests: list[list[dict]] = []
+    texts = ["a", "b", "long" * 1_000, "c"]
+    with Client("http://memory", transport=batch_service(requests)) as memory:
+        assert len(list(memory.store_batch({"text": each} for each in texts))) == 4
+    assert [len(lines) for lines in requests] == [2, 1, 1]
+
+
+def test_a_batch_of_the_async_client() -> None:
+    async def run() -> list[int]:
+        async with AsyncClient("http://memory", transport=batch_service([])) as memory:
+            return [each.status async for each in memory.store_batch([{"text": "a"}] * 2)]
+
+    assert asyncio.run(run()) == [201, 422]
+
+
+def test_answers_that_are_too_few() -> None:
+    short = httpx.MockTransport(lambda request: httpx.Response(200, content=b"{}\n"))
+    with (
+        Client("http://memory", transport=short) as memory,
+        pytest.raises(ServiceError, match="2 lines were sent, 1 answered"),
+    ):
+        list(memory.store_batch([{"text": "a"}, {"text": "b"}]))
 
 
 def test_other_modalities_go_by_name() -> None:
@@ -170,6 +261,43 @@ def test_how_memories_live() -> None:
         ("POST", "/consolidate", {"modalities": ["image"], "threshold": 0.9, "dry_run": False}),
         ("POST", "/consolidate/j1/undo", {}),
     ]
+
+
+def test_forgetting() -> None:
+    seen: list[httpx.Request] = []
+    service = client(answers.RECEIPT, seen)
+    receipt = service.forget("m1", wait=True, descendants="erase")
+    assert (receipt.id, receipt.memory_ids, receipt.clean) == ("r1", ("m1",), False)
+    assert receipt.removed == {"memories": 1}
+    assert service.forget_episode("e1") == service.forget_generation("g1") == receipt
+    assert service.forget_namespace("zoo", expected=4, probe=True) == service.receipt("r1")
+    service.forget_matching({"place": "farm"}, expected=3, keep_receipt=False)
+    service.forget_matching(all=True, namespace="zoo", modality="text", expected=2)
+    assert client({"dry_run": True, "expected": 3}, seen).count_matching({"a": 1}) == 3
+    assert (
+        client({"namespaces": [{"namespace": "zoo"}]}, seen).namespaces()[0]["namespace"] == "zoo"
+    )
+    client({"namespace": "zoo"}, seen).namespace("zoo")
+    assert [(each.method, each.url.raw_path.decode()) for each in seen] == [
+        ("DELETE", "/memories/m1?wait=true&descendants=erase"),
+        ("DELETE", "/episodes/e1"),
+        ("DELETE", "/generations/g1"),
+        ("DELETE", "/namespaces/zoo?probe=true&expected=4"),
+        ("GET", "/receipts/r1"),
+        ("DELETE", "/memories"),
+        ("DELETE", "/memories"),
+        ("DELETE", "/memories"),
+        ("GET", "/namespaces"),
+        ("GET", "/namespaces/zoo"),
+    ]
+    base = {"namespace": "default", "all": False}
+    assert [json.loads(each.content) for each in seen[5:8]] == [
+        {**base, "filter": {"place": "farm"}, "expected": 3, "keep_receipt": False},
+        {"namespace": "zoo", "modality": "text", "all": True, "expected": 2},
+        {**base, "filter": {"a": 1}, "dry_run": True},
+    ]
+    with pytest.raises(TypeError, match="waiting"):
+        service.forget("m1", waiting=True)  # type: ignore[call-arg]
 
 
 def test_iterate_follows_the_cursor() -> None:

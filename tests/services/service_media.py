@@ -9,15 +9,16 @@ from PIL import Image
 from memory_service.records import Upload
 
 
-def png(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (8, 16, 3), dtype=np.uint8)
+def png(seed: int, width: int = 8) -> bytes:
+    """Noise: a width of 8 makes some 500 bytes, and one of 400 a file of its own."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (width, 16, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def wav(frequency_hz: float) -> bytes:
-    time = np.arange(4000) / 16_000
+def wav(frequency_hz: float, seconds: float = 0.25) -> bytes:
+    time = np.arange(round(16_000 * seconds)) / 16_000
     samples = np.sin(2 * np.pi * frequency_hz * time) * 20_000
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
@@ -34,6 +35,11 @@ def text(words: str) -> Upload:
 
 def image(seed: int) -> Upload:
     return Upload("image", png(seed))
+
+
+def large(seed: int) -> Upload:
+    """A picture that is kept as a file."""
+    return Upload("image", png(seed, 400))
 
 
 def audio(frequency_hz: float) -> Upload:

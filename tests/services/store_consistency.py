@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+from stored_contents import files
 
 from memory_service.app import Application
 
@@ -10,8 +11,8 @@ from memory_service.app import Application
 def assert_consistent(app: Application) -> None:
     store = app.store
     memories = store.catalog.list_memories()
-    files = {path.name for path in (app.settings.data_dir / "blobs").glob("*/*")}
-    assert files == store.catalog.referenced_blobs()
+    assert store.blobs.digests() == store.catalog.referenced_blobs()
+    assert files(app.settings.data_dir) <= store.blobs.digests()  # nothing unfinished
     expected: dict[tuple[str, str], list[int]] = defaultdict(list)
     stored: dict[tuple[str, str], list[int]] = defaultdict(list)  # without prototypes
     for memory in memories:

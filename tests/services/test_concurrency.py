@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from conftest import Open
-from service_media import image, text
+from service_media import image, large, text
 from store_consistency import assert_consistent
 
 from memory_service.app import Application
@@ -20,7 +20,11 @@ def work(app: Application, worker: int) -> set[str]:
     mine: list[str] = []
     for number in range(ROUNDS):
         # Contents that other workers store and forget, too.
-        uploads = [text(f"shared {rng.randrange(4)}"), image(rng.randrange(3))]
+        uploads = [
+            text(f"shared {rng.randrange(4)}"),
+            image(rng.randrange(3)),
+            large(rng.randrange(2)),
+        ]
         mine.append(app.memory.store(uploads, metadata={"worker": worker}).episode.id)
         found = app.retriever.retrieve([QueryPart("text", b"shared 1")], k=5)
         assert all(hit.score <= 1 for hits in found.hits.values() for hit in hits)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Open
-from service_media import image, png, text
+from service_media import image, large, png, text
 from store_consistency import assert_consistent
+from stored_contents import files
 
 from encoders.base import Space
 from encoders.fake import FakeTextEncoder
@@ -25,6 +26,7 @@ from memory_service.errors import SpaceMismatch, StorageFailure, StorageFull
 from memory_service.records import Episode, QueryPart
 from memory_service.settings import Settings
 from memory_service.storage import blobs as blobs_module
+from memory_service.storage.blobs import BlobStore
 
 FOX = QueryPart("text", b"a red fox")
 
@@ -34,7 +36,8 @@ class TestRestart:
         app = open_app()
         rng = random.Random(3)
         for number in range(12):
-            app.memory.store([text(f"note {number}"), image(number)], metadata={"n": number})
+            picture = large(number) if number % 2 else image(number)
+            app.memory.store([text(f"note {number}"), picture], metadata={"n": number})
         for memory in rng.sample(app.memory.list()[0], 7):
             app.memory.forget(memory.id)
         before, stats = app.memory.list()[0], app.memory.stats()
@@ -76,8 +79,9 @@ class TestRestart:
 
     def test_files_without_a_row_are_swept(self, open_app: Open) -> None:
         app = open_app()
-        app.memory.store([text("kept")])
-        orphan = app.store.blobs.path(app.store.blobs.put(b"written, then the power failed"))
+        app.memory.store([text("kept"), large(1)])
+        files = BlobStore(app.settings.data_dir / "blobs")
+        orphan = files.path(files.put(b"written, then the power failed"))
         part = orphan.with_suffix(".part")
         part.write_bytes(b"half")
         app.close()
@@ -119,7 +123,7 @@ for worker in range(3):
 
 def killed_writer(folder: Path, round_: int, answers: int) -> list[str]:
     """The answers that a writing process gave before SIGKILL met it amid further stores."""
-    command = [sys.executable, "-c", WRITER, str(folder), png(1).hex(), str(round_)]
+    command = [sys.executable, "-c", WRITER, str(folder), png(1, 400).hex(), str(round_)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(answers)]
@@ -147,12 +151,12 @@ def test_sigkill_loses_nothing_that_was_answered(folder: Path, open_app: Open) -
     for episode_id in stored.keys() & present:
         note, picture = app.memory.episode(episode_id).memories
         assert app.memory.content(note.id)[1].decode() == note.text == stored[episode_id]
-        assert app.memory.content(picture.id)[1] == png(1)
+        assert app.memory.content(picture.id)[1] == png(1, 400)
 
 
 def snapshot(app: Application) -> tuple[Any, ...]:
-    files = {path.name for path in (app.settings.data_dir / "blobs").glob("*/*")}
-    return app.memory.list()[0], list(app.memory.stats()), files
+    contents = files(app.settings.data_dir), app.store.blobs.digests()
+    return app.memory.list()[0], list(app.memory.stats()), contents
 
 
 class TestFullDisk:
@@ -166,17 +170,17 @@ class TestFullDisk:
 
         def full_later(*arguments: Any) -> Any:
             calls.append(1)
-            if len(calls) > 3:  # the first content is written, the second is not
+            if len(calls) > 2:  # the first contents are written, the third is not
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return real(*arguments)
 
         with monkeypatch.context() as patch:
             patch.setattr(blobs_module.os, call, full_later)
             with pytest.raises(StorageFull):
-                app.memory.store([text("one"), text("two"), text("three"), text("four")])
+                app.memory.store([text("one"), *(large(number) for number in range(4))])
         assert snapshot(app) == before
         assert_consistent(app)
-        app.memory.store([text("one"), text("two"), text("three"), text("four")])
+        app.memory.store([text("one"), *(large(number) for number in range(4))])
 
     def test_no_room_for_the_row(self, app: Application) -> None:
         app.memory.store([text("kept")])
@@ -196,7 +200,7 @@ class TestFullDisk:
         self, app: Application, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The row is gone by then: the receipt tells that the file is not."""
-        episode = app.memory.store([text("x")]).episode
+        episode = app.memory.store([large(1)]).episode
 
         def broken(*_: object) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -270,7 +274,7 @@ def test_settings_reach_the_decoders(folder: Path) -> None:
 class TestLosses:
     def test_originals_outlive_their_catalog(self, open_app: Open, folder: Path) -> None:
         app = open_app()
-        app.memory.store([text("a red fox"), image(1)])
+        app.memory.store([large(1), large(2)])
         app.close()
         kept = sorted(folder.glob("blobs/??/*"))
         for path in folder.glob("catalog.sqlite3*"):

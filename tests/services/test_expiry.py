@@ -80,7 +80,7 @@ def test_a_sweep_deletes_for_good(timed: Application, clock: TurnableClock) -> N
     clock.turn(100)
     assert timed.upkeep.sweep() == 150
     assert_consistent(timed)
-    assert len(list((timed.settings.data_dir / "blobs").glob("*/*"))) == 2
+    assert len(timed.store.blobs.digests()) == 2
 
 
 def test_the_upkeep_sweeps_by_itself(open_app: Open, clock: TurnableClock) -> None:

@@ -10,6 +10,7 @@ from conftest import Open
 from PIL import Image
 from service_media import audio, image, png, text
 from store_consistency import assert_consistent
+from stored_contents import alter
 
 from encoders.base import Waveform
 from generator.fake import FakeGenerator
@@ -259,7 +260,7 @@ def test_rendering_clips_and_survives_what_is_not_a_number() -> None:
 
 def test_what_cannot_be_read_is_left_out(app: Application, animals: dict[str, Episode]) -> None:
     picture = next(m for m in animals["whale"].memories if m.modality == "image")
-    app.store.blobs.path(picture.blob).write_bytes(b"damaged")
+    alter(app.store, picture.blob, b"damaged")
     record = app.generation.generate([WHALE], outputs=ALL, k=3)
     assert record.memories
     assert picture.id not in {memory.memory_id for memory in record.memories}

@@ -17,7 +17,7 @@ from memory_service.errors import (
     TooLarge,
     UnsupportedMedia,
 )
-from memory_service.records import Episode, Upload
+from memory_service.records import Episode, Manner, Upload
 
 
 def count(app: Application) -> int:
@@ -25,7 +25,7 @@ def count(app: Application) -> int:
 
 
 def files(app: Application) -> set[str]:
-    return {path.name for path in (app.settings.data_dir / "blobs").glob("*/*")}
+    return app.store.blobs.digests()
 
 
 def test_an_episode_comes_back_as_it_was_given(app: Application) -> None:
@@ -217,7 +217,7 @@ class TestForgetting:
         secret = "a secret about xylophones " * 4
         app.memory.store([text("something to keep")])
         episode = app.memory.store([text(secret)], metadata={"who": "Zebedee-4711"}).episode
-        app.memory.forget_episode(episode.id)
+        app.memory.forget_episode(episode.id, Manner(wait=True))
         for path in app.settings.data_dir.rglob("*"):
             if path.is_file():
                 content = path.read_bytes()

@@ -13,6 +13,7 @@ from conftest import Open
 from reembedding_runs import FOX, OTHER, TARGETS, found_names, proof, roles, run
 from service_media import text
 from store_consistency import assert_consistent
+from stored_contents import alter
 from typer.testing import CliRunner
 
 from encoders import registry
@@ -140,11 +141,9 @@ class TestFailures:
     def damaged(self, app: Application) -> Iterator[str]:
         """The id of a memory whose original is altered."""
         memory = next(each for each in app.memory.list()[0] if each.text == "note number 3")
-        path = app.store.blobs.path(memory.blob)
-        original = path.read_bytes()
-        path.write_bytes(b"altered")
+        original = alter(app.store, memory.blob, b"altered")
         yield memory.id
-        path.write_bytes(original)
+        alter(app.store, memory.blob, original)
 
     def test_are_listed_and_nothing_is_switched(self, app: Application, damaged: str) -> None:
         job = run(app)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from memory_service.errors import StorageFailure
+from memory_service.storage import insertion
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.schema import MIGRATIONS
 
@@ -40,7 +41,7 @@ def test_a_failed_transaction_changes_nothing(tmp_path: Path) -> None:
 
     def fail_halfway() -> None:
         with catalog.transaction("trying") as connection:
-            catalog.space_number(connection, "s", "f", 3)
+            insertion.space_number(connection, ("s", "f"), 3)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -62,7 +63,7 @@ def test_threads_read_beside_an_open_transaction(tmp_path: Path) -> None:
         thread.join()
 
     with catalog.transaction("writing") as connection:
-        catalog.space_number(connection, "s", "f", 3)
+        insertion.space_number(connection, ("s", "f"), 3)
         in_a_thread()
     in_a_thread()
     assert seen == [0, 1]

@@ -111,7 +111,7 @@ def test_sub_memories_do_not_mix() -> None:
     found = indexes.get(one)
     assert found is not None
     assert found.search(unit(1)[0], 5)[0].tolist() == [1]
-    indexes.remove("n", "text", 1)
+    assert indexes.remove("n", "text", np.array([1])) == 1
     assert not len(found)
     assert len(indexes.get(other) or ()) == 1
     assert indexes.get(SubMemory("m", "text", "s", "a")) is None

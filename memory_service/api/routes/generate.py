@@ -15,6 +15,8 @@ from memory_service.api.negotiation import preferred
 from memory_service.api.problems import HttpProblem
 from memory_service.api.schemas import GenerateRequest, GenerationOut, ReplayedOut, ReplayOut
 from memory_service.app import Application
+from memory_service.card import picture
+from memory_service.card.page import POLICY, page
 from memory_service.records import Generation, QueryPart
 
 router = APIRouter(tags=["generation"])
@@ -109,12 +111,16 @@ def _answer_kind(accept: str | None, outputs: list[str]) -> str:
     offered = ["application/json"]
     if len(outputs) == 1 and outputs[0] in MEDIA:
         offered.append(MEDIA[outputs[0]])
+    return _required(accept, offered, str(outputs))
+
+
+def _required(accept: str | None, offered: list[str], what: str) -> str:
     kind = preferred(accept, offered)
     if kind is None:
         raise HttpProblem(
             406,
             "not_acceptable",
-            f"cannot answer {outputs} as {accept}",
+            f"cannot answer {what} as {accept}",
             found=accept,
             accepted=offered,
         )
@@ -151,6 +157,28 @@ async def get_generation_content(
     generation = application_of(request).generation
     record, content = await call(request, generation.content, generation_id, output)
     return Response(content, media_type=record.media_type, headers={"ETag": f'"{record.blob}"'})
+
+
+@router.get(
+    "/generations/{generation_id}/card",
+    response_class=Response,
+    responses={200: {"content": docs.media("text/html", "image/png")}},
+)
+async def get_card(request: Request, generation_id: str) -> Response:
+    """What was asked, remembered and made, on one page: HTML, or with Accept: image/png a picture.
+
+    The page holds all it shows, and nothing in it runs.
+    """
+    kind = _required(request.headers.get("accept"), ["text/html", "image/png"], "a card")
+    content = await call(request, _card, application_of(request), generation_id, kind)
+    headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+    media_type = f"{kind}; charset=utf-8" if kind == "text/html" else kind
+    return Response(content, headers=headers, media_type=media_type)
+
+
+def _card(application: Application, generation_id: str, kind: str) -> bytes:
+    shown = application.generation.card(generation_id)
+    return picture.draw(shown) if kind == "image/png" else page(shown).encode()
 
 
 @router.post("/generations/{generation_id}/replay", response_model=ReplayOut)

@@ -7,8 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from memory_service.api import views
+from memory_service.api.access import caller_of, job_namespace
 from memory_service.api.calls import application_of, call, probe
 from memory_service.api.schemas import JobOut, JobsOut
+
+MOST_SEARCHED = 10_000  # jobs among which those of a key's namespaces are looked for
 
 router = APIRouter(tags=["jobs"])
 
@@ -17,7 +20,12 @@ router = APIRouter(tags=["jobs"])
 async def list_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> JobsOut:
     """The newest first."""
     jobs = application_of(request).jobs
-    found = await probe(request, lambda: jobs.latest(limit))
+    caller = caller_of(request)
+    if caller.namespaces is None:
+        found = await probe(request, lambda: jobs.latest(limit))
+    else:
+        every = await probe(request, lambda: jobs.latest(MOST_SEARCHED))
+        found = [each for each in every if caller.sees(job_namespace(each.parameters))][:limit]
     return JobsOut(jobs=[views.job(each) for each in found])
 
 

@@ -1,4 +1,4 @@
-"""Reading and forgetting single memories."""
+"""Reading and changing single memories."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 
 from memory_service.api import docs, ranges, views
+from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.bodies import json_of, read_json
 from memory_service.api.calls import application_of, call
 from memory_service.api.schemas import (
-    ForgottenOut,
     MemoryDetailOut,
     MemoryOut,
     MemoryPatch,
@@ -36,10 +36,13 @@ async def list_memories(
     limit: int = 50,
 ) -> PageOut:
     """Memories in the order of storing. `filter`: a JSON object of metadata fields."""
+    if namespace is not None:
+        namespace = namespace_of(request, namespace)
     memories, following = await call(
         request,
         application_of(request).memory.list,
         namespace=namespace,
+        namespaces=caller_of(request).namespaces,
         modality=modality,
         filter=None if filter is None else json_of("filter", filter),
         after=after,
@@ -116,8 +119,19 @@ def _known(request: Request, headers: Mapping[str, str]) -> bool:
     return request.headers.get("if-none-match") == headers["ETag"]
 
 
-@router.delete("/memories/{memory_id}", response_model=ForgottenOut)
-async def forget_memory(request: Request, memory_id: str) -> ForgottenOut:
-    """Delete for good: row, vector, trace share, index entry, and the file if nothing shares it."""
-    found = await call(request, application_of(request).memory.forget, memory_id)
-    return views.forgotten(found)
+@router.get(
+    "/memories/{memory_id}/thumbnail",
+    response_class=Response,
+    responses={
+        200: {"content": docs.media("image/jpeg")},
+        304: {"description": "If-None-Match names what it still is."},
+    },
+)
+async def get_thumbnail(request: Request, memory_id: str) -> Response:
+    """A small picture (JPEG, at most 256 x 256) of a picture, or of how loud a sound is; texts and
+    series have none (`no_thumbnail`)."""
+    memory, picture = await call(request, application_of(request).thumbnails.get, memory_id)
+    headers = _headers(memory_id, f'"{memory.blob}-thumbnail"')
+    if _known(request, headers):
+        return Response(status_code=304, headers=headers)
+    return Response(picture, media_type="image/jpeg", headers=headers)

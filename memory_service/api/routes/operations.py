@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
 
+from memory_service.api.access import caller_of
 from memory_service.api.calls import application_of, probe
 from memory_service.api.schemas import (
     Alive,
@@ -70,7 +71,11 @@ async def models(request: Request) -> ModelsOut:
 async def stats(request: Request) -> StatsOut:
     """Size of each sub-memory, and the length of its trace."""
     memory = application_of(request).memory
-    found, memories = await probe(request, lambda: (memory.stats(), memory.count()))
+    caller = caller_of(request)
+    every, memories = await probe(
+        request, lambda: (memory.stats(), memory.count(caller.namespaces))
+    )
+    found = [each for each in every if caller.sees(each.namespace)]
     return StatsOut(
         sub_memories=[
             SubMemoryOut(

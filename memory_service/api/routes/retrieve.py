@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 
 from memory_service.api import docs, views
 from memory_service.api.bodies import read_retrieve, weights_of
@@ -31,9 +32,12 @@ FIELDS = {
 @router.post(
     "/retrieve",
     response_model=RetrievalOut,
-    openapi_extra=docs.body(RetrieveRequest, EXAMPLES, FIELDS),
+    openapi_extra=docs.or_raw_vector(
+        docs.body(RetrieveRequest, EXAMPLES, FIELDS),
+        {"space": docs.text_field("Id of the vector's space."), **FIELDS},
+    ),
 )
-async def retrieve(request: Request) -> RetrievalOut:
+async def retrieve(request: Request) -> Response:
     """Recall memories of any modality by text, picture, sound, vector, or several at once."""
     body, parts = await read_retrieve(request)
     found = await call(
@@ -49,4 +53,4 @@ async def retrieve(request: Request) -> RetrievalOut:
         reinforce=body.reinforce,
     )
     count_stages(request, "retrieve", found.timings_ms)
-    return views.retrieval(found)
+    return Response(to_json(views.retrieval(found)), media_type="application/json")

@@ -1,13 +1,14 @@
-"""POST /store."""
+"""POST /store and POST /store/batch."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
 from memory_service.api import docs, views
-from memory_service.api.bodies import read_store
+from memory_service.api.batches import NDJSON, BatchResponse
+from memory_service.api.bodies import read_store, require_type
 from memory_service.api.calls import application_of, call, count_stages
-from memory_service.api.schemas import StoredOut, StoreRequest
+from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
 
 router = APIRouter(tags=["memory"])
 
@@ -43,19 +44,23 @@ FIELDS = {
 )
 async def store(request: Request, response: Response) -> StoredOut:
     """Store an episode: pictures, texts and sounds that belong together. Durable when answered."""
-    body, uploads = await read_store(request)
-    stored = await call(
-        request,
-        application_of(request).memory.store,
-        uploads,
-        namespace=body.namespace,
-        metadata=body.metadata,
-        if_duplicate=body.if_duplicate,
-        expires_at=body.expires_at,
-        ttl_s=body.ttl_s,
-    )
+    order = await read_store(request)
+    stored = await call(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
     response.headers["Location"] = f"/episodes/{stored.episode.id}"
     if stored.duplicate:
         response.status_code = 200
     return views.stored(stored)
+
+
+@router.post(
+    "/store/batch",
+    response_class=Response,
+    responses={200: {"description": "One line per line.", "content": docs.lines(BatchLineOut)}},
+    openapi_extra=docs.line_body(StoreRequest),
+)
+async def store_batch(request: Request) -> Response:
+    """Store many episodes: one per line, as /store takes it as JSON. Each line is answered by one
+    in their order, with a status of its own; durable when answered."""
+    require_type(request, NDJSON)
+    return BatchResponse(request, longest_line=request.app.state.body_limit)

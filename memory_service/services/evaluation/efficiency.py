@@ -1,0 +1,164 @@
+"""How long it takes, from the input to the output and stage by stage, and an epoch of training.
+
+The stages are those of a request: the query is encoded, searched for in the namespace's own index,
+what was found is read and decoded, fused, a thing is made, rendered and encoded for its novelty.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from encoders.base import Modality
+from memory_service.records import NEAREST, QueryPart
+from memory_service.services import neighbours
+from memory_service.services.evaluation.lab import CREATIVITY, K, Lab, Task
+from memory_service.services.queries import encode_parts
+from memory_service.services.rendering import render
+from memory_service.services.retrieval import Retriever
+from memory_service.services.timing import Stopwatch
+from memory_service.settings import Settings
+from memory_service.storage.store import Store
+
+STAGES = ("encode", "search", "read", "fuse", "generate", "render", "encode again")
+
+
+class Stages:
+    """Milliseconds by stage, one value per request."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.ms[name].append((time.perf_counter() - start) * 1e3)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Median and 95th percentile of each, in ms."""
+        return {
+            name: {
+                "median_ms": round(float(np.median(values)), 2),
+                "p95_ms": round(float(np.percentile(values, 95)), 2),
+            }
+            for name, values in self.ms.items()
+        }
+
+
+def latency(
+    lab: Lab, store: Store, retriever: Retriever, settings: Settings, namespace: str
+) -> list[dict[str, Any]]:
+    """By task, over the whole namespace as it is stored; one request first that is not counted."""
+    found = []
+    for task in lab.tasks():
+        both = lab.cases.having(task.output, task.query)
+        queries = lab.cases.draw(both, lab.budget.timed + 1, lab.random())
+        stages = Stages()
+        with lab.step(f"time: {task.name}"):
+            for number, place in enumerate(queries.tolist()):
+                if number == 1:
+                    stages = Stages()  # the first request has loaded weights and filled caches
+                content = store.blobs.read(lab.cases.all[place].memories[task.query].blob)
+                with stages.of("total"):
+                    _request(lab, task, content, store, retriever, settings, namespace, stages)
+        found.append(
+            {
+                "task": task.name,
+                "device": "cpu",
+                "creativity": CREATIVITY,
+                "requests": len(queries) - 1,
+                "stages": stages.summary(),
+            }
+        )
+    return found
+
+
+def _request(
+    lab: Lab,
+    task: Task,
+    content: bytes,
+    store: Store,
+    retriever: Retriever,
+    settings: Settings,
+    namespace: str,
+    stages: Stages,
+) -> None:
+    models = lab.models
+    generator = lab.generator(task.output)
+    assert generator is not None
+    with stages.of("encode"):
+        queries = encode_parts([QueryPart(task.query, content)], models, settings)
+        query = next(each for each in queries if each.space == lab.space)
+    with stages.of("search"):
+        retrieval = retriever.recall(
+            queries,
+            namespace=namespace,
+            modalities=None,
+            mode="auto",
+            k=K,
+            filter=None,
+            weights=NEAREST,
+            watch=Stopwatch(),
+        )
+    with stages.of("read"):
+        chosen = neighbours.choose(retrieval, query, K, (task.output,), store=store, models=models)
+        sources = neighbours.load(chosen, query.vector, lab.space, store, models)
+    with stages.of("fuse"):
+        condition = neighbours.condition(query.vector, sources, "attention")
+    with stages.of("generate"):
+        made = generator.generate(condition, seed=lab.seed, creativity=CREATIVITY).media
+    with stages.of("render"):
+        render(task.output, made)
+    with stages.of("encode again"):
+        lab.encode(task.output, [made])
+
+
+def encoders(lab: Lab) -> list[dict[str, Any]]:
+    """One item at a time, by modality."""
+    found = []
+    modalities: tuple[Modality, ...] = ("image", "text", "audio")
+    for modality in modalities:
+        places = lab.cases.having(modality)[: lab.budget.timed + 1]
+        if len(places) < 2:
+            continue
+        stages = Stages()
+        with lab.step(f"time: encoding of {modality}"):
+            media = lab.cases.media(modality, places)
+            lab.encode(modality, media[:1])
+            for each in media[1:]:
+                with stages.of("encode"):
+                    lab.encode(modality, [each])
+        found.append({"modality": modality, "items": len(media) - 1, **stages.summary()["encode"]})
+    return found
+
+
+def training(lab: Lab) -> list[dict[str, Any]]:
+    """An epoch over the cases at hand, by network and by device present."""
+    found: list[dict[str, Any]] = []
+    bundled = [m for m in ("image", "audio") if _trainable(lab, m)]
+    if not bundled:
+        return found
+    from generator.short_epoch import devices, epochs  # torch: not before it is needed
+
+    for modality in bundled:
+        generator = lab.generator(modality)
+        assert generator is not None
+        places = lab.cases.having(modality)[: lab.budget.trained]
+        media, vectors = lab.cases.media(modality, places), lab.cases.vectors(modality, places)
+        for device in devices():
+            with lab.step(f"time: an epoch of training, {modality}, {device}"):
+                for epoch in epochs(generator, media, vectors, device, lab.seed):
+                    found.append({"modality": modality, **asdict(epoch)})
+    return found
+
+
+def _trainable(lab: Lab, modality: Modality) -> bool:
+    generator = lab.generator(modality)
+    return generator is not None and generator.latent and len(lab.cases.having(modality)) >= 2

@@ -1,0 +1,154 @@
+"""What the parts of an evaluation share: models, cases, and how one thing is made from memory.
+
+A query of a modality recalls the episodes whose item of that modality is nearest, and of each come
+that item and the one of the modality to be made: what `services.neighbours` does where a query
+finds its own modality best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from encoders.base import Modality, Space, Vectors
+from generator.base import Generator, Neighbour
+from memory_service.services import neighbours
+from memory_service.services.evaluation.cases import Cases, Rows
+from memory_service.services.models import Models
+
+K = 4  # episodes that a generation draws on
+CREATIVITY = 0.3
+BATCH = 32  # items encoded at once: requests go between
+FEWEST = 8  # cases that a task, a curve or a fold needs
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is measured."""
+
+    queries: int  # per task of the ladder
+    seeds: tuple[int, ...]
+    noised: int  # queries per level of noise
+    repeated: int  # inputs that are repeated
+    repeats: int
+    timed: int  # queries whose time is taken
+    folds: int = 5
+    shown: int = 6  # rows of the sample sheets
+    trained: int = 64  # items of the epochs of training
+
+
+QUICK = Budget(
+    queries=3,
+    seeds=(0,),
+    noised=8,
+    repeated=1,
+    repeats=2,
+    timed=2,
+    folds=3,
+    shown=3,
+    trained=16,
+)
+FULL = Budget(queries=32, seeds=(0, 1, 2), noised=100, repeated=6, repeats=5, timed=12)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Make `output`, asked by an item of the modality `query`."""
+
+    output: Modality
+    query: Modality
+
+    @property
+    def name(self) -> str:
+        return f"{self.query} -> {self.output}"
+
+
+TASKS = (Task("image", "text"), Task("audio", "text"), Task("text", "text"), Task("text", "image"))
+
+
+@dataclass(frozen=True)
+class Lab:
+    """`step` is entered around each piece of work: it tells of it, and ends early when asked to."""
+
+    models: Models
+    space: Space
+    cases: Cases
+    budget: Budget
+    seed: int
+    enter: Callable[[str], Any]
+
+    @contextmanager
+    def step(self, label: str) -> Iterator[None]:
+        with self.enter(label):
+            yield
+
+    def random(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
+    def generator(self, modality: Modality) -> Generator | None:
+        """None where the profile has none, or none for this space."""
+        if self.models.generator_space != self.space or modality not in self.models.generators:
+            return None
+        return self.models.generator(modality)
+
+    def tasks(self) -> list[Task]:
+        """Those that the profile and the cases allow."""
+        return [
+            task
+            for task in TASKS
+            if self.generator(task.output) is not None
+            and len(self.cases.having(task.output, task.query)) >= FEWEST
+        ]
+
+    def encode(self, modality: Modality, media: Sequence[Any]) -> Vectors:
+        """(N, D), by the active encoder of that modality that maps into the space."""
+        for encoder in self.models.encoders_of(modality):
+            if encoder.space == self.space:
+                parts = [media[n : n + BATCH] for n in range(0, len(media), BATCH)]
+                return np.concatenate([encoder.encode(part) for part in parts])
+        raise ValueError(f"no encoder of {modality} maps into {self.space.id}")
+
+    def nearest(self, task: Task, query: Vectors, among: Rows, count: int) -> Rows:
+        """Places of the `count` cases whose item of the query's modality is nearest."""
+        cosines = self.cases.vectors(task.query, among) @ query
+        order = np.argsort(-cosines, kind="stable")[:count]
+        return np.asarray(among[order], np.int64)
+
+    def others(self, place: int, among: Rows) -> Rows:
+        """Those that do not mean the same as the case at `place`."""
+        return np.asarray(among[self.cases.groups[among] != self.cases.groups[place]], np.int64)
+
+    def sources(self, task: Task, memory: Rows) -> list[neighbours.Source]:
+        """Of each case the item of the query's modality and that of the output's."""
+        return [
+            neighbours.Source(
+                case.memories[modality],
+                Neighbour(
+                    case.memories[modality].id,
+                    modality,
+                    case.vectors[modality],
+                    case.media[modality],
+                ),
+            )
+            for case in (self.cases.all[place] for place in memory)
+            for modality in dict.fromkeys((task.query, task.output))
+        ]
+
+    def make(
+        self,
+        task: Task,
+        query: Vectors,
+        memory: Rows,
+        *,
+        seed: int,
+        creativity: float = CREATIVITY,
+        fusion: str = "attention",
+    ) -> Any:
+        generator = self.generator(task.output)
+        assert generator is not None  # `tasks` has asked
+        condition = neighbours.condition(query, self.sources(task, memory), fusion)
+        return generator.generate(condition, seed=seed, creativity=creativity).media

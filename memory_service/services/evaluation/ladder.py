@@ -1,0 +1,261 @@
+"""The ladder: what is made, from which memory, beside what nothing passes and what must be beaten.
+
+Own: the target itself is remembered. Retrieved: it is held back, and all that means the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from encoders.base import Modality, Vectors
+from generator.fusion import METHODS
+from memory_service.services.evaluation import metrics
+from memory_service.services.evaluation.cases import Rows
+from memory_service.services.evaluation.lab import CREATIVITY, K, Lab, Task
+from memory_service.services.evaluation.metrics import Floats
+from memory_service.services.evaluation.scoring import HEADLINE, Scorer
+
+Source = Literal["own", "retrieved", "random", "none"]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way of making it; at creativity 0 nothing is drawn by lot, and one seed is enough."""
+
+    memory: Source
+    creativity: float = CREATIVITY
+    k: int = K
+    fusion: str = "attention"
+    every_seed: bool = True  # or the first one alone
+
+    @property
+    def name(self) -> str:
+        if self.memory == "none":
+            return "no memory (k = 0)"
+        parts = [f"{self.memory} memory", f"creativity {self.creativity:g}"]
+        if self.k != K:
+            parts.append(f"k = {self.k}")
+        if self.fusion != "attention":
+            parts.append(self.fusion)
+        return ", ".join(parts)
+
+
+RUNGS = (
+    Rung("own", 0.0),
+    Rung("own"),
+    Rung("own", 1.0),
+    Rung("retrieved", 0.0),
+    Rung("retrieved"),
+    Rung("retrieved", 1.0),
+    Rung("random"),
+    Rung("none", 1.0, 0),
+    *(Rung("retrieved", k=k, every_seed=False) for k in (1, 2, 8)),
+    *(
+        Rung("retrieved", fusion=fusion, every_seed=False)
+        for fusion in METHODS
+        if fusion != "attention"
+    ),
+)
+# The order that was asked for: each is to be at least as good as the next one.
+ORDER = (
+    "real",
+    "autoencoder",
+    Rung("own").name,
+    Rung("retrieved").name,
+    "copy of the nearest",
+    Rung("random").name,
+    Rung("none", 1.0, 0).name,
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a rung gave: media of the first seed by query, and measures (N,) averaged over seeds."""
+
+    name: str
+    media: Sequence[Any]
+    measures: Mapping[str, Floats]
+    vectors: Vectors  # (N, D), of the first seed
+    memories: Sequence[Rows]  # by query, places of the cases that it was made from
+
+
+@dataclass(frozen=True)
+class Climb:
+    """One task's ladder."""
+
+    task: Task
+    queries: Rows
+    made: Mapping[str, Made]
+    candidates: int
+    real: Vectors  # vectors of the cases that were no query: what made ones are to be like
+
+
+def climb(lab: Lab, task: Task, scorer: Scorer) -> Climb:
+    both = lab.cases.having(task.output, task.query)
+    queries = lab.cases.draw(both, lab.budget.queries, lab.random())
+    runner = _Runner(lab, task, both, queries, scorer)
+    made: dict[str, Made] = {}
+    for each in runner.references():
+        made[each.name] = each
+    for rung in RUNGS:
+        with lab.step(f"{task.name}: {rung.name}"):
+            made[rung.name] = runner.run(rung)
+    rest = np.setdiff1d(scorer.pool, queries)
+    real = lab.cases.vectors(task.output, rest if len(rest) >= 2 else scorer.pool)
+    return Climb(task, queries, made, scorer.candidates, real)
+
+
+class _Runner:
+    def __init__(self, lab: Lab, task: Task, both: Rows, queries: Rows, scorer: Scorer) -> None:
+        self._lab, self._task, self._both, self._queries = lab, task, both, queries
+        self._scorer = scorer
+        vectors = lab.cases.vectors(task.query, queries)
+        self._asked = dict(zip(queries.tolist(), vectors, strict=True))
+        most = max(rung.k for rung in RUNGS)
+        self._near = {
+            place: lab.nearest(task, self._asked[place], lab.others(place, both), most)
+            for place in queries.tolist()
+        }
+        random = lab.random()
+        self._strangers = {
+            place: random.permutation(lab.others(place, both))[:most] for place in queries.tolist()
+        }
+
+    def memory(self, place: int, rung: Rung) -> Rows:
+        match rung.memory:
+            case "own":
+                return np.concatenate([[place], self._near[place][: rung.k - 1]]).astype(np.int64)
+            case "retrieved":
+                return self._near[place][: rung.k]
+            case "random":
+                return self._strangers[place][: rung.k]
+            case _:
+                return np.empty(0, np.int64)
+
+    def run(self, rung: Rung) -> Made:
+        memories = [self.memory(place, rung) for place in self._queries.tolist()]
+        drawn = rung.creativity > 0 and rung.every_seed
+        seeds = self._lab.budget.seeds if drawn else self._lab.budget.seeds[:1]
+        by_seed = [self._generate(rung, memories, seed) for seed in seeds]
+        scored = [self._scorer(media, self._queries) for media in by_seed]
+        measures = {
+            name: np.mean([found[name] for found, _ in scored], axis=0) for name in scored[0][0]
+        }
+        made = Made(rung.name, by_seed[0], measures, scored[0][1], memories)
+        return self._with_nearest(made)
+
+    def _generate(self, rung: Rung, memories: Sequence[Rows], seed: int) -> list[Any]:
+        return [
+            self._lab.make(
+                self._task,
+                self._asked[place],
+                memory,
+                seed=seed,
+                creativity=rung.creativity,
+                fusion=rung.fusion,
+            )
+            for place, memory in zip(self._queries.tolist(), memories, strict=True)
+        ]
+
+    def _with_nearest(self, made: Made) -> Made:
+        """`to_memory`: cosine to the nearest of the memories that it was made from."""
+        output = self._task.output
+        if not all(len(memory) for memory in made.memories):
+            return made
+        near = [
+            float((self._lab.cases.vectors(output, memory) @ vector).max())
+            for memory, vector in zip(made.memories, made.vectors, strict=True)
+        ]
+        measures = {**made.measures, "to_memory": np.array(near)}
+        return Made(made.name, made.media, measures, made.vectors, made.memories)
+
+    def references(self) -> list[Made]:
+        """What no generator passes, what one must beat, and what the latents alone give."""
+        output = self._task.output
+        generator = self._lab.generator(output)
+        assert generator is not None
+        originals = self._lab.cases.media(output, self._queries)
+        nothing = [np.empty(0, np.int64)] * len(self._queries)
+        near = [self._near[place][:K] for place in self._queries.tolist()]
+        first = [rows[:1] for rows in near]
+        copies = [self._lab.cases.media(output, rows)[0] for rows in first]
+        found = []
+        with self._lab.step(f"{self._task.name}: real, autoencoder, copies"):
+            recoded = [generator.recode([each]) for each in originals]
+            shown = [shrunk(output, each, recoded[0]) for each in originals]
+            found.append(self._reference("real", shown, nothing))
+            if recoded[0] is not None:
+                found.append(self._reference("autoencoder", recoded, nothing))
+            copied = [shrunk(output, each, recoded[0]) for each in copies]
+            found.append(self._reference("copy of the nearest", copied, first))
+            if recoded[0] is not None:
+                blends = [generator.recode(self._lab.cases.media(output, rows)) for rows in near]
+                found.append(self._reference("latent mean of the nearest", blends, near))
+        return found
+
+    def _reference(self, name: str, media: Sequence[Any], memories: Sequence[Rows]) -> Made:
+        measures, vectors = self._scorer(media, self._queries)
+        return self._with_nearest(Made(name, media, measures, vectors, memories))
+
+
+def shrunk(modality: Modality, original: Any, made: Any) -> Any:
+    """A real picture at the size of a made one; anything else as it is."""
+    if modality != "image" or made is None:
+        return original
+    from PIL import Image
+
+    return Image.fromarray(metrics.pixels(original, made.width))
+
+
+def table(lab: Lab, climb: Climb) -> dict[str, Any]:
+    """The ladder as JSON values: means with 95 % intervals, of all queries and of unseen ones."""
+    unseen = lab.cases.unseen(climb.queries)
+    distance = metrics.mmd if climb.task.output == "audio" else metrics.kid
+    rows = []
+    for made in climb.made.values():
+        row: dict[str, Any] = {
+            "what": made.name,
+            **{name: summary(values) for name, values in made.measures.items()},
+        }
+        if climb.task.output != "text" and min(len(made.vectors), len(climb.real)) >= 2:
+            row["mmd" if climb.task.output == "audio" else "kid"] = distance(
+                made.vectors, climb.real
+            )
+        headline = HEADLINE[climb.task.output]
+        if headline in made.measures and 2 <= unseen.sum() < len(unseen):
+            row["unseen"] = summary(made.measures[headline][unseen])
+        rows.append(row)
+    return {
+        "task": climb.task.name,
+        "queries": len(climb.queries),
+        "unseen_queries": int(unseen.sum()),
+        "candidates": climb.candidates,
+        "seeds": list(lab.budget.seeds),
+        "headline": HEADLINE[climb.task.output],
+        "chance": {f"recall_at_{k}": metrics.chance_at_k(k, climb.candidates) for k in (1, 10)}
+        | {"judge_recall_at_10": metrics.chance_at_k(10, len(lab.cases.having(climb.task.output)))},
+        "rows": rows,
+        "steps": _steps(climb),
+    }
+
+
+def _steps(climb: Climb) -> list[dict[str, Any]]:
+    """Each rung less the next one, query by query: the paired bootstrap's interval."""
+    headline = HEADLINE[climb.task.output]
+    there = [name for name in ORDER if headline in getattr(climb.made.get(name), "measures", {})]
+    found = []
+    for upper, lower in itertools.pairwise(there):
+        difference = climb.made[upper].measures[headline] - climb.made[lower].measures[headline]
+        found.append({"upper": upper, "lower": lower, "difference": summary(difference)})
+    return found
+
+
+def summary(values: Floats) -> dict[str, float]:
+    """Mean, and the 95 % interval of it."""
+    low, high = metrics.interval(values)
+    return {"mean": float(np.mean(values)), "low": low, "high": high}

@@ -1,0 +1,80 @@
+"""Is what is made only a copy? Its nearest memory and its nearest item of the training, beside how
+near real things that were held back come to these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from encoders.base import Modality, Vectors
+from memory_service.services.evaluation.cases import Cases
+from memory_service.services.evaluation.lab import Lab
+from memory_service.services.evaluation.ladder import Climb, Rung, summary
+
+SHOWN = (
+    "real",
+    "copy of the nearest",
+    Rung("own", 0.0).name,
+    Rung("retrieved").name,
+    Rung("retrieved", 1.0).name,
+    Rung("none", 1.0, 0).name,
+)
+COPY = 0.95  # cosine from which two count as the same
+
+
+def memorisation(lab: Lab, climbs: list[Climb], training: Cases | None) -> list[dict[str, Any]]:
+    """`training`: what the models were trained on, as far as it is at hand."""
+    found = []
+    for climb in climbs:
+        known = _known(climb.task.output, training)
+        rows = []
+        for name in SHOWN:
+            if name not in climb.made:
+                continue
+            made = climb.made[name]
+            row: dict[str, Any] = {"what": name}
+            if "to_memory" in made.measures:
+                near = made.measures["to_memory"]
+                row["to_memory"] = summary(near)
+                row["copies_of_memory"] = float((near > COPY).mean())
+            if known is not None:
+                row |= _to_training(lab, climb, made.vectors, known, training)
+            rows.append(row)
+        found.append(
+            {
+                "task": climb.task.name,
+                "queries": len(climb.queries),
+                "training_items": 0 if known is None else len(known),
+                "copy_is": COPY,
+                "rows": rows,
+            }
+        )
+    return found
+
+
+def _known(modality: Modality, training: Cases | None) -> Vectors | None:
+    if training is None:
+        return None
+    places = training.having(modality)
+    return training.vectors(modality, places) if len(places) else None
+
+
+def _to_training(
+    lab: Lab, climb: Climb, vectors: Vectors, known: Vectors, training: Cases | None
+) -> dict[str, Any]:
+    """The query's own item may be one of the training: it is passed over, as is its group."""
+    assert training is not None
+    places = training.having(climb.task.output)
+    groups = np.array([training.all[place].group for place in places])
+    near = []
+    for place, vector in zip(climb.queries.tolist(), vectors, strict=True):
+        others = groups != lab.cases.all[place].group
+        if others.any():
+            near.append(float((known[others] @ vector).max()))
+    if not near:
+        return {}
+    return {
+        "to_training": summary(np.array(near)),
+        "copies_of_training": float((np.array(near) > COPY).mean()),
+    }

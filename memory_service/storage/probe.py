@@ -1,0 +1,113 @@
+"""Looks for memories in every place that could hold them: before they are forgotten, and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memory_service.records import Memory, Vector
+from memory_service.storage import rows
+from memory_service.storage.catalog import Catalog
+from memory_service.storage.contents import Contents
+from memory_service.storage.vectors import SubMemory, VectorIndexes
+
+MOST = 256  # memories that are searched for, each by a search per space
+DEPTH = 10  # nearest neighbours among which a memory finds itself
+
+# Tables that a memory leaves, and the column that names it.
+_BY_SEQUENCE = {
+    "memories": "sequence",
+    "vectors": "sequence",
+    "recalls": "sequence",
+    "embedding_failures": "sequence",
+    "lineage": "member",
+}
+
+
+@dataclass(frozen=True)
+class _Search:
+    sequence: int
+    sub_memory: SubMemory
+    vector: Vector
+
+
+class Probe:
+    """Of the first `MOST` memories: made before they are deleted, asked again afterwards."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        indexes: VectorIndexes,
+        blobs: Contents,
+        memories: Sequence[Memory],
+    ) -> None:
+        self._catalog = catalog
+        self._indexes = indexes
+        self._blobs = blobs
+        self._memories = memories[:MOST]
+        self._searches = [search for memory in self._memories for search in self._of(memory)]
+        self._found_before = self._found()
+
+    def _of(self, memory: Memory) -> list[_Search]:
+        """By its own vectors, in the spaces that are searched."""
+        found = self._catalog.select(
+            "SELECT id, fingerprint, vector FROM vectors JOIN spaces ON space = number"
+            " WHERE sequence = ? AND segment = 0",
+            (memory.sequence,),
+        )
+        keys = [
+            (SubMemory(memory.namespace, memory.modality, row["id"], row["fingerprint"]), row)
+            for row in found
+        ]
+        return [
+            _Search(memory.sequence, key, rows.vector(row["vector"]))
+            for key, row in keys
+            if self._indexes.get(key) is not None
+        ]
+
+    def _found(self) -> int:
+        found = 0
+        for search in self._searches:
+            index = self._indexes.get(search.sub_memory)
+            if index is not None:
+                found += search.sequence in index.nearest(search.vector, DEPTH).sequences.tolist()
+        return found
+
+    def after(self) -> Mapping[str, Any]:
+        """What is found now. `absent`: nothing, anywhere. A content that another memory has, too,
+        is not counted as found."""
+        held = self._held_by_indexes()
+        left_in = self._rows()
+        contents = sum(
+            digest in self._blobs
+            for digest in self._catalog.unreferenced(memory.blob for memory in self._memories)
+        )
+        found = self._found()
+        return {
+            "memories": len(self._memories),
+            "searches": len(self._searches),
+            "found_before": self._found_before,
+            "found_after": found,
+            "index_entries": held,
+            "rows": left_in,
+            "contents": contents,
+            "absent": not (found or held or contents or any(left_in.values())),
+        }
+
+    def _held_by_indexes(self) -> int:
+        gone = {memory.sequence for memory in self._memories}
+        keys = {search.sub_memory for search in self._searches}
+        indexes = [index for key in keys if (index := self._indexes.get(key)) is not None]
+        return sum(len(gone.intersection(index.sequences().tolist())) for index in indexes)
+
+    def _rows(self) -> dict[str, int]:
+        sequences = json.dumps([memory.sequence for memory in self._memories])
+        return {
+            table: self._catalog.select(
+                f"SELECT COUNT(*) FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))",
+                (sequences,),
+            )[0][0]
+            for table, column in _BY_SEQUENCE.items()
+        }

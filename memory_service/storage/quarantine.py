@@ -1,0 +1,46 @@
+"""Files that nothing names, or that are not what their name says: put aside instead of deleted."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from memory_service.ids import new_id
+from memory_service.storage.failures import storage_errors
+
+
+class Quarantine:
+    """A folder, made when it is first needed. Files in it are named by the digest that they bore.
+
+    What is forgotten goes from here, too: an altered file may hold most of its content still.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def take(self, path: Path) -> Path:
+        """Move a file here; returns where it is now."""
+        with storage_errors("putting a file aside"):
+            self.folder.mkdir(exist_ok=True, mode=0o700)
+            aside = self.folder / f"{path.name}.{new_id()}"
+            path.replace(aside)
+        return aside
+
+    def intact(self, digest: str) -> Path | None:
+        """A file that is the content of this digest; None when there is none."""
+        for path in sorted(self.folder.glob(f"{digest}.*")):
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                    return path
+        return None
+
+    def delete(self, digest: str) -> int:
+        """Remove all files that bore this digest; returns how many."""
+        found = list(self.folder.glob(f"{digest}.*"))
+        with storage_errors("deleting what was put aside"):
+            for path in found:
+                path.unlink(missing_ok=True)
+        return len(found)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.folder.glob("*"))

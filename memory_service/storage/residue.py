@@ -1,0 +1,62 @@
+"""Looks for what deleted rows left in the catalog's file.
+
+`secure_delete` overwrites a row that is deleted, and a page that is freed. But where SQLite moved
+rows from one page to a sibling, to make or to use up room, the bytes that they had before stay in
+the unallocated part of the page (between its cell pointers and its cells) until something is
+written there. Only a VACUUM is sure to clear them. Page format: https://sqlite.org/fileformat.html.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from memory_service.records import Memory, Vector
+
+_HEADER_BYTES = {2: 12, 5: 12, 10: 8, 13: 8}  # of a b-tree page, by its type
+_FILE_HEADER_BYTES = 100  # before that of the first page
+CONTENT_BYTES = slice(300, 364)  # likewise
+VECTOR_BYTES = slice(16, 80)  # a part that lies on the row's own page, and behind its first bytes
+
+
+def marks(memory: Memory, vectors: Iterable[Vector]) -> list[bytes]:
+    """Bytes by which the rows of a memory are told from all others, wherever they lie: of its own
+    row two places, since new entries may have overwritten its beginning or its end."""
+    return [
+        f"{memory.id}{memory.namespace}{memory.episode_id}".encode(),
+        f"{memory.media_type}{memory.blob}".encode(),
+        *(vector.astype("<f4").tobytes()[VECTOR_BYTES] for vector in vectors),
+    ]
+
+
+def content_marks(digest: str, content: bytes) -> list[bytes]:
+    """The same of a content that lies in the catalog."""
+    return [
+        digest.encode() + content[:16],
+        *([content[CONTENT_BYTES]] if len(content) > 400 else []),
+    ]
+
+
+def left(catalog: Path, wanted: Collection[bytes]) -> bool:
+    """Whether any of `wanted` is in an unallocated part of a page. Reads the whole file; its log
+    has to be folded in. A page that is changed meanwhile may be misread, which does no harm."""
+    return bool(wanted) and any(
+        each in unallocated for unallocated in _unallocated(catalog) for each in wanted
+    )
+
+
+def _unallocated(catalog: Path) -> Iterator[bytes]:
+    with catalog.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        size = int.from_bytes(pages[16:18], "big")
+        size = 65_536 if size == 1 else size
+        for start in range(0, len(pages), size):
+            header = start + (_FILE_HEADER_BYTES if start == 0 else 0)
+            length = _HEADER_BYTES.get(pages[header])
+            if length is None:
+                continue
+            cells = int.from_bytes(pages[header + 3 : header + 5], "big")
+            content = int.from_bytes(pages[header + 5 : header + 7], "big") or 65_536
+            part = pages[header + length + 2 * cells : start + min(content, size)]
+            if part.strip(b"\0"):
+                yield part
