@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
 from unicodedata import category, combining, normalize
@@ -53,9 +54,11 @@ def wrap(draw: ImageDraw.ImageDraw, words: Sequence[str], face: Font, width: int
 def shorten(draw: ImageDraw.ImageDraw, line: str, face: Font, width: int) -> str:
     if draw.textlength(line, face) <= width:
         return line
-    while line and draw.textlength(f"{line}…", face) > width:
-        line = line[:-1]
-    return f"{line.rstrip()}…"
+    # The first length that is too long: halving, since a line may have thousands of characters.
+    most = bisect_left(
+        range(len(line)), True, key=lambda n: draw.textlength(f"{line[:n]}…", face) > width
+    )
+    return f"{line[: max(most - 1, 0)].rstrip()}…"
 
 
 @cache

@@ -16,7 +16,6 @@ from memory_service.spectrogram import spectrogram
 
 SIDE_PX = 192  # of thumbnails
 MOST_CHARS = 400  # of a text on a card
-ORDER = ("image", "text", "audio")
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,10 @@ class Card:
         """The parts of the query in words."""
         parts = []
         for part in self.record.query:
-            told = f"“{shortened(part.text)}”" if part.text is not None else _unkept(part.modality)
-            weight = "" if part.weight == 1 else f" (weight {part.weight:g})"
-            parts.append(told + weight)
+            notes = [] if part.text is not None else ["not kept"]
+            notes += [] if part.weight == 1 else [f"weight {part.weight:g}"]
+            told = _named(part.modality) if part.text is None else f"“{shortened(part.text)}”"
+            parts.append(f"{told} ({', '.join(notes)})" if notes else told)
         return parts or ["a query that was not recorded"]
 
     @property
@@ -95,14 +95,13 @@ class Card:
     @property
     def settings(self) -> Mapping[str, str]:
         record = self.record
-        told = {
+        return {
             "seed": str(record.seed),
             "creativity": f"{record.creativity:g}",
             "fusion": record.fusion,
             **{f"{modality} mode": mode for modality, mode in record.modes.items()},
             **{f"agreement {pair}": f"{each:.2f}" for pair, each in record.agreement.items()},
         }
-        return told
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
@@ -138,6 +137,6 @@ def shortened(text: str) -> str:
     return words if len(words) <= MOST_CHARS else words[: MOST_CHARS - 1] + "…"
 
 
-def _unkept(modality: str | None) -> str:
-    names = {"image": "a picture", "audio": "a sound", "sensor": "a series", None: "a vector"}
-    return f"{names.get(modality, modality)} (not kept)"
+def _named(modality: str | None) -> str:
+    names = {"image": "a picture", "audio": "a sound", "sensor": "a series"}
+    return "a vector" if modality is None else names.get(modality, modality)

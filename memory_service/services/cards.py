@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from encoders.sounds import Recording
-from memory_service.card.content import Card, Output, Remembered, Shown, show
+from memory_service.card.content import Card, Output, Remembered, Shown, shortened, show
 from memory_service.errors import MemoryServiceError
 from memory_service.records import Generation, GenerationOutput, Memory, MemoryShare
 from memory_service.services.models import Models, media_errors
@@ -52,7 +52,7 @@ def _remembered(
         log.exception("memory %s cannot be shown", share.memory_id)
         return Remembered(share, Shown(share.modality), "a memory that cannot be read")
     named = shown.text or captions.get(share.episode_id) or memory.metadata.get("path")
-    return Remembered(share, shown, str(named or memory.media_type))
+    return Remembered(share, shown, shortened(str(named or memory.media_type)))
 
 
 def _media(memory: Memory, share: MemoryShare, store: Store, models: Models) -> Any:
