@@ -8,9 +8,10 @@ store is not to change its space by itself. Knows nothing about models; imports 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from huggingface_hub import HfApi, constants, hf_hub_download, metadata_load, try_to_load_from_cache
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 LOCAL = "local-dir:"  # before the folder of a model that is on this disk already
 CARD = "README.md"
+PIPELINE = "model_index.json"  # of diffusers: names the components, each a folder of its own
 TOKENIZER = (  # one of these a tokenizer needs
     "tokenizer.json",
     "vocab.json",
@@ -58,14 +60,83 @@ def fetch(repo: str, required: Sequence[Alternatives], optional: Sequence[str] =
             return folder
     except HFValidationError as error:
         raise UnknownName(f"{repo!r} is not the name of a model on a hub: {error}") from error
-    if constants.HF_HUB_OFFLINE:
-        raise ModelUnavailable(
-            f"{repo} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE=1 forbids to "
-            f"fetch it. {_ways_out(repo)}"
-        )
     info = _describe(repo)
-    sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
-    names = _choose(repo, sizes, required, optional)
+    names = _choose(repo, _sizes(info), required, optional)
+    return _announced_download(repo, info, names)
+
+
+def fetch_pipeline(repo: str) -> Path:
+    """The folder of a pipeline of diffusers, whole: from the cache, or else fetched.
+
+    Of its weights only safetensors are taken, in the precision that they have no variant for.
+    Raises as `fetch` does, and ModelUnavailable where a component has no such weights.
+    """
+    try:
+        found = try_to_load_from_cache(repo, PIPELINE)
+    except HFValidationError as error:
+        raise UnknownName(f"{repo!r} is not the name of a model on a hub: {error}") from error
+    if isinstance(found, str) and not _lacking(Path(found).parent):
+        return Path(found).parent
+    info = _describe(repo)
+    folder = _announced_download(repo, info, _pipeline_files(repo, _sizes(info)))
+    if lacking := _lacking(folder):
+        raise ModelUnavailable(
+            f"{repo} has no safetensors weights of {', '.join(lacking)}: load it where it may be "
+            "trusted, `save_pretrained(folder)` it, and give local-dir:folder"
+        )
+    return folder
+
+
+def pipeline_index(folder: Path) -> Mapping[str, Any]:
+    """What `model_index.json` says; raises ModelUnavailable when it cannot be read."""
+    try:
+        index = json.loads((folder / PIPELINE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"{folder / PIPELINE} cannot be read: {error}") from error
+    return index if isinstance(index, dict) else {}
+
+
+def _lacking(folder: Path) -> list[str]:
+    """Components of a pipeline that are not in its folder, or that have a model but no weights."""
+    components = [
+        name
+        for name, kind in pipeline_index(folder).items()
+        if isinstance(kind, list) and kind[0] is not None
+    ]
+    return [
+        name
+        for name in components
+        if not (folder / name).is_dir()
+        or ((folder / name / "config.json").is_file() and not _plain_weights(folder / name))
+    ]
+
+
+def _plain_weights(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.safetensors") if not _is_variant(path.name)]
+
+
+def _is_variant(name: str) -> bool:
+    """`model.fp16.safetensors`, and not `model-00001-of-00002.safetensors`."""
+    return name.removesuffix(".safetensors").count(".") > 0
+
+
+def _pipeline_files(repo: str, sizes: Mapping[str, int]) -> list[str]:
+    """The index is fetched last: while it is missing, the folder is not complete."""
+    if PIPELINE not in sizes:
+        raise ModelUnavailable(f"{repo} has no {PIPELINE}: it is no pipeline of diffusers")
+    names = [name for name in sizes if len(PurePosixPath(name).parts) == 2]
+    wanted = [name for name in names if name.endswith((".json", ".txt", ".model"))]
+    weights = [name for name in names if name.endswith(".safetensors") and not _is_variant(name)]
+    card = [CARD] if CARD in sizes else []
+    return [*card, *sorted(wanted), *sorted(weights), PIPELINE]
+
+
+def _sizes(info: Any) -> dict[str, int]:
+    return {each.rfilename: each.size or 0 for each in info.siblings or ()}
+
+
+def _announced_download(repo: str, info: Any, names: Sequence[str]) -> Path:
+    sizes = _sizes(info)
     log.info(
         "fetching %s: %s, licence %s, into %s",
         repo,
@@ -118,6 +189,11 @@ def _describe(repo: str) -> Any:
     huggingface_hub repeats a failed request for each file for half a minute; whether the hub can
     be reached at all is known after this one.
     """
+    if constants.HF_HUB_OFFLINE:
+        raise ModelUnavailable(
+            f"{repo} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE=1 forbids to "
+            f"fetch it. {_ways_out(repo)}"
+        )
     try:
         return HfApi().model_info(repo, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except GatedRepoError as error:
@@ -160,7 +236,7 @@ def _choose(
 def _download(repo: str, names: Sequence[str]) -> Path:
     """Fetch with a progress bar on stderr; what was fetched before an interruption is kept."""
     try:
-        folders = {Path(hf_hub_download(repo, name)).parent for name in names}
+        folders = {_root(hf_hub_download(repo, name), name) for name in names}
     except LocalEntryNotFoundError as error:
         raise ModelUnavailable(f"{repo}: the connection to the hub was lost: {error}") from error
     except Exception as error:  # see above; a full disk, too
@@ -171,6 +247,11 @@ def _download(repo: str, names: Sequence[str]) -> Path:
     if len(folders) > 1:
         raise ModelUnavailable(f"{repo} was changed on the hub meanwhile: start again")
     return folders.pop()
+
+
+def _root(path: str, name: str) -> Path:
+    """The folder that a file of this name lies in, or in a folder of."""
+    return Path(path).parents[len(PurePosixPath(name).parts) - 1]
 
 
 def _licence(card: Any) -> str | None:

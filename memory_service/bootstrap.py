@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 
-from encoders.base import Encoder
+from encoders.base import Encoder, Modality
 from encoders.errors import ModelUnavailable
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
+from generator.backends import ChatEndpoint, open_backends
+from generator.base import Generator
 from generator.registry import (
     DEFAULT_MODES,
     limit_torch_threads,
@@ -110,14 +113,16 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
     encoders = {
         name: _batched(each, settings, observers) for name, each in profile.encoders.items()
     }
+    chosen = _chosen_generators(settings, profile)
     return Models(
         profile=profile.name,
         encoders=encoders,
         calibration=profile.calibration,
-        generators=generators,
+        generators=ChainMap(chosen, generators) if chosen else generators,  # type: ignore[arg-type]
         generator_space=space if len(generators) else None,
         modes=load_modes(profile.name, space, encoders.get("text")),
         default_modes=DEFAULT_MODES,
+        generator_spaces={name: profile.encoders[name].space for name in chosen},
         limits=Limits(
             max_pixels=settings.max_pixels,
             max_audio_s=settings.max_audio_s,
@@ -125,6 +130,24 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
         ),
         further=tuple(_batched(each, settings, observers) for each in profile.further),
         weights=profile.weights,
+    )
+
+
+def _chosen_generators(settings: Settings, profile: Profile) -> dict[Modality, Generator]:
+    """Those that the settings name, in place of the profile's own or beside them."""
+    return open_backends(
+        {
+            "image": settings.image_generator,
+            "text": settings.text_generator,
+            "audio": settings.audio_generator,
+        },
+        {name: encoder.space for name, encoder in profile.encoders.items()},
+        steps=settings.generator_steps,
+        chat=ChatEndpoint(
+            settings.chat_base_url,
+            settings.chat_api_key.get_secret_value() if settings.chat_api_key else "",
+            settings.chat_timeout_s,
+        ),
     )
 
 

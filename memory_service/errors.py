@@ -104,6 +104,12 @@ class NothingRemembered(MemoryServiceError):
     code = "nothing_remembered"
 
 
+class GeneratorFailed(MemoryServiceError):
+    """A generator of another service did not answer, or with nothing that can be used."""
+
+    code = "generator_failed"
+
+
 class TooSimilar(MemoryServiceError):
     """Every draw was more like a memory than was allowed; `draws` of the details lists them."""
 

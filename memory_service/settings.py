@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -29,6 +29,27 @@ class Settings(BaseSettings):
         description="Profile openclip: CLAP model for sounds, owner/name on the hub or "
         "local-dir:folder; none: no sounds.",
     )
+    image_generator: str = Field(
+        "none",
+        description="Pictures by unclip:NAME (owner/name on the hub or local-dir:folder) instead "
+        "of the profile's own generator.",
+    )
+    text_generator: str = Field(
+        "none", description="Texts by chat:MODEL at chat_base_url instead of the profile's own."
+    )
+    audio_generator: str = Field(
+        "none",
+        description="Sounds by audioldm:NAME (owner/name on the hub or local-dir:folder) instead "
+        "of the profile's own generator.",
+    )
+    generator_steps: int = Field(20, ge=1, le=1000, description="Steps of unclip and audioldm.")
+    chat_base_url: str = Field(
+        "none",
+        description="Chat endpoint of OpenAI's contract, http(s)://host/v1; remembered texts are "
+        "sent there.",
+    )
+    chat_api_key: SecretStr | None = Field(None, description="Key for the chat endpoint.")
+    chat_timeout_s: float = Field(60.0, gt=0, description="Longest wait for the chat endpoint.")
     host: str = Field("127.0.0.1", description="Address that `serve` binds to.")
     port: int = Field(8000, ge=0, le=65535, description="Port of `serve`; 0 takes a free one.")
     allowed_hosts: str = Field(

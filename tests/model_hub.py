@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import metadata_load
+import pytest
+from huggingface_hub import constants, metadata_load
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -44,6 +45,18 @@ def serving(folder: Path) -> Iterator[Hub]:
             thread.join()
 
 
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The hub with an empty cache, in place of the real one; it serves `tmp_path / "hub"`."""
+    (tmp_path / "hub").mkdir(exist_ok=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with serving(tmp_path / "hub") as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
@@ -60,8 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
         match path.strip("/").split("/"):
             case ["api", "models", owner, name]:
                 self._describe(owner, name)
-            case [owner, name, "resolve", _, file]:
-                self._file(self.server.folder / owner / name / file)
+            case [owner, name, "resolve", _, *file]:
+                self._file((self.server.folder / owner / name).joinpath(*file))
             case _:
                 self._send(404, b"", {})
 
@@ -80,8 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
             "sha": COMMIT,
             "cardData": (metadata_load(card) or {}) if card.exists() else {},
             "siblings": [
-                {"rfilename": path.name, "size": path.stat().st_size}
-                for path in sorted(folder.iterdir())
+                {"rfilename": path.relative_to(folder).as_posix(), "size": path.stat().st_size}
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
             ],
         }
         self._send(200, json.dumps(record).encode(), {"Content-Type": "application/json"})

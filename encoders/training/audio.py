@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.progress import track
 from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
@@ -112,7 +113,7 @@ def train(settings: Settings) -> None:
         started = time.monotonic()
         rng = np.random.default_rng([settings.seed, epoch])
         losses = []
-        for _ in range(settings.steps):
+        for _ in track(range(settings.steps), description=f"epoch {epoch}"):
             batch = draw(by_source, settings.batch, rng)
             losses.append(step(trainee, optimizer, batch, heard, bank, pictures, settings, rng))
             schedule.step()

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.progress import track
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -55,7 +56,7 @@ class Settings:
     head_weight_decay: float = 0.1
     classes: bool = True  # start from ImageNet's classes instead of at random
     imagined: float = 0.2  # weight of the loss on imagined photographs
-    twice: tuple[str, ...] = ("openclipart",)  # sources that are drawn twice as often
+    twice: tuple[str, ...] = ()  # sources that are drawn twice as often
     seed: int = 0
     device: str = "cpu"
 
@@ -133,7 +134,7 @@ def train(settings: Settings) -> None:
         rng = random.Random(f"{settings.seed}:{epoch}")
         order = rng.sample(training, len(training))
         losses = []
-        for number in range(steps):
+        for number in track(range(steps), description=f"epoch {epoch}"):
             batch = order[number * settings.batch : (number + 1) * settings.batch]
             maps = torch.cat([rng.choice(views).of([item]) for item in batch])
             maps = maps.to(settings.device, memory_format=torch.channels_last)  # faster on a CPU
@@ -169,7 +170,7 @@ def train_head(
     rate, decay = settings.head_learning_rate, settings.head_weight_decay
     optimizer = torch.optim.AdamW(head.parameters(), rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, settings.head_steps + 1)
-    for _ in range(settings.head_steps):
+    for _ in track(range(settings.head_steps), description="projection"):
         rows = rng.sample(range(len(items)), min(settings.head_batch, len(items)))
         shown = torch.from_numpy(np.stack([rng.choice(features)[row] for row in rows]))
         shown = shown.to(settings.device)

@@ -31,6 +31,7 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.JobConflict: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,
+    errors.GeneratorFailed: 502,
     errors.TooSimilar: 409,
     errors.Overloaded: 429,
     errors.StorageFull: 507,
@@ -68,6 +69,7 @@ TITLES = {
     422: "Invalid request",
     429: "Overloaded",
     500: "Internal error",
+    502: "Bad gateway",
     503: "Not ready",
     507: "Storage full",
 }

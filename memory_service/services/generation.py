@@ -266,7 +266,10 @@ class GenerationService(Service):
         return identical
 
     def _space_of(self, record: Generation) -> Space:
-        space = self._models.generator_space
+        try:
+            space = self._models.space_to_generate([each.modality for each in record.outputs])
+        except ModalityUnavailable:
+            space = None
         if space is None or key_of(space) != (record.space_id, record.space_fingerprint):
             raise SpaceMismatch(
                 f"the generation was made in space {record.space_id} "

@@ -19,7 +19,7 @@ from memory_service.ids import new_id
 from memory_service.records import Draw, Generation, GenerationOutput, MediaNovelty, Vector
 from memory_service.services import checks, neighbours
 from memory_service.services.likeness import MEASURES, distance, similarity
-from memory_service.services.models import Models, key_of
+from memory_service.services.models import Models, generator_errors, key_of
 from memory_service.services.rendering import render
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import SubMemory
@@ -100,7 +100,8 @@ class Maker:
         draws: list[Draw] = []
         for number in range(MAX_DRAWS):
             seed = derived_seed(self._record.seed, number)
-            made = generator.generate(condition, seed=seed, creativity=self._record.creativity)
+            with generator_errors():
+                made = generator.generate(condition, seed=seed, creativity=self._record.creativity)
             measured = self._measure(modality, made.media)
             if limit is None:
                 break
@@ -200,9 +201,10 @@ def make_again(
             replace(each, draft=text) for each, text in zip(conditions, texts, strict=True)
         ]
     creativity = record.creativity
-    if len(conditions) == 1:
-        return [generator.generate(conditions[0], seed=output.seed, creativity=creativity)]
-    return generator.generate_each(conditions, seed=output.seed, creativity=creativity)
+    with generator_errors():
+        if len(conditions) == 1:
+            return [generator.generate(conditions[0], seed=output.seed, creativity=creativity)]
+        return generator.generate_each(conditions, seed=output.seed, creativity=creativity)
 
 
 def drafts(conditions: Sequence[Condition], record: Generation, models: Models) -> list[str]:
@@ -210,7 +212,8 @@ def drafts(conditions: Sequence[Condition], record: Generation, models: Models) 
     writer = models.generator("text", record.modes.get("text"))
     seeds = [output.seed for output in record.outputs if output.modality == "text"]
     seed = seeds[0] if seeds else record.seed
-    made = writer.generate_each(conditions, seed=seed, creativity=record.creativity)
+    with generator_errors():
+        made = writer.generate_each(conditions, seed=seed, creativity=record.creativity)
     return [str(each.media) for each in made]
 
 

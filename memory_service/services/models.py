@@ -16,7 +16,9 @@ from encoders.base import Encoder, Modality, Space, Weights
 from encoders.media import Decoded, Limits, MediaError
 from encoders.modalities import decode
 from generator.base import Generator, Unavailable
+from generator.errors import BackendFailed
 from memory_service.errors import (
+    GeneratorFailed,
     InvalidMedia,
     MemoryServiceError,
     ModalityUnavailable,
@@ -50,8 +52,9 @@ class Models:
     """`encoders` are the main ones: the space of each is the home of its modality. `further` are
     of modalities that live in several spaces; their memories have a vector in each of them.
 
-    `generator_space` is the space of the vectors that the generators are conditioned on. `modes`
-    are further ways to make a modality, by name; that of `generators` is the default.
+    `generator_space` is the space of the vectors that the generators are conditioned on, but for
+    those modalities that have another in `generator_spaces`. `modes` are further ways to make a
+    modality, by name; that of `generators` is the default.
     """
 
     profile: str
@@ -59,6 +62,7 @@ class Models:
     calibration: Calibration
     generators: Mapping[Modality, Generator] = field(default_factory=dict)
     generator_space: Space | None = None
+    generator_spaces: Mapping[Modality, Space] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     further: tuple[Encoder, ...] = ()
     weights: tuple[Weights, ...] = ()
@@ -114,6 +118,29 @@ class Models:
         further = list(self.modes.get(modality, ()))
         return [self.default_modes[modality], *further] if further else []
 
+    def space_to_generate(self, modalities: Sequence[Modality]) -> Space:
+        """The space that the generators of all these are conditioned on.
+
+        Raises ModalityUnavailable when the profile has none, or they differ.
+        """
+        spaces = {
+            modality: self.generator_spaces.get(modality, self.generator_space)
+            for modality in modalities
+        }
+        found = set(spaces.values())
+        if None in found:
+            raise ModalityUnavailable("the active profile has no generators", accepted=[])
+        if len(found) > 1:
+            named = {name: space.id for name, space in spaces.items() if space}
+            raise ModalityUnavailable(
+                f"{' and '.join(modalities)} are made from vectors of different spaces here: ask "
+                "for them one at a time",
+                found=named,
+            )
+        (space,) = found
+        assert space is not None
+        return space
+
     def decode(self, modality: str, content: bytes, **where: Any) -> Decoded:
         """Raises UnsupportedMedia, InvalidMedia or TooLarge; `where` goes into the details."""
         return _decode(modality, content, self.limits, where)
@@ -126,6 +153,17 @@ class Models:
 def _decode(modality: str, content: bytes, limits: Limits, where: Mapping[str, Any]) -> Decoded:
     with media_errors(**where):
         return decode(modality, content, limits)
+
+
+@contextmanager
+def generator_errors() -> Iterator[None]:
+    """What generators of other services and programs fail with, as an error of the service."""
+    try:
+        yield
+    except Unavailable as error:
+        raise ModalityUnavailable(str(error)) from error
+    except BackendFailed as error:
+        raise GeneratorFailed(f"nothing was generated: {error}") from error
 
 
 @contextmanager

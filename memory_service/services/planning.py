@@ -9,7 +9,7 @@ from typing import Any
 
 from encoders.base import Modality, Space
 from generator.fusion import METHODS
-from memory_service.errors import InvalidInput, ModalityUnavailable
+from memory_service.errors import InvalidInput
 from memory_service.records import FusionMethod, QueryPart
 from memory_service.services import checks
 from memory_service.services.models import Models
@@ -50,9 +50,6 @@ def plan(
     asked = checks.modalities(outputs, models.generators, "generator")
     checks.one_of("fusion", fusion, METHODS)
     creativity = checks.share("creativity", creativity)
-    space = models.generator_space
-    if space is None:
-        raise ModalityUnavailable("the active profile has no generators", accepted=[])
     return Plan(
         outputs=asked,
         namespace=namespace,
@@ -60,7 +57,7 @@ def plan(
         fusion=fusion,
         creativity=creativity,
         seed=_seed(seed),
-        space=space,
+        space=models.space_to_generate(asked),
         max_similarity=_limit(max_similarity, creativity),
         modes=_modes(models, parts, asked, modes),
     )

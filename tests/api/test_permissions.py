@@ -1,6 +1,7 @@
 """Every route of the OpenAPI document with no key, with each scope, and with a foreign key."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -215,7 +216,7 @@ def test_only_a_hash_is_kept(guarded: TestClient, keys: dict[str, str]) -> None:
 
 def test_a_bound_key_sees_only_its_own(ask: Any, names: dict[str, str]) -> None:
     ask("admin", "POST", "/store", json={**ITEM, "namespace": "elsewhere"})
-    ask("admin", "POST", "/consolidate", json={"dry_run": True})  # of the whole store
+    begun(ask, "admin")  # of the whole store
     for who, own in (("foreign", {"elsewhere"}), ("own", {"home"})):
         listed = ask(who, "GET", "/memories", params={"limit": 1000}).json()["memories"]
         assert {each["namespace"] for each in listed} == own
@@ -243,13 +244,23 @@ def test_lines_of_a_batch_for_other_namespaces_are_refused(ask: Any) -> None:
     assert {each["namespace"] for each in listed} == {"home"}
 
 
+def begun(ask: Any, who: str) -> httpx.Response:
+    """A consolidation, once no other one is in its way."""
+    for _ in range(500):
+        answer: httpx.Response = ask(who, "POST", "/consolidate", json={"dry_run": True})
+        if answer.status_code != 409:
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(answer.text)
+
+
 def test_what_a_bound_key_means_without_saying_it(ask: Any) -> None:
     body = {"items": ITEM["items"]}
     assert ask("own", "POST", "/store", json=body).json()["episode"]["namespace"] == "home"
     form = ask("own", "POST", "/store", files={"text": b"a hen"})
     assert form.json()["episode"]["namespace"] == "home"
     assert ask("own", "POST", "/retrieve", json={"query": {"text": "hen"}}).status_code == 200
-    job = ask("own", "POST", "/consolidate", json={"dry_run": True})
+    job = begun(ask, "own")
     assert job.json()["parameters"]["namespace"] == "home"
     counted = ask("own", "DELETE", "/memories", json={"all": True, "dry_run": True})
     assert counted.json()["expected"] >= 2
