@@ -9,6 +9,7 @@ from encoders.base import Weights
 from encoders.modalities import kinds
 from encoders.sensor import series
 from memory_service.services.active import ActiveModels
+from memory_service.services.backups import Backups
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
 from memory_service.services.evaluation.service import Evaluation
@@ -69,6 +70,7 @@ class Application:
     forgetting: Forgetting
     thumbnails: ThumbnailService
     namespaces: Namespaces
+    backups: Backups
     consolidation: Consolidation
     upkeep: Upkeep
     reembedding: Reembedding

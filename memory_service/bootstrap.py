@@ -21,6 +21,7 @@ from memory_service.app import Application
 from memory_service.clock import Clock, SystemClock
 from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
+from memory_service.services.backups import Backups
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
 from memory_service.services.evaluation.service import Evaluation
@@ -69,6 +70,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         generation=GenerationService(store, active, retriever, recalls, settings, clock),
         forgetting=Forgetting(store, namespaces),
         namespaces=namespaces,
+        backups=Backups(store, jobs, settings, clock),
         consolidation=Consolidation(store, active, jobs, recalls, clock),
         upkeep=upkeep,
         reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),

@@ -92,6 +92,12 @@ class JobConflict(MemoryServiceError):
     code = "job_conflict"
 
 
+class NotConfigured(MemoryServiceError):
+    """The operator has not set what this needs."""
+
+    code = "not_configured"
+
+
 class ModalityUnavailable(MemoryServiceError):
     """The active profile has no encoder or generator for this modality."""
 

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Numeric threads of OpenVINO, torch and FAISS, per request being computed.",
     )
+    backup_dir: Path | None = Field(
+        None, description="Folder that POST /backup writes into; without one it is refused."
+    )
     half_life_s: float = Field(
         2_592_000.0,
         ge=0,

@@ -15,6 +15,7 @@ from memory_service.api import statuses
 from memory_service.api.forgetting import ForgetRequest
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
+    BackupRequest,
     BatchLineOut,
     ConsolidateRequest,
     GenerateRequest,
@@ -39,6 +40,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     MemoryPatch,
     NamespaceSettings,
     ForgetRequest,
+    BackupRequest,
     KeyRequest,
     Problem,
 )

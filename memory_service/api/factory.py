@@ -15,6 +15,7 @@ from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
 from memory_service.api.routes import (
+    backups,
     dynamics,
     episodes,
     evaluate,
@@ -111,6 +112,7 @@ def create_app(
         forgetting,
         dynamics,
         reembed,
+        backups,
         evaluate,
         jobs,
         keys,

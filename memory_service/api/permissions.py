@@ -82,6 +82,7 @@ RULES: dict[str, Rule] = {
     "POST /consolidate/{name}/undo": _admin(Namespace.CONSOLIDATION),
     "POST /evaluate": _admin(Namespace.CHECKED),
     "GET /evaluate/{job_id}/report": _read(Namespace.JOB),
+    "POST /backup": _admin(Namespace.WHOLE),
     "POST /reembed": _admin(Namespace.WHOLE),
     "GET /reembed": _admin(Namespace.WHOLE),
     "DELETE /reembed/{role}": _admin(Namespace.WHOLE),

@@ -29,6 +29,7 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.Incomplete: 409,
     errors.NothingKept: 409,
     errors.JobConflict: 409,
+    errors.NotConfigured: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,
     errors.GeneratorFailed: 502,

@@ -526,6 +526,10 @@ class EvaluateRequest(Strict):
     )
 
 
+class BackupRequest(Strict):
+    name: str = Field("default", description="Folder below the one that is set for backups.")
+
+
 class JobOut(BaseModel):
     id: str
     kind: str = Field(examples=["reembed", "evaluate"])

@@ -42,6 +42,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "POST /sweep": (*WAITS, 507),
     "POST /consolidate": (*JSON, 409, 507),
     "POST /consolidate/{name}/undo": (404, 409, *WAITS, 507),
+    "POST /backup": (*JSON, 409, 507),
     "POST /reembed": (*JSON, 409, 507),
     "GET /reembed": WAITS,
     "DELETE /reembed/{role}": (409, 422, *WAITS, 507),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import typer
 
 from memory_service.cli import keys
+from memory_service.cli.backups import backup, restore
 from memory_service.cli.calls import generate, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.dynamics import consolidate, sweep
 from memory_service.cli.evaluation import evaluate
 from memory_service.cli.folder import import_folder
 from memory_service.cli.forgetting import forget, namespaces, receipt
+from memory_service.cli.fsck import fsck
 from memory_service.cli.inspection import inspect
 from memory_service.cli.reembed import reembed
 from memory_service.cli.serve import serve
@@ -31,6 +33,9 @@ app.command("import")(import_folder)
 app.command()(forget)
 app.command()(receipt)
 app.command()(namespaces)
+app.command()(fsck)
+app.command()(backup)
+app.command()(restore)
 app.command()(stats)
 app.command()(consolidate)
 app.command()(sweep)

@@ -58,10 +58,10 @@ NoReinforce = Annotated[
 ]
 
 
-def fail(message: str) -> NoReturn:
-    """One line on stderr, exit code 1."""
+def fail(message: str, code: int = 1) -> NoReturn:
+    """One line on stderr, and the exit code."""
     errors.print(f"[bold red]error:[/] {_plain(message)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
 
 
 def _plain(message: str) -> str:

@@ -270,6 +270,10 @@ class Client:
         """Begin to re-embed all memories into another profile's space; see `job` for the rest."""
         return self._send(operations.reembed(profile, dry_run, switch, accept_failures))
 
+    def backup(self, name: str = "default") -> results.Job:
+        """Begin to back up into a folder of this name, below the one that the service has set."""
+        return self._send(operations.backup(name))
+
     def rollback(self) -> results.Job:
         """Begin to go back to before the last switch, or to drop an unfinished re-embedding."""
         return self._send(operations.rollback())
@@ -520,6 +524,9 @@ class AsyncClient:
         accept_failures: bool = False,
     ) -> results.Job:
         return await self._send(operations.reembed(profile, dry_run, switch, accept_failures))
+
+    async def backup(self, name: str = "default") -> results.Job:
+        return await self._send(operations.backup(name))
 
     async def rollback(self) -> results.Job:
         return await self._send(operations.rollback())

@@ -344,6 +344,10 @@ def reembed(
     return Operation("POST", "/reembed", _from_json(results.Job.read), {"json": body})
 
 
+def backup(name: str) -> Operation[results.Job]:
+    return Operation("POST", "/backup", _from_json(results.Job.read), {"json": {"name": name}})
+
+
 def rollback() -> Operation[results.Job]:
     return Operation("POST", "/reembed", _from_json(results.Job.read), {"json": {"rollback": True}})
 

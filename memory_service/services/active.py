@@ -16,8 +16,8 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from encoders.media import Decoded
 from memory_service.services.embedding import embed
 from memory_service.services.models import Models
+from memory_service.shared_lock import SharedLock
 from memory_service.storage.catalog import Embedding
-from memory_service.storage.vectors import SharedLock
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ MOST_WEIGHT = 10.0  # of what a ranking goes by besides likeness, which weighs 1
 MODES = ("direct", "associative", "auto")
 
 
-def namespace(name: Any) -> str:
+def namespace(name: Any, what: str = "namespace") -> str:
     if not isinstance(name, str) or not NAMESPACE.fullmatch(name):
         raise InvalidInput(
-            f"{name!r} is not a name of a namespace: 1 to 64 of A-Z a-z 0-9 . _ -, "
+            f"{name!r} is not a name of a {what}: 1 to 64 of A-Z a-z 0-9 . _ -, "
             "the first a letter or digit",
             found=repr(name),
             accepted=NAMESPACE.pattern,

@@ -143,6 +143,10 @@ class BlobStore:
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
 
+    def files(self) -> Iterator[Path]:
+        """All files, unfinished ones among them."""
+        return self._folder.glob("??/*")
+
     def digests(self) -> set[str]:
         """Of all complete blobs."""
         return {path.name for path in self._folder.glob("??/*") if not path.suffix}

@@ -28,8 +28,6 @@ Sequences = npt.NDArray[np.int64]
 SpaceKey = tuple[str, str]  # space id, fingerprint
 Role = Literal["new", "old"]  # of a space that is not searched: see storage.standby
 
-CHUNK = 8192  # vectors handed out at a time
-
 
 @dataclass(frozen=True)
 class Embedding:
@@ -44,16 +42,6 @@ class Embedding:
     segment: int = 0
     start_s: float | None = None
     end_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Vectors of one sub-memory, as they are handed out."""
-
-    key: tuple[str, str, str, str]  # namespace, modality, space id, fingerprint
-    sequences: Sequences  # (N,) of their memories
-    segments: Sequences  # (N,) 0: of the whole
-    vectors: npt.NDArray[np.float32]  # (N, D)
 
 
 # What answers are made of. `alive`: not expired. `ranked`: besides, no member of a prototype that
@@ -370,33 +358,6 @@ class Catalog:
             (sequence, *space),
         )
         return rows.vector(found[0]["vector"]) if found else None
-
-    def vector_chunks(self, role: Role | None = None) -> Iterator[Chunk]:
-        """All vectors, those of a memory one after the other.
-
-        Those of the spaces that are searched, or of those of a role beside them.
-        """
-        groups = self.select(
-            "SELECT t.namespace, t.modality, s.id, s.fingerprint, s.number"
-            " FROM traces_by_role t JOIN spaces s ON t.space = s.number WHERE t.role IS ?",
-            (role,),
-        )
-        for *key, number in map(tuple, groups):
-            after = (0, 0)
-            while found := self.select(
-                "SELECT m.sequence, v.segment, v.vector"
-                " FROM memories m JOIN vectors v USING (sequence)"
-                " WHERE m.namespace = ? AND m.modality = ? AND v.space = ? AND m.sequence >= ?"
-                " AND (m.sequence > ? OR v.segment > ?) ORDER BY m.sequence, v.segment LIMIT ?",
-                (*key[:2], number, after[0], *after, CHUNK),
-            ):
-                after = (found[-1]["sequence"], found[-1]["segment"])
-                yield Chunk(
-                    key=(key[0], key[1], key[2], key[3]),
-                    sequences=np.array([row["sequence"] for row in found], np.int64),
-                    segments=np.array([row["segment"] for row in found], np.int64),
-                    vectors=np.stack([rows.vector(row["vector"]) for row in found]),
-                )
 
     def spaces_by_modality(self) -> dict[str, set[SpaceKey]]:
         """For each modality, the spaces that stored vectors bear, those on standby left out."""

@@ -18,11 +18,11 @@ class Quarantine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def take(self, path: Path) -> Path:
-        """Move a file here; returns where it is now."""
+    def take(self, path: Path, name: str | None = None) -> Path:
+        """Move a file here, under its name or another one; returns where it is now."""
         with storage_errors("putting a file aside"):
             self.folder.mkdir(exist_ok=True, mode=0o700)
-            aside = self.folder / f"{path.name}.{new_id()}"
+            aside = self.folder / f"{name or path.name}.{new_id()}"
             path.replace(aside)
         return aside
 

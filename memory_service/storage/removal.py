@@ -337,7 +337,8 @@ class Removal:
             return forgetting.receipt(complete=True)
         self._reserve.keep()
         if forgetting.manner.wait:
-            forgetting.clean = self._clean(forgetting.marks)
+            compact = self._compact(forgetting.namespace)
+            forgetting.clean = self._clean(forgetting.marks) and compact
         if forgetting.manner.probe:
             forgetting.probe = _summed(forgetting.probes)
         receipt = forgetting.receipt(complete=True)
@@ -396,6 +397,15 @@ class Removal:
             yield from residue.marks(memory, vectors[memory.sequence])
         for digest, content in self._blobs.small(memory.blob for memory in memories).items():
             yield from residue.content_marks(digest, content)
+
+    def _compact(self, namespace: str) -> bool:
+        """Take what was deleted out of the indexes' segments and files."""
+        try:
+            self._indexes.compact(namespace)
+        except (OSError, RuntimeError):  # no room, most likely
+            log.exception("what was deleted could not be taken out of the indexes' files")
+            return False
+        return True
 
     def _clean(self, marks: Collection[bytes]) -> bool:
         """Fold in the log, and rewrite the catalog when its pages have anything of it still."""

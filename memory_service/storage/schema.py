@@ -233,15 +233,39 @@ MIGRATIONS = [
     ) WITHOUT ROWID;
     CREATE INDEX generation_memories_by_memory ON generation_memories (memory_id);
     """,
+    # 9: vectors in a table with row numbers, where pages hold twice as many of 384 dimensions, and
+    # their keys in an index that can be read without them
+    """
+    ALTER TABLE vectors RENAME TO vectors_8;
+    CREATE TABLE vectors (
+        sequence INTEGER NOT NULL REFERENCES memories (sequence) ON DELETE CASCADE,
+        space INTEGER NOT NULL REFERENCES spaces (number),
+        segment INTEGER NOT NULL DEFAULT 0, -- 0, 1, 2 ... within memory and space
+        start_s REAL, -- of the part; NULL: the vector is of the whole
+        end_s REAL,
+        vector BLOB NOT NULL, -- float32, little endian, unit length
+        UNIQUE (sequence, space, segment)
+    );
+    INSERT INTO vectors (sequence, space, segment, start_s, end_s, vector)
+        SELECT sequence, space, segment, start_s, end_s, vector FROM vectors_8;
+    DROP TABLE vectors_8;
+    CREATE TABLE openings ( -- of the store: what snapshots of indexes are recognised by
+        number INTEGER PRIMARY KEY,
+        token TEXT NOT NULL UNIQUE,
+        last_sequence INTEGER NOT NULL -- that a memory had been given before
+    );
+    """,
 ]
+
+FORMAT = len(MIGRATIONS)  # of a store that this version writes
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, each migration in a transaction of its own."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
+    if version > FORMAT:
         raise StorageFailure(
-            f"the store has format {version}, this version knows up to {len(MIGRATIONS)}: "
+            f"the store has format {version}, this version knows up to {FORMAT}: "
             "open it with a newer version",
         )
     for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from memory_service.records import Job, Memory
-from memory_service.storage import insertion, jobs, rows, traces
+from memory_service.storage import insertion, jobs, loading, rows, traces
 from memory_service.storage.catalog import Catalog, Embedding, Role, SpaceKey
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 
@@ -114,9 +114,7 @@ class Standby:
                         )
             self._read()
             self.close()
-            for chunk in self._catalog.vector_chunks("new"):
-                sub_memory = SubMemory(*chunk.key)
-                self._indexes.add(sub_memory, chunk.sequences, chunk.vectors, chunk.segments)
+            loading.fill(self._catalog, self._indexes, "new")
 
     def close(self) -> None:
         """Take the `new` spaces out of FAISS: nothing is added to them until the next `open`."""

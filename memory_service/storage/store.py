@@ -6,7 +6,6 @@ nor services.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,16 +14,18 @@ from pathlib import Path
 from memory_service.clock import Clock, SystemClock
 from memory_service.errors import StorageFailure
 from memory_service.records import Episode, Generation, GenerationOutput, Memory
-from memory_service.storage import generations, lineage, rows
+from memory_service.storage import generations, lineage, loading, openings, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, SpaceKey
 from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
+from memory_service.storage.folder import CATALOG, hold
 from memory_service.storage.intake import Intake, NewEpisode, NewMemory, Outcome
 from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.removal import Removal
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors.snapshots import Snapshots
 
 
 class Store:
@@ -41,11 +42,11 @@ class Store:
         with storage_errors(f"opening the data folder {folder}"):
             if not folder.exists():
                 folder.mkdir(parents=True, mode=0o700)
-            self._lock = _lock_folder(folder)
+            self._lock = hold(folder)
         try:
             files = BlobStore(folder / "blobs")
-            _require_catalog(folder / "catalog.sqlite3", files)
-            self.catalog = Catalog(folder / "catalog.sqlite3", self._clock)
+            _require_catalog(folder / CATALOG, files)
+            self.catalog = Catalog(folder / CATALOG, self._clock)
             self.blobs = Contents(files, self.catalog)
             try:
                 self._load(threads)
@@ -59,18 +60,19 @@ class Store:
     def _load(self, threads: int) -> None:
         with storage_errors("opening the data folder"):
             sync_folder(self.folder)
-        self._indexes = VectorIndexes(threads=threads)
+        snapshots = Snapshots(self.folder / "indexes", openings.begin(self.catalog))
+        self._indexes = VectorIndexes(threads=threads, snapshots=snapshots)
         self.removal = Removal(
             self.catalog, self.blobs, self._indexes, self.folder, self._clock, self._read_spaces
         )
         with storage_errors("opening the data folder"):
             self.removal.start()
-        for chunk in self.catalog.vector_chunks():
-            self._indexes.add(SubMemory(*chunk.key), chunk.sequences, chunk.vectors, chunk.segments)
+        loading.fill(self.catalog, self._indexes)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
         self._intake = Intake(self.catalog, self.blobs, self._indexes, self._searched)
         self._read_spaces()
+        self._indexes.start()
 
     def _searched(self, modality: str, space: SpaceKey) -> None:
         known = self.spaces(modality)
@@ -81,6 +83,7 @@ class Store:
         self._spaces = self.catalog.spaces_by_modality()
 
     def close(self) -> None:
+        self._indexes.close()
         self.catalog.close()
         if self._lock >= 0:
             os.close(self._lock)  # gives up the lock
@@ -169,18 +172,3 @@ def _require_catalog(path: Path, blobs: BlobStore) -> None:
             "from a backup, or choose another data_dir",
             data_dir=str(path.parent),
         )
-
-
-def _lock_folder(folder: Path) -> int:
-    """Two processes with an index each would not see each other's memories: allow only one."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StorageFailure(
-            f"the data folder {folder} is in use by another process of this service: "
-            "stop that one, or choose another data_dir",
-            data_dir=str(folder),
-        ) from None
-    return descriptor

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -110,14 +111,37 @@ def _write(
     )
 
 
+@dataclass(frozen=True)
+class Trace:
+    """The sum as of `reference`."""
+
+    vector: Double  # (D,)
+    count: int
+    half_life_s: float | None
+    reference: float
+
+    def as_of(self, when: float) -> Double:
+        """The sum as of another time."""
+        return self.vector * _weight(self.reference, when, self.half_life_s)
+
+
 def sum_anew(connection: sqlite3.Connection, key: Key, half_life_s: float | None) -> None:
     """From the vectors of the memories that are there, prototypes left out."""
+    found = summed(connection, key, half_life_s)
+    if found is None:
+        connection.execute(f"DELETE FROM traces WHERE {_HERE}", key)
+    else:
+        _write(connection, key, found.vector, found.count, half_life_s, found.reference)
+
+
+def summed(connection: sqlite3.Connection, key: Key, half_life_s: float | None) -> Trace | None:
+    """What the trace has to be; None when there is no memory. Raises ValueError for vectors that
+    are not of one length."""
     bounds = connection.execute(
         f"SELECT MAX(created_at) AS latest, COUNT(*) AS count {_SUMMED}", key
     ).fetchone()
     if not bounds["count"]:
-        connection.execute(f"DELETE FROM traces WHERE {_HERE}", key)
-        return
+        return None
     latest = float(bounds["latest"])
     trace: Double | None = None
     cursor = connection.execute(f"SELECT created_at, vector {_SUMMED}", key)
@@ -127,7 +151,18 @@ def sum_anew(connection: sqlite3.Connection, key: Key, half_life_s: float | None
         part: Double = np.array(weights) @ vectors
         trace = part if trace is None else trace + part
     assert trace is not None
-    _write(connection, key, trace, bounds["count"], half_life_s, latest)
+    return Trace(trace, bounds["count"], half_life_s, latest)
+
+
+def kept(connection: sqlite3.Connection, key: Key) -> Trace | None:
+    """What is in the catalog."""
+    row = connection.execute(
+        f"SELECT vector, count, half_life_s, reference FROM traces WHERE {_HERE}", key
+    ).fetchone()
+    if row is None:
+        return None
+    vector = np.frombuffer(row["vector"], "<f8")
+    return Trace(vector, row["count"], row["half_life_s"], row["reference"])
 
 
 def set_half_life(

@@ -69,6 +69,7 @@ CASES = {
     "POST /consolidate/{name}/undo": Case("admin", 404),
     "POST /evaluate": Case("admin", 403, 202, {"json": {"namespace": "home"}}),
     "GET /evaluate/{job_id}/report": Case("read", 404, 404),  # it is no job of that kind
+    "POST /backup": Case("admin", 403, 409, {"json": {}}),  # no folder is set
     "POST /reembed": Case("admin", 403, 409, {"json": {"rollback": True}}),
     "GET /reembed": Case("admin", 403),
     "DELETE /reembed/{role}": Case("admin", 403),

@@ -300,6 +300,12 @@ def test_forgetting() -> None:
         service.forget("m1", waiting=True)  # type: ignore[call-arg]
 
 
+def test_backup() -> None:
+    seen: list[httpx.Request] = []
+    assert client(answers.JOB, seen).backup("nightly").id == "j1"
+    assert (seen[0].url.path, json.loads(seen[0].content)) == ("/backup", {"name": "nightly"})
+
+
 def test_iterate_follows_the_cursor() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         last = request.url.params.get("after") == "c1"

@@ -18,8 +18,7 @@ from generator.fake import FakeGenerator
 from memory_service.app import Application
 from memory_service.errors import InvalidInput, MemoryServiceError, TooLarge
 from memory_service.records import Memory, QueryPart, Segment, Upload
-from memory_service.storage import catalog as catalog_module
-from memory_service.storage import segments
+from memory_service.storage import loading, segments
 
 RATE = 16_000
 SPACE = ("fake", "fake-1")
@@ -183,13 +182,13 @@ def test_a_restart_rebuilds_the_same_index(
 
     def state(app: Application) -> Any:
         return [
-            (len(index), int(index._index.ntotal), index.sequences().tolist())
+            (len(index), index.vectors, index.sequences().tolist())
             for _, index in sorted(app.store.indexes(), key=lambda each: each[0].modality)
         ], [app.retriever.retrieve([query]).hits for query in queries]
 
     before = state(app)
     app.close()
-    monkeypatch.setattr(catalog_module, "CHUNK", chunk)
+    monkeypatch.setattr(loading, "CHUNK", chunk)
     assert state(open_app()) == before
 
 

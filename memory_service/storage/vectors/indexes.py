@@ -1,0 +1,183 @@
+"""All indexes of a store, and the thread that merges and saves them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from memory_service.storage.vectors.index import Sizes, VectorIndex
+from memory_service.storage.vectors.nearest import Sequences, SubMemory, Vectors
+from memory_service.storage.vectors.sealed import Interrupted
+from memory_service.storage.vectors.snapshots import Snapshots
+
+log = logging.getLogger(__name__)
+
+PURGE_S = 3600.0  # what was removed leaves memory and disk after no longer than this
+
+
+class Background:
+    """A thread from `start` to `close` that attends to the indexes that ask for it."""
+
+    def __init__(self, every: Callable[[], list[VectorIndex]]) -> None:
+        self._every = every
+        self._changed = threading.Condition()
+        self._asked: dict[VectorIndex, None] = {}  # in the order of asking
+        self._busy = False
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, index: VectorIndex) -> None:
+        with self._changed:
+            self._asked[index] = None
+            self._changed.notify_all()
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="indexes", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until nothing is left to do."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._asked or self._busy))
+
+    def close(self) -> None:
+        """What is being built is given up: it is in the catalog."""
+        self._closing.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                asked = self._changed.wait_for(
+                    lambda: self._asked or self._closing.is_set(), timeout=PURGE_S
+                )
+                if self._closing.is_set():
+                    return
+                self._busy = True
+                indexes = list(self._asked)
+                self._asked.clear()
+            for index in indexes if asked else self._every():
+                self._attend(index, purge=not asked)
+
+    def _attend(self, index: VectorIndex, *, purge: bool) -> None:
+        try:
+            index.merge(purge=purge, stopped=self._closing.is_set)
+            index.save()
+        except Interrupted:
+            pass
+        except Exception:  # a full disk, most likely; searching goes on with what there is
+            log.exception("an index could not be merged or saved")
+
+
+class VectorIndexes:
+    """One index per sub-memory, made at its first vector."""
+
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        sizes: Sizes | None = None,
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        self._threads = threads
+        self._sizes = sizes
+        self._snapshots = snapshots
+        self._lock = threading.Lock()
+        self._indexes: dict[SubMemory, VectorIndex] = {}
+        self._background = Background(lambda: [index for _, index in self.items()])
+
+    def start(self) -> None:
+        """From now on indexes are merged and saved beside what is asked of them."""
+        if self._snapshots is not None:
+            self._snapshots.keep_only([key for key, _ in self.items()])
+        self._background.start()
+
+    def close(self) -> None:
+        """Save what changed, the first time."""
+        with self._lock:
+            indexes, self._indexes = list(self._indexes.values()), {}
+        self._background.close()
+        for index in indexes:
+            try:
+                index.save()
+            except Exception:  # the next start reads the catalog
+                log.exception("an index could not be saved")
+
+    def restored(self, sub_memory: SubMemory, dimension: int) -> VectorIndex:
+        """The index of a sub-memory, with what its snapshot holds where that can be used."""
+        index = self._made(sub_memory, dimension)
+        index.restore()
+        return index
+
+    def _made(self, sub_memory: SubMemory, dimension: int) -> VectorIndex:
+        with self._lock:
+            index = self._indexes.get(sub_memory)
+            if index is None:
+                snapshot = None
+                if self._snapshots is not None:
+                    snapshot = self._snapshots.of(sub_memory, dimension)
+                index = VectorIndex(
+                    dimension, threads=self._threads, sizes=self._sizes, snapshot=snapshot
+                )
+                index.when_due = self._background.ask
+                self._indexes[sub_memory] = index
+            return index
+
+    def add(
+        self,
+        sub_memory: SubMemory,
+        sequences: Sequences,
+        vectors: Vectors,
+        segments: Sequences | None = None,
+    ) -> None:
+        self._made(sub_memory, vectors.shape[1]).add(sequences, vectors, segments)
+
+    def remove(self, namespace: str, modality: str, sequences: Sequences) -> int:
+        """Remove memories from the indexes of all spaces; returns how many entries that were."""
+        with self._lock:
+            concerned = [
+                index
+                for key, index in self._indexes.items()
+                if (key.namespace, key.modality) == (namespace, modality)
+            ]
+        return sum(index.remove(sequences) for index in concerned)
+
+    def drop(self, modality: str, space_id: str, fingerprint: str) -> None:
+        """Give up the indexes of a modality's space, in all namespaces."""
+        space = (modality, space_id, fingerprint)
+        with self._lock:
+            dropped = [
+                key
+                for key in self._indexes
+                if (key.modality, key.space_id, key.fingerprint) == space
+            ]
+            indexes = [self._indexes.pop(key) for key in dropped]
+        for index in indexes:
+            index.drop()
+
+    def compact(self, namespace: str | None = None) -> None:
+        """Take what was removed out of memory and files now; returns when that is done.
+
+        Raises OSError or RuntimeError when files cannot be written.
+        """
+        for key, index in self.items():
+            if namespace in (None, key.namespace):
+                index.compact()
+
+    def settle(self) -> None:
+        """Wait until the background has nothing left to do."""
+        self._background.wait()
+
+    def get(self, sub_memory: SubMemory) -> VectorIndex | None:
+        with self._lock:
+            return self._indexes.get(sub_memory)
+
+    def items(self) -> list[tuple[SubMemory, VectorIndex]]:
+        with self._lock:
+            return list(self._indexes.items())

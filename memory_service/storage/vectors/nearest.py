@@ -1,0 +1,91 @@
+"""What a search gives, and the numbers that FAISS knows vectors by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Sequences = npt.NDArray[np.int64]  # (N,)
+Ids = npt.NDArray[np.int64]  # (N,) as `ids_of` makes them
+Rows = npt.NDArray[np.int64]  # (N,) places within one part of an index
+Vectors = npt.NDArray[np.float32]  # (N, D)
+Query = npt.NDArray[np.float32]  # (D,), unit length
+Cosines = npt.NDArray[np.float32]  # (N,)
+Mask = npt.NDArray[np.bool_]  # (N,)
+
+# A vector is known by one number: that of its memory, and in the lowest bits its segment.
+SEGMENT_BITS = 20
+
+
+class Nearest(NamedTuple):
+    """Distinct memories, best first, each with its nearest vector."""
+
+    sequences: Sequences  # (N,)
+    cosines: Cosines  # (N,)
+    segments: Sequences  # (N,) 0: the vector of the whole
+
+
+NO_SEQUENCES: Sequences = np.empty(0, np.int64)
+NO_COSINES: Cosines = np.empty(0, np.float32)
+NOTHING = Nearest(NO_SEQUENCES, NO_COSINES, NO_SEQUENCES)
+
+
+@dataclass(frozen=True)
+class SubMemory:
+    """Names one index: vectors of different spaces or fingerprints never share one."""
+
+    namespace: str
+    modality: str
+    space_id: str
+    fingerprint: str
+
+
+def ids_of(sequences: Sequences, segments: Sequences) -> Ids:
+    ids: Ids = sequences << SEGMENT_BITS | segments
+    return ids
+
+
+def sequences_of(ids: Ids) -> Sequences:
+    sequences: Sequences = ids >> SEGMENT_BITS
+    return sequences
+
+
+def segments_of(ids: Ids) -> Sequences:
+    segments: Sequences = ids & ((1 << SEGMENT_BITS) - 1)
+    return segments
+
+
+def distinct(ids: Ids, cosines: Cosines) -> Nearest:
+    """Of vectors, best first, the first one of each memory."""
+    sequences = sequences_of(ids)
+    first = np.sort(np.unique(sequences, return_index=True)[1])
+    # fp16 rounds: a vector's cosine to itself may come out as 1.00003.
+    segments = segments_of(ids[first])
+    return Nearest(sequences[first], np.clip(cosines[first], -1.0, 1.0), segments)
+
+
+class Allowed:
+    """The memories that a search is restricted to."""
+
+    def __init__(self, sequences: Sequences) -> None:
+        self.sequences: Sequences = np.unique(np.asarray(sequences, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @cached_property
+    def _table(self) -> Mask:
+        """True at every allowed sequence, counted from the lowest; False at both ends."""
+        table = np.zeros(int(self.sequences[-1] - self.sequences[0]) + 3, np.bool_)
+        table[self.sequences - self.sequences[0] + 1] = True
+        return table
+
+    def among(self, sequences: Sequences) -> Mask:
+        """Which of `sequences` are allowed; in time proportional to their number. Not empty."""
+        places = np.clip(sequences - self.sequences[0] + 1, 0, len(self._table) - 1)
+        among: Mask = self._table[places]
+        return among

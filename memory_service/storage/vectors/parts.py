@@ -1,0 +1,223 @@
+"""The parts that an index is made of: blocks that grow, and segments that are sealed.
+
+A part never moves its rows, and what it publishes it never takes back: a search needs no lock
+beside an addition or a removal. Whoever changes a part sees to it that nobody else does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from memory_service.storage.vectors.nearest import (
+    NO_COSINES,
+    NO_SEQUENCES,
+    SEGMENT_BITS,
+    Allowed,
+    Cosines,
+    Ids,
+    Mask,
+    Query,
+    Rows,
+    Sequences,
+    Vectors,
+    segments_of,
+    sequences_of,
+)
+
+Codes = npt.NDArray[np.uint8]  # (N, 2 D): vectors in fp16
+
+# Up to so many allowed rows are copied together and compared one by one; see docs/experiments.md.
+GATHERED = 4096
+TABLE_FROM = 16  # a filter that allows more than 1 / so many of the rows is looked up by a table
+
+
+def fp16_index(dimension: int) -> faiss.IndexScalarQuantizer:
+    """An empty exact index. fp16 halves the memory and keeps recall@10 above 0.999."""
+    return faiss.IndexScalarQuantizer(
+        dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+
+
+def reserve(index: faiss.IndexScalarQuantizer, rows: int) -> None:
+    """Take the memory for so many rows at once; the index stays empty."""
+    # A vector keeps its memory when it shrinks, and takes no other as long as it suffices.
+    index.codes.resize(rows * int(index.code_size))
+    index.codes.resize(0)
+
+
+def add_codes(index: faiss.IndexScalarQuantizer, codes: Codes) -> None:
+    codes = np.ascontiguousarray(codes)
+    index.add_sa_codes(codes)
+
+
+def codes_in(index: faiss.IndexScalarQuantizer, capacity: int) -> Codes:
+    """The memory of an index' vectors as an array (capacity, 2 D), without a copy."""
+    size = int(index.code_size)
+    codes = faiss.rev_swig_ptr(index.codes.data(), capacity * size)
+    return np.asarray(codes).reshape(capacity, size)
+
+
+def selector(mask: Mask) -> faiss.IDSelectorBitmap:
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[call-arg, arg-type]
+
+
+class Part(ABC):
+    """Vectors in rows 0 ... count - 1, some of them removed."""
+
+    dimension: int
+    count: int  # rows, those removed among them
+    removed: int = 0
+    ids: Ids  # (count or more,)
+    codes: Codes  # (count or more, 2 D)
+    alive: Mask  # (count or more,) False: removed
+    rising: bool = True  # the ids rise from row to row
+
+    def rows_of(self, sequences: Sequences) -> Rows:
+        """The rows of these memories that are not removed, those of a memory together."""
+        ids, order = self.ids[: self.count], None
+        if not self.rising:
+            order = np.argsort(ids, kind="stable")
+            ids = ids[order]
+        first = np.searchsorted(ids, sequences << SEGMENT_BITS)
+        behind = np.searchsorted(ids, (sequences + 1) << SEGMENT_BITS)
+        lengths = behind - first
+        starts = np.repeat(first - np.cumsum(lengths) + lengths, lengths)
+        rows = starts + np.arange(len(starts))
+        if order is not None:
+            rows = order[rows]
+        there: Rows = rows[self.alive[rows]]
+        return there
+
+    def remove(self, rows: Rows) -> None:
+        self.alive[rows] = False
+        self.removed += len(rows)
+
+    def living(self) -> Rows:
+        return np.flatnonzero(self.alive[: self.count])
+
+    def wholes(self) -> int:
+        """How many memories have their vector of the whole here."""
+        return int(np.count_nonzero(segments_of(self.ids[self.living()]) == 0))
+
+    def nearest(self, query: Query, depth: int, allowed: Allowed | None) -> tuple[Ids, Cosines]:
+        """The `depth` nearest of the allowed rows, in no order; fewer only when there are fewer."""
+        count = self.count
+        if allowed is None:
+            mask = self.alive[:count] if self.removed else None
+            left = count if mask is None else int(np.count_nonzero(mask))
+            return self._found(*self.search(query, depth, mask, left))
+        if len(allowed) * TABLE_FROM > count:
+            mask = allowed.among(sequences_of(self.ids[:count])) & self.alive[:count]
+            left = int(np.count_nonzero(mask))
+            rows = np.flatnonzero(mask) if left <= self.gathered() else None
+        else:
+            rows, mask = self.rows_of(allowed.sequences), None
+            left = len(rows)
+        if rows is not None and left <= self.gathered():
+            return self._found(*self.gather(query, rows, depth))
+        if mask is None and rows is not None:
+            mask = np.zeros(count, np.bool_)
+            mask[rows] = True
+        return self._found(*self.search(query, depth, mask, left))
+
+    def _found(self, rows: Rows, cosines: Cosines) -> tuple[Ids, Cosines]:
+        return self.ids[rows], cosines
+
+    def gathered(self) -> int:
+        return GATHERED
+
+    def gather(self, query: Query, rows: Rows, depth: int) -> tuple[Rows, Cosines]:
+        """Compare just these rows, exactly."""
+        if not len(rows):
+            return NO_SEQUENCES, NO_COSINES
+        near = fp16_index(self.dimension)
+        add_codes(near, self.codes[rows])
+        cosines, places = near.search(query[None], min(depth, len(rows)))
+        return rows[places[0]], cosines[0]
+
+    @abstractmethod
+    def search(
+        self, query: Query, depth: int, mask: Mask | None, left: int
+    ) -> tuple[Rows, Cosines]:
+        """The nearest rows of `mask`, which leaves so many; of all without one."""
+
+
+def scan(
+    index: faiss.IndexScalarQuantizer, query: Query, depth: int, mask: Mask | None
+) -> tuple[Rows, Cosines]:
+    """Compare all rows of the mask, exactly."""
+    if depth <= 0:  # everything is removed
+        return NO_SEQUENCES, NO_COSINES
+    parameters = None
+    if mask is not None:
+        chosen = selector(mask)
+        parameters = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
+    cosines, rows = index.search(query[None], depth, params=parameters)
+    there = rows[0] >= 0
+    return rows[0][there], cosines[0][there]
+
+
+class Block(Part):
+    """Grows up to a capacity that is reserved at once, so that nothing is ever moved. Exact."""
+
+    def __init__(self, dimension: int, capacity: int) -> None:
+        self.dimension = dimension
+        self.capacity = capacity
+        self.count = 0
+        self.ids = np.zeros(capacity, np.int64)
+        self.alive = np.ones(capacity, np.bool_)
+        self._index = fp16_index(dimension)
+        reserve(self._index, capacity)
+        self.codes = codes_in(self._index, capacity)
+
+    @property
+    def room(self) -> int:
+        return self.capacity - self.count
+
+    def add(self, ids: Ids, vectors: Vectors) -> None:
+        """Rows (N, D); N at most `room`."""
+        self._announce(ids)
+        self._index.add(np.ascontiguousarray(vectors, np.float32))
+        self.count += len(ids)
+
+    def add_codes(self, ids: Ids, codes: Codes) -> None:
+        self._announce(ids)
+        add_codes(self._index, codes)
+        self.count += len(ids)
+
+    def _announce(self, ids: Ids) -> None:
+        """Everything that a search reads of the rows, before it can find them."""
+        start = self.count
+        known = np.concatenate([self.ids[max(start - 1, 0) : start], ids])
+        if len(known) > 1 and not (np.diff(known) > 0).all():
+            self.rising = False
+        self.ids[start : start + len(ids)] = ids
+
+    def remove(self, rows: Rows) -> None:
+        super().remove(rows)
+        self.codes[rows] = 0  # what is deleted is gone at once where it can be
+
+    def close(self) -> None:
+        """No row is added any more."""
+        self.capacity = self.count
+
+    def gathered(self) -> int:
+        return max(GATHERED // 8, self.count // 4)
+
+    def search(
+        self, query: Query, depth: int, mask: Mask | None, left: int
+    ) -> tuple[Rows, Cosines]:
+        return scan(self._index, query, min(depth, left), mask)
+
+
+def block_of(ids: Ids, chunks: Iterable[Codes], dimension: int) -> Block:
+    """A block of just these rows, to which nothing is added."""
+    block = Block(dimension, len(ids))
+    for chunk in chunks:
+        block.add_codes(ids[block.count : block.count + len(chunk)], chunk)
+    return block

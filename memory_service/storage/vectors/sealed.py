@@ -1,0 +1,227 @@
+"""A sealed segment: many rows that are found by lists and short codes, then compared exactly.
+
+The rows lie in lists around centroids (IVF). A search looks into the lists whose centroids are
+nearest, estimates cosines from one bit per dimension there (RaBitQ, Gao and Long 2024), and
+compares the best of these with the fp16 vectors themselves. How many lists that takes depends on
+the data: each segment measures it on its own rows when it is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows, Vectors
+from memory_service.storage.vectors.parts import (
+    Codes,
+    Part,
+    add_codes,
+    codes_in,
+    fp16_index,
+    reserve,
+    scan,
+    selector,
+)
+
+ROWS_PER_LIST = 256  # about; from LISTS_AT_LEAST
+LISTS = (16, 512)  # at least, at most
+TRAINING_ROWS_PER_LIST = 64
+TRAINING_ROUNDS = 10
+ENCODED_AT_ONCE = 16_384  # rows as float32 beside the rest
+QUERY_BITS = 8  # that RaBitQ rounds a query to
+
+PROBES = 128  # rows that a segment is measured with, and their neighbours
+PROBE_NEIGHBOURS = 10
+PROBE_RECALL = 0.995
+LEAST_SHARE = 1 / 8  # of the lists is looked into in any case: queries are unlike what is stored
+CANDIDATES = 200  # are compared exactly
+CANDIDATES_PER_HIT = 4  # at least
+AS_USUAL = (
+    0.8  # of the rows allowed on the whole; fewer near the query: what is allowed lies elsewhere
+)
+LATE = 0.7  # of the lists that are looked into are not late
+DEEPER = 2  # times as many lists, when there may be more behind them
+SELECTED_BELOW = 0.08  # of the rows allowed: others are left out while lists are looked into
+SPARE = 1.2  # times as many as are wanted on the average
+
+Stopped = Callable[[], bool]
+
+
+class Interrupted(Exception):
+    """Building was given up because the service closes."""
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What a search looks at: the share of the lists, and how many rows are compared exactly."""
+
+    lists: int
+    candidates: int
+
+
+class Segment(Part):
+    """`flat`: all rows in fp16, exact; `lists`: the same rows, in the same order. Ids rise."""
+
+    def __init__(
+        self,
+        ids: Ids,
+        flat: faiss.IndexScalarQuantizer,
+        lists: faiss.IndexIVFRaBitQ,
+        depth: Depth,
+    ) -> None:
+        self.dimension = int(flat.d)
+        self.count = len(ids)
+        self.ids = ids
+        self.alive = np.ones(len(ids), np.bool_)
+        self.flat, self.lists, self.depth = flat, lists, depth
+        self.codes = codes_in(flat, self.count)
+        self._list_of = _list_of(lists)
+        self._list_sizes = np.bincount(self._list_of, minlength=int(lists.nlist))
+        self.stored_as: str | None = None  # the name of its files, where there are any
+
+    def search(
+        self, query: Query, depth: int, mask: Mask | None, left: int
+    ) -> tuple[Rows, Cosines]:
+        depth = min(depth, left)
+        wanted = max(self.depth.candidates, CANDIDATES_PER_HIT * depth)
+        if 2 * wanted >= left or not self._as_usual(query, mask, left):
+            return scan(self.flat, query, depth, mask)
+        # Among fewer rows, the nearest lie farther from each other.
+        every, share = int(self.lists.nlist), left / self.count
+        looked = min(every, int(self.depth.lists / share**0.5) + 1)
+        while True:
+            rows = self._estimate(query, wanted, looked, mask, share)
+            found = self.gather(query, rows, depth)
+            if looked == every or not self._more_behind(query, rows, wanted, found[0], looked):
+                return found
+            looked = min(every, DEEPER * looked)
+
+    def _more_behind(self, query: Query, rows: Rows, wanted: int, best: Rows, looked: int) -> bool:
+        """Whether too few rows were found, or one of the best in a list that was among the last to
+        be looked into: a query that is unlike what is stored has its nearest all about."""
+        if len(rows) < wanted:
+            return True
+        late = self._nearest_lists(query, looked)[int(looked * LATE) :]
+        return bool(np.isin(self._list_of[best[:PROBE_NEIGHBOURS]], late).any())
+
+    def _nearest_lists(self, query: Query, count: int) -> npt.NDArray[np.int64]:
+        """The first `count` lists that a search looks into, in that order."""
+        lists: npt.NDArray[np.int64] = self.lists.quantizer.search(query[None], count)[1][0]
+        return lists
+
+    def _as_usual(self, query: Query, mask: Mask | None, left: int) -> bool:
+        """Whether a mask leaves near the query about what it leaves on the whole.
+
+        What is allowed lies elsewhere otherwise, far from the query and all about as far: then
+        estimates cannot tell which of it is nearest.
+        """
+        if mask is None:
+            return True
+        near = np.zeros(int(self.lists.nlist), np.bool_)
+        near[self._nearest_lists(query, self.depth.lists)] = True
+        shut_out = np.count_nonzero(near[self._list_of[np.flatnonzero(~mask)]])
+        rows = max(1, int(self._list_sizes[near].sum()))
+        return bool(1 - shut_out / rows >= AS_USUAL * left / self.count)
+
+    def _estimate(
+        self, query: Query, wanted: int, lists: int, mask: Mask | None, share: float
+    ) -> Rows:
+        """The best rows of these lists that a mask leaves, by their estimated cosines."""
+        chosen, asked = None, wanted
+        if mask is not None and share < SELECTED_BELOW:
+            chosen = selector(mask)
+        elif mask is not None:  # a selector takes longer than what is left out
+            asked = int(wanted / share * SPARE)
+        parameters = faiss.IVFRaBitQSearchParameters(nprobe=lists, qb=QUERY_BITS, sel=chosen)  # type: ignore[call-arg]
+        rows: Rows = self.lists.search(query[None], asked, params=parameters)[1][0]
+        rows = rows[rows >= 0]
+        return rows if mask is None else rows[mask[rows]][:wanted]
+
+
+def _list_of(lists: faiss.IndexIVFRaBitQ) -> npt.NDArray[np.uint16]:
+    """The list that each row lies in, (count,)."""
+    found = np.zeros(int(lists.ntotal), np.uint16)
+    inverted = lists.invlists
+    assert inverted is not None
+    for number in range(int(lists.nlist)):
+        size = int(inverted.list_size(number))
+        if size:
+            found[faiss.rev_swig_ptr(inverted.get_ids(number), size)] = number
+    return found
+
+
+def build(ids: Ids, chunks: Iterable[Codes], dimension: int, stopped: Stopped) -> Segment:
+    """Seal rows whose ids rise; `chunks` are their vectors, in the same order. Raises Interrupted.
+
+    The interpreter's lock is free in nearly all of the time that it takes.
+    """
+    flat = _collected(chunks, len(ids), dimension)
+    count = len(ids)
+    rng = np.random.default_rng(count)
+    number = int(np.clip(count // ROWS_PER_LIST, *LISTS))
+    centroids = faiss.IndexFlatIP(dimension)
+    lists = faiss.IndexIVFRaBitQ(centroids, dimension, number, faiss.METRIC_INNER_PRODUCT)
+    lists.own_fields = True
+    centroids.this.disown()  # type: ignore[attr-defined]
+    lists.cp.niter = TRAINING_ROUNDS
+    lists.cp.max_points_per_centroid = TRAINING_ROWS_PER_LIST
+    lists.cp.min_points_per_centroid = 1
+    sample = np.sort(rng.permutation(count)[: number * TRAINING_ROWS_PER_LIST])
+    lists.train(_decoded(flat, sample))
+    for start in range(0, count, ENCODED_AT_ONCE):
+        if stopped():
+            raise Interrupted
+        lists.add(_decoded(flat, np.arange(start, min(start + ENCODED_AT_ONCE, count))))
+    return Segment(ids, flat, lists, _measured(flat, lists, rng, stopped))
+
+
+def _collected(chunks: Iterable[Codes], count: int, dimension: int) -> faiss.IndexScalarQuantizer:
+    flat = fp16_index(dimension)
+    reserve(flat, count)
+    for chunk in chunks:
+        add_codes(flat, chunk)
+    return flat
+
+
+def _decoded(flat: faiss.IndexScalarQuantizer, rows: Rows) -> Vectors:
+    vectors: Vectors = flat.sa_decode(np.ascontiguousarray(codes_in(flat, int(flat.ntotal))[rows]))
+    return vectors
+
+
+def _measured(
+    flat: faiss.IndexScalarQuantizer,
+    lists: faiss.IndexIVFRaBitQ,
+    rng: np.random.Generator,
+    stopped: Stopped,
+) -> Depth:
+    """The least depth that finds the neighbours of some of the rows, themselves left out."""
+    every = int(lists.nlist)
+    rows = rng.permutation(int(flat.ntotal))[:PROBES]
+    ids = np.arange(int(flat.ntotal), dtype=np.int64)
+    queries = _decoded(flat, rows)
+    wanted = PROBE_NEIGHBOURS + 1
+    exact = flat.search(queries, wanted)[1]
+    for candidates in (CANDIDATES, 4 * CANDIDATES, 16 * CANDIDATES):
+        number = max(1, int(every * LEAST_SHARE))
+        while True:
+            if stopped():
+                raise Interrupted
+            depth = Depth(min(number, every), candidates)
+            trial = Segment(ids, flat, lists, depth)
+            found = [
+                set(trial.search(query, wanted, None, len(ids))[0].tolist()) for query in queries
+            ]
+            recalled = sum(
+                len(each & set(best.tolist()) - {row}) / PROBE_NEIGHBOURS
+                for each, best, row in zip(found, exact, rows.tolist(), strict=True)
+            )
+            if recalled >= PROBE_RECALL * len(rows):
+                return depth
+            if number >= every:
+                break
+            number = int(number * 1.5) + 1
+    return Depth(every, 64 * CANDIDATES)

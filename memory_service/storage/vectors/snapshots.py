@@ -1,0 +1,284 @@
+"""Indexes as files, so that a start does not have to build them. Never more than a copy.
+
+Each index has a folder: a manifest, three files for each sealed segment, and two for what was in
+blocks. Files have names of their own and are on the disk before a manifest names them; a manifest
+takes the place of the one before it in one step. What it does not name is left by a crash, and
+removed. A snapshot that is of another format, space, dimension or catalog, or whose checksums do
+not hold, is not used. Vectors that came or went since are no concern of this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import mmap
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from memory_service.storage.blobs import sync_folder
+from memory_service.storage.vectors.nearest import SubMemory, sequences_of
+from memory_service.storage.vectors.parts import Block, Part, block_of
+from memory_service.storage.vectors.sealed import Depth, Segment
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+LEAST_ROWS = 4096  # fewer are read from the catalog as fast
+CHECKED_AT_ONCE = 64 * 2**20
+
+
+class Unusable(Exception):
+    """Why a snapshot is not used."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Which catalog a snapshot belongs to.
+
+    `token` is this opening's; `last` has, for each token that the catalog knows, the last sequence
+    that it gave a memory while it was open. A snapshot that knows a later one is from another
+    history: the catalog is a copy that was made before.
+    """
+
+    token: str
+    last: Mapping[str, int]
+
+
+class Snapshots:
+    """The folder of all snapshots of a store."""
+
+    def __init__(self, folder: Path, opening: Opening) -> None:
+        self._folder = folder
+        self._opening = opening
+
+    def of(self, sub_memory: SubMemory, dimension: int) -> Snapshot:
+        return Snapshot(self._folder / folder_of(sub_memory), sub_memory, dimension, self._opening)
+
+    def keep_only(self, sub_memories: Iterable[SubMemory]) -> None:
+        """Remove the folders of indexes that there are no more."""
+        kept = {folder_of(sub_memory) for sub_memory in sub_memories}
+        if self._folder.is_dir():
+            for folder in self._folder.iterdir():
+                if folder.name not in kept:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def folder_of(sub_memory: SubMemory) -> str:
+    key = json.dumps([*asdict(sub_memory).values()])
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+class Snapshot:
+    """Of one index. Used by one thread at a time."""
+
+    def __init__(
+        self, folder: Path, sub_memory: SubMemory, dimension: int, opening: Opening
+    ) -> None:
+        self.folder = folder
+        self._dimension = dimension
+        self._opening = opening
+        self._of = {**asdict(sub_memory), "dimension": dimension}
+        self._checksums: dict[str, int] = {}  # of files that are there: they never change
+
+    # Writing.
+
+    def seal(self, segment: Segment) -> Segment:
+        """Write a segment's files; returns the segment as it is mapped from them, or, when they
+        cannot be written, as it was."""
+        try:
+            name = self._write_segment(segment)
+            mapped = self._map(name, segment.depth)
+        except (OSError, RuntimeError):  # FAISS knows no other error
+            log.exception("a segment of an index cannot be written, and stays in memory")
+            return segment
+        return mapped
+
+    def _write_segment(self, segment: Segment) -> str:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = uuid.uuid4().hex
+        paths = self._segment_paths(name)
+        faiss.write_index(segment.flat, str(paths[0]))
+        faiss.write_index(segment.lists, str(paths[1]))
+        np.save(paths[2], segment.ids, allow_pickle=False)
+        for path in paths:
+            sync_file(path)
+        sync_folder(self.folder)
+        return name
+
+    def write(self, parts: Iterable[Part]) -> None:
+        """Make these parts the snapshot. Raises OSError or RuntimeError."""
+        parts = list(parts)
+        if sum(part.count for part in parts) < LEAST_ROWS:
+            self.delete()
+            return
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        segments = []
+        for part in parts:
+            if isinstance(part, Segment):
+                part.stored_as = part.stored_as or self._write_segment(part)
+                segments.append({"name": part.stored_as, **asdict(part.depth)})
+        buffer = self._write_buffer([part for part in parts if isinstance(part, Block)])
+        names = [path.name for each in segments for path in self._segment_paths(each["name"])]
+        names += [path.name for path in self._buffer_paths(buffer)]
+        last = max(int(sequences_of(part.ids[: part.count]).max(initial=0)) for part in parts)
+        body = {
+            "format": FORMAT,
+            "of": self._of,
+            "opening": self._opening.token,
+            "last_sequence": last,
+            "segments": segments,
+            "buffer": buffer,
+            "checksums": {name: self._checksum(name) for name in names},
+        }
+        self._replace_manifest(body)
+        self._remove_others([MANIFEST, *names])
+
+    def _write_buffer(self, blocks: Iterable[Block]) -> str | None:
+        found = [(block, block.living()) for block in blocks]
+        found = [(block, rows) for block, rows in found if len(rows)]
+        if not found:
+            return None
+        name = uuid.uuid4().hex
+        ids, codes = self._buffer_paths(name)
+        np.save(ids, np.concatenate([block.ids[rows] for block, rows in found]))
+        np.save(codes, np.concatenate([block.codes[rows] for block, rows in found]))
+        for path in (ids, codes):
+            sync_file(path)
+        sync_folder(self.folder)
+        return name
+
+    def _replace_manifest(self, body: Mapping[str, Any]) -> None:
+        text = json.dumps(body)
+        part = self.folder / f"{MANIFEST}.part"
+        part.write_text(json.dumps({"checksum": zlib.crc32(text.encode()), "body": text}))
+        sync_file(part)
+        part.replace(self.folder / MANIFEST)
+        sync_folder(self.folder)
+
+    def _remove_others(self, names: Collection[str]) -> None:
+        for path in self.folder.iterdir():
+            if path.name not in names:
+                self._checksums.pop(path.name, None)
+                path.unlink(missing_ok=True)
+
+    def _checksum(self, name: str) -> int:
+        if name not in self._checksums:
+            self._checksums[name] = checksum(self.folder / name)
+        return self._checksums[name]
+
+    def delete(self) -> None:
+        self._checksums.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # Reading.
+
+    def read(self) -> list[Part]:
+        """The parts; none where there is no snapshot, or none that can be used."""
+        if not self.folder.is_dir():
+            return []
+        try:
+            return self._read()
+        except (Unusable, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            log.warning(
+                "the snapshot of the index of %s is not used, and the index is built from the"
+                " catalog: %s",
+                self._of,
+                error or type(error).__name__,
+            )
+            self.delete()
+            return []
+
+    def _read(self) -> list[Part]:
+        body = self._manifest()
+        names = list(body["checksums"])
+        for name, expected in body["checksums"].items():
+            if Path(name).name != name or self._checksum(name) != expected:
+                raise Unusable(f"{name} is not as it was written")
+        self._remove_others([MANIFEST, *names])
+        parts: list[Part] = [
+            self._map(each["name"], Depth(each["lists"], each["candidates"]))
+            for each in body["segments"]
+        ]
+        if body["buffer"] is not None:
+            ids, codes = self._buffer_paths(body["buffer"])
+            parts.append(
+                block_of(
+                    np.load(ids, allow_pickle=False),
+                    [np.load(codes, mmap_mode="r", allow_pickle=False)],
+                    self._dimension,
+                )
+            )
+        return parts
+
+    def _manifest(self) -> dict[str, Any]:
+        try:
+            envelope = json.loads((self.folder / MANIFEST).read_text())
+        except FileNotFoundError:
+            raise Unusable("it has no manifest") from None
+        if zlib.crc32(envelope["body"].encode()) != envelope["checksum"]:
+            raise Unusable("its manifest is not as it was written")
+        body: dict[str, Any] = json.loads(envelope["body"])
+        if body["format"] != FORMAT:
+            raise Unusable(f"it has format {body['format']}, not {FORMAT}")
+        if body["of"] != self._of:
+            raise Unusable(f"it is of {body['of']}")
+        if body["last_sequence"] > self._opening.last.get(body["opening"], -1):
+            raise Unusable("it belongs to another catalog, or the catalog to an earlier time")
+        return body
+
+    def _map(self, name: str, depth: Depth) -> Segment:
+        """A segment whose vectors stay in their file, and come into memory as they are needed."""
+        flat, lists, ids = self._segment_paths(name)
+        vectors = faiss.read_index(str(flat), faiss.IO_FLAG_MMAP_IFC)
+        codes = faiss.read_index(str(lists))
+        if not (
+            isinstance(vectors, faiss.IndexScalarQuantizer)
+            and isinstance(codes, faiss.IndexIVFRaBitQ)
+        ):
+            raise Unusable(f"{name} is of another kind")
+        segment = Segment(np.load(ids, mmap_mode="r", allow_pickle=False), vectors, codes, depth)
+        if int(segment.flat.ntotal) != segment.count or segment.dimension != self._dimension:
+            raise Unusable(f"{name} does not fit together")
+        segment.stored_as = name
+        return segment
+
+    def _segment_paths(self, name: str) -> list[Path]:
+        return [self.folder / f"{name}.{kind}" for kind in ("flat", "lists", "ids.npy")]
+
+    def _buffer_paths(self, name: str | None) -> list[Path]:
+        if name is None:
+            return []
+        return [self.folder / f"{name}.buffer.{kind}.npy" for kind in ("ids", "codes")]
+
+
+def sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file: against broken disks and half-written files, not against malice."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return 0
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            value = 0
+            with memoryview(content) as view:
+                for start in range(0, len(view), CHECKED_AT_ONCE):
+                    with view[start : start + CHECKED_AT_ONCE] as piece:
+                        value = zlib.crc32(piece, value)
+            return value

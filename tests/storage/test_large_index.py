@@ -1,0 +1,268 @@
+"""Indexes that are large enough for sealed segments: here a few thousand rows are."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from clustered import clustered, recall_at_10
+
+from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors import index as index_module
+from memory_service.storage.vectors.parts import Block, Part
+from memory_service.storage.vectors.sealed import Interrupted, Segment
+
+DIMENSION = 64
+SIZES = Sizes(
+    exact=3000, buffer=1000, segment=5000, least_segment=400, block=1000, removed_share=0.05
+)
+ROWS, COUNT = clustered(9200, DIMENSION), 9000
+QUERIES = ROWS[COUNT:][:100]
+KEY = SubMemory("n", "text", "s", "f")
+FP16 = 5e-4  # how far it moves a cosine, about
+SEQUENCES = np.arange(1, COUNT + 1) * 3  # with gaps
+
+
+def filled(count: int = COUNT, step: int = 1000) -> VectorIndex:
+    """Merged whenever something is due, as the background would."""
+    index = VectorIndex(DIMENSION, sizes=SIZES)
+    index.when_due = VectorIndex.merge
+    for start in range(0, count, step):
+        here = slice(start, min(start + step, count))
+        index.add(SEQUENCES[here], ROWS[here])
+    return index
+
+
+def kinds(index: VectorIndex) -> list[str]:
+    return [type(part).__name__ for part in index.parts]
+
+
+@pytest.fixture(scope="module")
+def large() -> VectorIndex:
+    """For tests that only search."""
+    return filled()
+
+
+def test_few_are_in_blocks_and_many_in_segments_of_a_bounded_size(large: VectorIndex) -> None:
+    assert set(kinds(filled(3000))) == {"Block"}
+    segments = [part for part in large.parts if isinstance(part, Segment)]
+    assert len(segments) >= 2
+    assert all(segment.count <= SIZES.segment for segment in segments)
+    assert sum(part.count for part in large.parts) == len(large) == COUNT
+    assert large.sequences().tolist() == SEQUENCES.tolist()
+
+
+def test_finds_what_a_comparison_with_all_finds(large: VectorIndex) -> None:
+    assert recall_at_10(large, ROWS[:COUNT], QUERIES, SEQUENCES) >= 0.99
+    for place in (0, 4000, COUNT - 1):
+        sequences, cosines = large.search(ROWS[place], 3)
+        assert sequences[0] == SEQUENCES[place]
+        assert cosines[0] == pytest.approx(1, abs=2e-3)
+        assert (np.diff(cosines) <= 0).all()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.05, 0.01, 0.001])
+@pytest.mark.parametrize("gathered", [50, 4096])
+def test_finds_as_much_under_a_filter(
+    large: VectorIndex, share: float, gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the way that is taken: few rows are compared one by one, many through the lists."""
+    monkeypatch.setattr("memory_service.storage.vectors.parts.GATHERED", gathered)
+    rng = np.random.default_rng(4)
+    allowed = rng.choice(SEQUENCES, int(COUNT * share), replace=False)
+    assert recall_at_10(large, ROWS[:COUNT], QUERIES, SEQUENCES, allowed) >= 0.99
+
+
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_finds_as_much_when_all_that_is_allowed_lies_far_from_the_query(
+    large: VectorIndex, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory_service.storage.vectors.parts.GATHERED", 50)
+    found = 0.0
+    for query in QUERIES[:20]:
+        farthest = np.argsort(ROWS[:COUNT] @ query)[: int(COUNT * share)]
+        found += recall_at_10(
+            large, ROWS[:COUNT], query[None], SEQUENCES, SEQUENCES[farthest], within=FP16
+        )
+    assert found >= 0.99 * 20
+
+
+def test_what_is_removed_is_not_found_and_gone_after_the_next_merge() -> None:
+    index = filled()
+    index.when_due = lambda index: None
+    near = np.argsort(-(ROWS[:COUNT] @ QUERIES[0]))
+    gone = SEQUENCES[np.concatenate([near[:30], near[30::33][:270]])]
+    assert index.remove(gone) == 300
+    assert index.remove(gone) == 0
+    left = ~np.isin(SEQUENCES, gone)
+    for query in QUERIES[:5]:
+        assert not np.isin(index.search(query, 50)[0], gone).any()
+        assert not np.isin(index.search(query, 50, SEQUENCES)[0], gone).any()
+    assert recall_at_10(index, ROWS[:COUNT][left], QUERIES[:50], SEQUENCES[left]) >= 0.99
+    assert len(index) == COUNT - 300
+    assert index.removed > 0
+    index.compact()
+    assert index.removed == 0
+    assert not any(np.isin(part.ids >> 20, gone).any() for part in index.parts)
+    assert index.sequences().tolist() == SEQUENCES[left].tolist()
+    assert recall_at_10(index, ROWS[:COUNT][left], QUERIES, SEQUENCES[left]) >= 0.99
+
+
+def test_a_block_overwrites_what_is_removed_at_once() -> None:
+    index = filled(100)
+    index.remove(SEQUENCES[:1])
+    assert not index.parts[0].codes[0].any()
+    assert index.parts[0].codes[1].any()
+
+
+def test_a_block_of_which_all_is_removed_is_passed_over() -> None:
+    index = filled(2500)
+    index.remove(SEQUENCES[:1000])
+    assert any(part.removed == part.count for part in index.parts)
+    assert SEQUENCES[1500] == index.search(ROWS[1500], 5)[0][0]
+    assert len(index.search(ROWS[0], 2000, SEQUENCES)[0]) == 1500
+
+
+def test_a_worn_segment_is_built_anew_without_being_asked() -> None:
+    index = filled()
+    index.remove(SEQUENCES[: COUNT // 4])
+    assert index.removed <= SIZES.removed_share * COUNT
+    index.remove(SEQUENCES)
+    assert len(index) == 0
+    assert index.parts == ()
+    index.add(SEQUENCES[:5], ROWS[:5])
+    assert index.search(ROWS[3], 1)[0].tolist() == [SEQUENCES[3]]
+
+
+def test_memories_of_many_vectors_are_one_in_segments_too() -> None:
+    """Long sounds: 1500 memories of a whole and three segments each, in several parts."""
+    index = VectorIndex(DIMENSION, sizes=SIZES)
+    index.when_due = VectorIndex.merge
+    rng = np.random.default_rng(5)
+    owners = np.repeat(np.arange(1500), 4)
+    parts = np.tile(np.arange(4), 1500)
+    for start in range(0, 6000, 500):
+        here = slice(start, start + 500)
+        index.add(owners[here], ROWS[here], parts[here])
+    assert "Segment" in kinds(index)
+    assert (len(index), index.vectors) == (1500, 6000)
+    found = 0
+    allowed = rng.choice(1500, 700, replace=False)
+    for query in QUERIES:
+        cosines = (ROWS[:6000] @ query).reshape(1500, 4)
+        nearest = index.nearest(query, 10)
+        best = np.argsort(-cosines.max(axis=1))[:10]
+        found += len(np.intersect1d(nearest.sequences, best))
+        assert (cosines[nearest.sequences].argmax(axis=1) == nearest.segments).mean() >= 0.9
+        assert len(np.unique(nearest.sequences)) == 10
+        assert np.isin(index.nearest(query, 10, allowed).sequences, allowed).all()
+    assert found >= 0.99 * 10 * len(QUERIES)
+    assert index.remove(np.array([7])) == 1
+    assert index.vectors == 5996
+
+
+class Held:
+    """Stops a merge where it builds, until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.building, self.go = threading.Event(), threading.Event()
+        real = index_module.build
+
+        def build(*arguments: object) -> Part:
+            self.building.set()
+            assert self.go.wait(60)
+            return real(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(index_module, "build", build)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    held = Held(monkeypatch)
+    yield held
+    held.go.set()
+
+
+def test_searching_and_storing_go_on_while_a_merge_builds(held: Held) -> None:
+    index = VectorIndex(DIMENSION, sizes=SIZES)
+    index.add(SEQUENCES[:4000], ROWS[:4000])
+    merge = threading.Thread(target=index.merge)
+    merge.start()
+    assert held.building.wait(60)
+    # The merge stands still. Nothing below waits for it, or this test would never end.
+    index.add(SEQUENCES[4000:4200], ROWS[4000:4200])
+    assert index.remove(SEQUENCES[[5, 4100]]) == 2
+    assert index.search(ROWS[4001], 1)[0].tolist() == [SEQUENCES[4001]]
+    assert index.search(ROWS[6], 1)[0].tolist() == [SEQUENCES[6]]
+    assert SEQUENCES[5] not in index.search(ROWS[5], 10)[0]
+    assert kinds(index) == ["Block"] * len(index.parts)
+    held.go.set()
+    merge.join()
+    # What was removed meanwhile is removed from what was built.
+    assert kinds(index) == ["Segment", "Block"]
+    assert SEQUENCES[5] not in index.search(ROWS[5], 10)[0]
+    assert SEQUENCES[4100] not in index.search(ROWS[4100], 10)[0]
+    assert index.sequences().tolist() == np.delete(SEQUENCES[:4200], [5, 4100]).tolist()
+
+
+def test_storing_goes_on_while_a_search_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = filled(500)
+    searching, go = threading.Event(), threading.Event()
+    real = Block.search
+
+    def search(self: Block, *arguments: object) -> object:
+        searching.set()
+        assert go.wait(60)
+        return real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Block, "search", search)
+    found = []
+    reader = threading.Thread(target=lambda: found.append(index.search(ROWS[3], 5)))
+    reader.start()
+    assert searching.wait(60)
+    index.add(SEQUENCES[500:1500], ROWS[500:1500])
+    index.remove(SEQUENCES[:2])
+    assert len(index) == 1498
+    go.set()
+    reader.join()
+    assert found[0][0][0] == SEQUENCES[3]
+
+
+def test_closing_gives_up_what_is_being_built(held: Held) -> None:
+    indexes = VectorIndexes(sizes=SIZES)
+    indexes.start()
+    indexes.add(KEY, SEQUENCES[:4000], ROWS[:4000])
+    index = indexes.get(KEY)
+    assert index is not None
+    assert held.building.wait(60)
+    closing = threading.Thread(target=indexes.close)
+    closing.start()
+    held.go.set()
+    closing.join(60)
+    assert not closing.is_alive()
+    assert set(kinds(index)) == {"Block"}  # still searched as before
+    assert len(index) == 4000
+
+
+def test_the_background_merges_what_is_due() -> None:
+    indexes = VectorIndexes(sizes=SIZES)
+    indexes.start()
+    for start in range(0, COUNT, 1500):
+        indexes.add(KEY, SEQUENCES[start : start + 1500], ROWS[start : start + 1500])
+    indexes.settle()
+    index = indexes.get(KEY)
+    assert index is not None
+    assert "Segment" in kinds(index)
+    assert sum(part.count for part in index.parts if isinstance(part, Block)) <= SIZES.buffer
+    assert recall_at_10(index, ROWS[:COUNT], QUERIES[:20], SEQUENCES) >= 0.99
+    indexes.close()
+
+
+def test_an_interrupted_merge_changes_nothing() -> None:
+    index = VectorIndex(DIMENSION, sizes=SIZES)
+    index.add(SEQUENCES[:4000], ROWS[:4000])
+    with pytest.raises(Interrupted):
+        index.merge(stopped=lambda: True)
+    assert recall_at_10(index, ROWS[:4000], QUERIES[:10], SEQUENCES[:4000]) == 1
+    assert index.merge()
+    assert recall_at_10(index, ROWS[:4000], QUERIES, SEQUENCES[:4000]) >= 0.99
