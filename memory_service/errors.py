@@ -142,6 +142,30 @@ class Overloaded(MemoryServiceError):
     code = "overloaded"
 
 
+class RateLimited(MemoryServiceError):
+    """The caller asks too often, or sends too much; `retry_after_s` says when to ask again."""
+
+    code = "rate_limited"
+
+
+class WaitedTooLong(MemoryServiceError):
+    """The turn of a request did not come in time, and nothing was done."""
+
+    code = "waited_too_long"
+
+
+class TimedOut(MemoryServiceError):
+    """The answer did not come in time; what had begun may yet be done."""
+
+    code = "timed_out"
+
+
+class SlowUpload(MemoryServiceError):
+    """The rest of a body did not come."""
+
+    code = "slow_upload"
+
+
 class Unauthorized(MemoryServiceError):
     """A key is asked for, and none that is valid came."""
 

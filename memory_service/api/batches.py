@@ -19,12 +19,13 @@ from anyio.streams.memory import MemoryObjectSendStream
 from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from memory_service.api import problems, views
+from memory_service import logs
+from memory_service.api import audit, problems, views
 from memory_service.api.bodies import read_line
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.problems import HttpProblem
 from memory_service.errors import MemoryServiceError, Overloaded, TooLarge
-from memory_service.records import StoreOrder
+from memory_service.records import Stored, StoreOrder
 from memory_service.services.storing import Outcome, Prepared, Storing
 
 NDJSON = "application/x-ndjson"
@@ -265,12 +266,22 @@ async def _written(request: Request, group: _Group) -> bytes:
         return _answers(group, [])
     try:
         return await _patiently(
-            lambda: call(request, lambda: _answers(group, storing.write(prepared)))
+            lambda: call(request, lambda: _answers(group, _noted(request, storing.write(prepared))))
         )
     except Overloaded as error:
         return _answers(group, [error] * len(prepared.drafts))
     finally:
         count_stages(request, "store_batch", prepared.watch.timings_ms())
+
+
+def _noted(request: Request, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """The group has a line of its own in the audit log: that of the request is of no group."""
+    stored = [each.episode for each in outcomes if isinstance(each, Stored) and not each.duplicate]
+    if stored:
+        namespaces = sorted({each.namespace for each in stored})
+        made = {"namespaces": namespaces, "episodes": [each.id for each in stored]}
+        audit.record(request.scope, 201, logs.request_id.get() or "", made)
+    return outcomes
 
 
 async def _patiently(run: Callable[[], Awaitable[T]]) -> T:

@@ -122,7 +122,9 @@ class QueryRequest(Strict):
     namespace: str = "default"
     mode: Mode = Field("auto", description="By the shared space, by episodes, or by both.")
     filter: dict[str, Any] | None = Field(
-        None, description="Metadata fields and the value, or list of values, that they must have."
+        None,
+        description="Metadata fields and the value, list of values or operators that must hold: "
+        "$eq $ne $in $nin $gt $gte $lt $lte $exists, $and $or $not, $created_at $media_type.",
     )
 
     context_weight: float = Field(
@@ -601,3 +603,20 @@ class CreatedKeyOut(KeyOut):
 
 class KeysOut(BaseModel):
     keys: list[KeyOut]
+
+
+class AuditEntryOut(BaseModel):
+    """With the parameters of the path and the ids of what was made or changed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    time: float = Field(description="Unix seconds.")
+    request_id: str
+    key: str | None = Field(description="Id of the caller's key; null: without one.")
+    method: str
+    route: str | None = Field(description="null: it was refused before.")
+    status: int
+
+
+class AuditOut(BaseModel):
+    entries: list[AuditEntryOut]

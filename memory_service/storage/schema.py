@@ -255,6 +255,10 @@ MIGRATIONS = [
         last_sequence INTEGER NOT NULL -- that a memory had been given before
     );
     """,
+    # 10: memories of a stretch of time
+    """
+    CREATE INDEX memories_by_time ON memories (namespace, modality, created_at);
+    """,
 ]
 
 FORMAT = len(MIGRATIONS)  # of a store that this version writes

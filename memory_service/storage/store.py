@@ -15,6 +15,7 @@ from memory_service.clock import Clock, SystemClock
 from memory_service.errors import StorageFailure
 from memory_service.records import Episode, Generation, GenerationOutput, Memory
 from memory_service.storage import generations, lineage, loading, openings, rows
+from memory_service.storage.allowed import AllowedSets
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, SpaceKey
 from memory_service.storage.contents import Contents
@@ -68,6 +69,7 @@ class Store:
         with storage_errors("opening the data folder"):
             self.removal.start()
         loading.fill(self.catalog, self._indexes)
+        self.allowed = AllowedSets(self.catalog)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
         self._intake = Intake(self.catalog, self.blobs, self._indexes, self._searched)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from memory_service.api import docs, views
+from memory_service.api import audit, docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
 from memory_service.api.bodies import read_store, require_type
 from memory_service.api.calls import application_of, call, count_stages
+from memory_service.api.problems import Problem
 from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
 
 router = APIRouter(tags=["memory"])
@@ -47,6 +48,13 @@ async def store(request: Request, response: Response) -> StoredOut:
     order = await read_store(request)
     stored = await call(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
+    memories = [each.id for each in stored.episode.memories]
+    audit.note(
+        request,
+        namespace=stored.episode.namespace,
+        episode=stored.episode.id,
+        memories=memories,
+    )
     response.headers["Location"] = f"/episodes/{stored.episode.id}"
     if stored.duplicate:
         response.status_code = 200
@@ -56,7 +64,9 @@ async def store(request: Request, response: Response) -> StoredOut:
 @router.post(
     "/store/batch",
     response_class=Response,
-    responses={200: {"description": "One line per line.", "content": docs.lines(BatchLineOut)}},
+    responses={
+        200: {"description": "One line per line.", "content": docs.lines(BatchLineOut, Problem)}
+    },
     openapi_extra=docs.line_body(StoreRequest),
 )
 async def store_batch(request: Request) -> Response:

@@ -25,6 +25,7 @@ COMMITS = {  # one that writes this format
     6: "1595bfc",
     7: "a0ddc31",
     8: "af197c2",
+    9: "f786127",
 }
 LEFT_OUT = ("lock", "reserve")
 
