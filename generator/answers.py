@@ -1,7 +1,7 @@
 """Answers out of what is remembered: the sentence that fits a question best, word for word.
 
 A sentence is scored by its meaning (cosine to the question in the text space), by the words that it
-shares with the question, rare ones first, and by the weight of its memory in the fusion, which a
+shares with the question, rare ones first, and by the weight of its episode in the fusion, which a
 picture or a sound beside the question has a say in. Below a threshold nothing is answered. No
 weights but those of the text encoder; figures: docs/experiments.md, "Answers".
 """
@@ -27,8 +27,8 @@ LONGEST = 400  # characters of a sentence
 TOLD = 3  # sentences in the details
 # Of the three parts of the score, and the score from which on it is an answer: measured by
 # `python -m benchmarks.answers`.
-MEANING, WORDS, MEMORY = 0.4, 0.4, 0.2
-THRESHOLD = 0.54
+MEANING, WORDS, MEMORY = 0.5, 0.4, 0.1
+THRESHOLD = 0.5
 TEMPERATURE = 0.1  # of sampling, at creativity 1
 _STOP_WORDS = """
 a an and any are as at be been by can could did do does for from had has have he her his how i in is
@@ -122,7 +122,7 @@ class AnswerGenerator(Generator):
             return np.zeros(0, np.float32)
         texts = [each.text for each in sentences]
         question, *rows = self._encoder.encode([condition.words, *texts])
-        weights = np.array([condition.weights[each.place] for each in sentences])
+        weights = condition.episode_weights[[each.place for each in sentences]]
         meaning = np.stack(rows) @ question
         return MEANING * meaning + WORDS * overlap(condition.words, texts) + MEMORY * weights
 

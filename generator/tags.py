@@ -12,7 +12,8 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -83,8 +84,8 @@ class TagGenerator(Generator):
         require_creativity(creativity)
         named = _named(condition)
         words, scores = self._scores(condition, named)
-        naming = {pair for pairs in named.values() for pair in pairs}
-        threshold = THRESHOLD + MORE * sum(weight for _, weight in naming)
+        naming = {episode: w for each in named.values() for episode, w in each.episodes.items()}
+        threshold = THRESHOLD + MORE * sum(naming.values())
         count = min(MOST, int((scores >= threshold).sum()))
         drawn = scores
         if creativity:
@@ -95,38 +96,49 @@ class TagGenerator(Generator):
             {
                 "tag": words[row],
                 "score": round(float(scores[row]), 3),
-                "memory_ids": [id for id, _ in named.get(words[row], ())],
+                "memory_ids": named[words[row]].memory_ids if words[row] in named else [],
             }
             for row in chosen
         ]
         text = ", ".join(str(each["tag"]) for each in tags) or NO_TAGS
         return Generated(text, {"tags": tags, "threshold": round(threshold, 3)})
 
-    def _scores(
-        self, condition: Condition, named: dict[str, list[tuple[str, float]]]
-    ) -> tuple[list[str], Any]:
+    def _scores(self, condition: Condition, named: Mapping[str, _Naming]) -> tuple[list[str], Any]:
         """The candidates and their scores (N,)."""
         own = self._vocabulary
-        places = {word: row for row, word in enumerate(own.words)}
-        new = [word for word in named if word not in places]
+        known_words = set(own.words)
+        new = [word for word in named if word not in known_words]
         cosines = np.concatenate([own.vectors, self._encoder.encode(new)]) @ condition.query
         known = cosines[: len(own.words)]
         scores = (cosines - known.mean()) / max(float(known.std()), 1e-6)
         words = [*own.words, *new]
         for row, word in enumerate(words):
-            scores[row] += NAMED * sum(weight for _, weight in named.get(word, ()))
+            if word in named:
+                scores[row] += NAMED * named[word].weight
         return words, scores
 
 
-def _named(condition: Condition) -> dict[str, list[tuple[str, float]]]:
-    """What the memories name: their tags, and texts that are no longer than a tag; with the ids and
-    weights of those that do."""
-    found: dict[str, list[tuple[str, float]]] = defaultdict(list)
-    for neighbour, weight in zip(condition.neighbours, condition.weights, strict=True):
+@dataclass
+class _Naming:
+    """Who names a word: the memories, and their episodes with the weight of each."""
+
+    memory_ids: list[str] = field(default_factory=list)
+    episodes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> float:
+        return sum(self.episodes.values())
+
+
+def _named(condition: Condition) -> dict[str, _Naming]:
+    """What the memories name: their tags, and texts that are no longer than a tag. An episode
+    counts once, by the weight of all of it, however many of its memories say the same."""
+    found: dict[str, _Naming] = defaultdict(_Naming)
+    for neighbour, weight in zip(condition.neighbours, condition.episode_weights, strict=True):
         texts = [*neighbour.tags, *([neighbour.media] if neighbour.modality == "text" else [])]
-        for word in dict.fromkeys(map(_tag, texts)):
-            if word:
-                found[word].append((neighbour.id, float(weight)))
+        for word in filter(None, dict.fromkeys(map(_tag, texts))):
+            found[word].memory_ids.append(neighbour.id)
+            found[word].episodes[neighbour.episode or neighbour.id] = float(weight)
     return dict(found)
 
 
