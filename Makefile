@@ -7,7 +7,7 @@ TESTS  ?= tests
 # Two spinning numeric thread pools beside each other are many times slower than one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo evaluate test test-slow lint check format serve chaos bench bench-batching bench-dynamics bench-encoders bench-index eval-encoders audit clean
+.PHONY: help demo evaluate test test-slow lint check format serve chaos bench bench-batching bench-stores bench-dynamics bench-encoders bench-index eval-encoders audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make serve      start the service on http://127.0.0.1:8000"
 	@echo "make bench      beside a chroma server and raw FAISS; FULL=1 takes half an hour"
 	@echo "make chaos      kill the service 200 times, and prove that nothing is lost"
+	@echo "make bench-stores  durable stores alone, from many connections, in batches, beside bare SQLite"
 	@echo "make bench-batching  requests per second with and without encoding together"
 	@echo "make eval-encoders  recall of the bundled encoders; builds the training collection first"
 	@echo "make bench-dynamics  recall on a stream of topics, with decay, strength and priming"
@@ -67,6 +68,9 @@ bench: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m benchmarks.chaos.run
+
+bench-stores: $(READY)
+	$(BIN)/python -m benchmarks.stores
 
 bench-batching: $(READY)
 	$(BIN)/python -m benchmarks.batching

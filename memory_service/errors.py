@@ -92,6 +92,20 @@ class JobConflict(MemoryServiceError):
     code = "job_conflict"
 
 
+class KeyReused(MemoryServiceError):
+    """The idempotency key stands for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class KeyInUse(MemoryServiceError):
+    """A request with this idempotency key is under way; `retry_after_s` of the details says when to
+    ask again.
+    """
+
+    code = "idempotency_key_in_use"
+
+
 class NotConfigured(MemoryServiceError):
     """The operator has not set what this needs."""
 

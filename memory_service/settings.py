@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     upkeep_s: float = Field(
         60.0, gt=0, description="Longest time until expired memories are deleted, recalls written."
     )
+    idempotency_ttl_s: float = Field(
+        86_400.0, gt=0, le=1e12, description="How long an idempotency key is remembered."
+    )
     batch_items: int = Field(
         32, ge=1, description="Most items encoded together; 1: each request encodes its own."
     )

@@ -7,7 +7,6 @@ and no more is held than a few groups.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -17,6 +16,7 @@ from typing import TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 from fastapi import Request, Response
+from pydantic_core import to_json
 from starlette.types import Message, Receive, Scope, Send
 
 from memory_service import logs
@@ -276,7 +276,11 @@ async def _written(request: Request, group: _Group) -> bytes:
 
 def _noted(request: Request, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     """The group has a line of its own in the audit log: that of the request is of no group."""
-    stored = [each.episode for each in outcomes if isinstance(each, Stored) and not each.duplicate]
+    stored = [
+        each.episode
+        for each in outcomes
+        if isinstance(each, Stored) and not (each.duplicate or each.replayed)
+    ]
     if stored:
         namespaces = sorted({each.namespace for each in stored})
         made = {"namespaces": namespaces, "episodes": [each.id for each in stored]}
@@ -302,8 +306,8 @@ def _answers(group: _Group, outcomes: Sequence[Outcome]) -> bytes:
     for line, order in zip(group.lines, group.orders, strict=True):
         outcome = order if isinstance(order, Exception) else next(stored)
         if isinstance(outcome, Exception):
-            answers.append(json.dumps({"index": line.index, **problems.members_of(outcome)}))
+            answers.append(to_json({"index": line.index, **problems.members_of(outcome)}))
         else:
-            answers.append(views.batch_line(line.index, outcome).model_dump_json())
-        answers.append("\n")
-    return "".join(answers).encode()
+            answers.append(to_json(views.batch_line(line.index, outcome)))
+        answers.append(b"\n")
+    return b"".join(answers)

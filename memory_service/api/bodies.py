@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -40,9 +41,23 @@ async def read_store(request: Request) -> StoreOrder:
         async with read_form(request, *_part_limits(request)) as form:
             fields = form.multi_items()
             body = _from_fields(StoreRequest, fields, {"items": []}, objects=("metadata",))
-            return _order(_settle_namespace(request, body), await _uploads(form))
-    body = _settle_namespace(request, await _json(request, StoreRequest))
-    return _order(body, await _off_the_loop(request, _items, body))
+            order = _order(_settle_namespace(request, body), await _uploads(form))
+    else:
+        body = _settle_namespace(request, await _json(request, StoreRequest))
+        order = _order(body, await _off_the_loop(request, _items, body))
+    return replace(order, idempotency_key=_one_key(request, order.idempotency_key))
+
+
+def key_of(request: Request) -> str | None:
+    """The header Idempotency-Key."""
+    return request.headers.get("idempotency-key")
+
+
+def _one_key(request: Request, field: str | None) -> str | None:
+    header = key_of(request)
+    if header is not None and field not in (None, header):
+        raise InvalidInput("header and body have different idempotency keys", found=field)
+    return field if header is None else header
 
 
 def read_line(request: Request, line: bytes) -> StoreOrder:
@@ -60,6 +75,7 @@ def _order(body: StoreRequest, uploads: Sequence[Upload]) -> StoreOrder:
         if_duplicate=body.if_duplicate,
         expires_at=body.expires_at,
         ttl_s=body.ttl_s,
+        idempotency_key=body.idempotency_key,
     )
 
 

@@ -291,6 +291,11 @@ async def call_briefly(
     return await calls.run(partial(function, *args, **kwargs), request, brief=True)
 
 
+def replayed(was: bool) -> dict[str, str]:
+    """The header of an answer that a request with the same idempotency key had before."""
+    return {"Idempotency-Replayed": "true"} if was else {}
+
+
 def count_stages(request: Request, name: str, timings_ms: Any) -> None:
     request.app.state.metrics.stages(name, timings_ms)
     request.scope[STAGES] = timings_ms

@@ -78,6 +78,19 @@ def body(
     }
 
 
+def with_key(extra: dict[str, Any]) -> dict[str, Any]:
+    """`extra` of a route that takes the header Idempotency-Key."""
+    header = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "The same request with the same key is done once, and answered the same.",
+        "schema": {"type": "string", "maxLength": 255},
+    }
+    extra["parameters"] = [*extra.get("parameters", ()), header]
+    return extra
+
+
 def or_raw_vector(extra: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     """`extra` of `body`; or a vector as the body, with `fields` in the address."""
     raw = {"type": "string", "format": "binary", "description": "Little-endian float32."}

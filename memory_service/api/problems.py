@@ -30,6 +30,8 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.Incomplete: 409,
     errors.NothingKept: 409,
     errors.JobConflict: 409,
+    errors.KeyReused: 409,
+    errors.KeyInUse: 409,
     errors.NotConfigured: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,

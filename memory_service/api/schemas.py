@@ -87,6 +87,9 @@ class StoreRequest(Strict):
         None, description="Unix seconds from when on it is not found; then it is deleted for good."
     )
     ttl_s: float | None = Field(None, description="The same, in seconds from now.")
+    idempotency_key: str | None = Field(
+        None, description="As the header Idempotency-Key; for the lines of a batch."
+    )
 
 
 class _QueryPart(Strict):
@@ -285,6 +288,7 @@ class BatchLineOut(BaseModel):
     status: int = Field(description="201, 200 (it was there already), or that of an error.")
     episode: EpisodeOut
     duplicate: bool
+    replayed: bool = Field(False, description="The same key was answered so before.")
 
 
 class SegmentOut(BaseModel):

@@ -14,10 +14,10 @@ JSON = (400, 408, 413, 415, 422, *WAITS)  # it takes a body of JSON
 MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
 
 ERRORS: dict[str, tuple[int, ...]] = {
-    "POST /store": (*MEDIA, 507),
+    "POST /store": (*MEDIA, 404, 507),
     "POST /store/batch": (400, 415, *WAITS),
     "POST /retrieve": MEDIA,
-    "POST /generate": (*MEDIA, 406, 502, 507),
+    "POST /generate": (*MEDIA, 404, 406, 502, 507),
     "GET /memories": (422, *WAITS),
     "DELETE /memories": (*JSON, 409, 507),
     "GET /memories/{memory_id}": (404, *WAITS),

@@ -209,6 +209,8 @@ def _mismatch(modality: str, models: Models, store: Store) -> str | None:
     """
     recorded, standby = store.spaces(modality), store.standby.spaces(modality)
     keys = [key_of(space) for space in models.spaces(modality)]
+    if not standby and recorded in (set(), set(keys)):
+        return None
     lacking = sorted(set(keys) - recorded)
     if foreign := sorted(recorded - set(keys)):
         return (

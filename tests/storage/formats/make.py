@@ -26,6 +26,7 @@ COMMITS = {  # one that writes this format
     7: "a0ddc31",
     8: "af197c2",
     9: "f786127",
+    10: "6430f2b",
 }
 LEFT_OUT = ("lock", "reserve")
 
