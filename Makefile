@@ -7,20 +7,24 @@ TESTS  ?= tests
 # Two spinning numeric thread pools beside each other are many times slower than one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-slow lint check format serve chaos bench bench-batching bench-dynamics bench-encoders eval-encoders clean
+.PHONY: help demo evaluate test test-slow lint check format serve chaos bench bench-batching bench-stores bench-dynamics bench-encoders bench-index eval-encoders audit clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       store, recall and generate on the sample memory; results in out/"
+	@echo "make evaluate   measure recall and generation; report in evaluation/"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the slow tests"
+	@echo "make audit      ask for known vulnerabilities of the dependencies; says so when there is no answer"
 	@echo "make check      format, lint, types, tests"
 	@echo "make serve      start the service on http://127.0.0.1:8000"
-	@echo "make bench      print the ratios of benchmarks/"
+	@echo "make bench      beside a chroma server and raw FAISS; FULL=1 takes half an hour"
 	@echo "make chaos      kill the service 200 times, and prove that nothing is lost"
+	@echo "make bench-stores  durable stores alone, from many connections, in batches, beside bare SQLite"
 	@echo "make bench-batching  requests per second with and without encoding together"
 	@echo "make eval-encoders  recall of the bundled encoders; builds the training collection first"
 	@echo "make bench-dynamics  recall on a stream of topics, with decay, strength and priming"
+	@echo "make bench-index  print recall, time and memory of large indexes beside raw FAISS"
 	@echo "make bench-encoders  print the speed of the encoders beside torch, start and memory"
 
 $(READY): pyproject.toml constraints.txt
@@ -33,6 +37,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/memory-service demo --out out
 
+evaluate: $(READY)
+	$(BIN)/memory-service evaluate --out evaluation
+
 test: $(READY)
 	$(BIN)/python -m pytest $(TESTS) -n 2
 
@@ -44,6 +51,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+audit: $(READY)
+	$(BIN)/python scripts/audit_dependencies.py
+
 check: lint test
 
 format: $(READY)
@@ -54,10 +64,13 @@ serve: $(READY)
 	$(BIN)/memory-service serve
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.peers.run $(if $(FULL),--full)
 
 chaos: $(READY)
 	$(BIN)/python -m benchmarks.chaos.run
+
+bench-stores: $(READY)
+	$(BIN)/python -m benchmarks.stores
 
 bench-batching: $(READY)
 	$(BIN)/python -m benchmarks.batching
@@ -72,8 +85,11 @@ eval-encoders: collection/manifest.jsonl
 bench-dynamics: $(READY)
 	$(BIN)/python -m benchmarks.dynamics
 
+bench-index: $(READY)
+	$(BIN)/python -m benchmarks.large_index
+
 bench-encoders: $(READY)
 	$(BIN)/python -m benchmarks.encoders
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out evaluation

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import pickle
 from pathlib import Path
+from pickle import UnpicklingError
 
 from safetensors import SafetensorError, safe_open
 
@@ -15,7 +15,7 @@ LOADING_ERRORS = (  # whichever library reads it
     KeyError,
     TypeError,
     EOFError,
-    pickle.UnpicklingError,
+    UnpicklingError,
     SafetensorError,
 )
 

@@ -26,10 +26,11 @@ def main(folder: Path) -> None:
         liked = next(bundle for bundle in bundles if bundle.image)
         print(f"you liked {liked.path}; and you would like something for a farm:")
         for weight in (0.0, 0.5, 1.0):
+            shares = {"image": 1 - weight, "text": weight}
             found = memory.retrieve(
                 image=liked.image[0] if weight < 1 else None,
                 text="something for a farm" if weight > 0 else None,
-                weights={"image": 1 - weight, "text": weight},
+                weights={name: share for name, share in shares.items() if share},
                 modalities=["text", "image"],
                 namespace="recommend",
                 k=4,

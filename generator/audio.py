@@ -173,7 +173,7 @@ class SoundGenerator(Generator):
         ]
 
     def _heard(self, condition: Condition) -> list[tuple[Neighbour, float]]:
-        pairs = zip(condition.neighbours, condition.weights, strict=True)
+        pairs = zip(condition.neighbours, condition.ranking, strict=True)
         return [(each, float(weight)) for each, weight in pairs if each.modality == "audio"]
 
     def _generated(

@@ -85,7 +85,7 @@ def between(condition: Condition, creativity: float) -> Vectors:
     """(D,), unit length: (1 - creativity) of the remembered sounds' mean by weight (of all
     memories' where none is a sound, of the query where there is none) plus creativity of the query.
     """
-    pairs = list(zip(condition.neighbours, condition.weights, strict=True))
+    pairs = list(zip(condition.neighbours, condition.ranking, strict=True))
     sounds = [(each, weight) for each, weight in pairs if each.modality == "audio"]
     remembered = np.zeros_like(condition.query)
     for each, weight in sounds or pairs:

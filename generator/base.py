@@ -46,6 +46,14 @@ class Condition:
     weights: Vectors  # (K,)
     words: str = ""  # the texts of the query, as they were asked; empty where it has none
     draft: str | None = None  # the text that was made for the same condition, where one was
+    # (K,): the largest weight in the neighbour's episode. A picture may be there because the text
+    # beside it matched, and be unlike a query that is a text. None: each stands for itself.
+    matches: Vectors | None = None
+
+    @property
+    def ranking(self) -> Vectors:
+        """(K,): by what a generator chooses among the media of its modality."""
+        return self.weights if self.matches is None else self.matches
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class ChatGenerator(Generator):
 
 def _texts(condition: Condition) -> list[Neighbour]:
     """Remembered texts, the heaviest first."""
-    order = np.argsort(-condition.weights, kind="stable")
+    order = np.argsort(-condition.ranking, kind="stable")
     return [
         condition.neighbours[at] for at in order if isinstance(condition.neighbours[at].media, str)
     ]

@@ -217,8 +217,8 @@ class PictureGenerator(Generator):
 
 
 def heaviest_pictures(condition: Condition) -> list[Neighbour]:
-    """The remembered pictures, the largest weight first."""
-    order = np.argsort(-condition.weights, kind="stable")
+    """The remembered pictures, that of the best match first."""
+    order = np.argsort(-condition.ranking, kind="stable")
     ranked = [condition.neighbours[index] for index in order]
     return [neighbour for neighbour in ranked if neighbour.modality == "image"]
 

@@ -323,9 +323,12 @@ class TextGenerator(Generator):
         )
 
     def _prompt(self, condition: Condition) -> tuple[Prompt, list[str]]:
-        """The heaviest neighbours as a prompt, and the ids of those whose caption is read."""
-        order = np.argsort(-condition.weights, kind="stable")[: self.settings.neighbours]
-        chosen = [(condition.neighbours[i], float(condition.weights[i])) for i in order]
+        """The best neighbours as a prompt, texts first, and the ids of those that are read."""
+        ranking, most = condition.ranking, self.settings.neighbours
+        unread = np.array([n.modality != "text" for n in condition.neighbours], bool)
+        order = np.lexsort((-ranking, unread))[:most]
+        total = max(float(ranking[order].sum()), 1e-12)
+        chosen = [(condition.neighbours[i], float(ranking[i]) / total) for i in order]
         texts = [(n, w) for n, w in chosen if n.modality == "text" and str(n.media).strip()]
         # All texts of the condition count for the projection, also those too light to be read.
         rows = [n.vector for n in condition.neighbours if n.modality == "text"]

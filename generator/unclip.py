@@ -98,7 +98,7 @@ def seen(condition: Condition) -> Vectors:
     """
     pictures = [
         weight * each.vector
-        for each, weight in zip(condition.neighbours, condition.weights, strict=True)
+        for each, weight in zip(condition.neighbours, condition.ranking, strict=True)
         if each.modality == "image"
     ]
     mean = normalize(np.sum(pictures, axis=0).astype(np.float32)) if pictures else condition.fused
@@ -106,6 +106,6 @@ def seen(condition: Condition) -> Vectors:
 
 
 def heaviest_text(condition: Condition) -> str:
-    order = np.argsort(-condition.weights, kind="stable")
+    order = np.argsort(-condition.ranking, kind="stable")
     texts = [condition.neighbours[at].media for at in order]
     return next((text[:MAX_PROMPT_CHARS] for text in texts if isinstance(text, str)), "")

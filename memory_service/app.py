@@ -8,6 +8,7 @@ from typing import Any
 from encoders.base import Weights
 from encoders.modalities import kinds
 from encoders.sensor import series
+from memory_service.decoding import Decoders
 from memory_service.services.active import ActiveModels
 from memory_service.services.backups import Backups
 from memory_service.services.batching import BatchingEncoder, Observer
@@ -26,6 +27,7 @@ from memory_service.services.storing import Storing
 from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
+from memory_service.storage.audit import AuditLog
 from memory_service.storage.store import Store
 
 SETTABLE_LIMITS = {name for name in Settings.model_fields if name.startswith(("max_", "queue_"))}
@@ -76,8 +78,10 @@ class Application:
     evaluation: Evaluation
     jobs: Jobs
     keys: Keys
+    audit: AuditLog | None
     active: ActiveModels
     store: Store
+    decoders: Decoders
     observers: list[Observer]  # of all batching encoders, those of a later profile, too
 
     def observe_batches(self, observer: Observer) -> None:
@@ -88,6 +92,13 @@ class Application:
     def batching(self) -> tuple[BatchingEncoder, ...]:
         every = self.active.models.all_encoders()
         return tuple(each for each in every if isinstance(each, BatchingEncoder))
+
+    def index_sizes(self) -> list[tuple[tuple[str, str, str], int]]:
+        """(namespace, modality, space) and the number of vectors of each index."""
+        return [
+            ((key.namespace, key.modality, key.space_id), len(index))
+            for key, index in self.store.indexes()
+        ]
 
     @property
     def profile(self) -> ProfileInfo:
@@ -103,8 +114,11 @@ class Application:
         self.jobs.close()
         self.upkeep.close()
         self.active.models.close()
+        self.decoders.close()
         self.store.close()
         self.keys.close()
+        if self.audit is not None:
+            self.audit.close()
 
     def __enter__(self) -> Application:
         return self

@@ -14,6 +14,8 @@ from generator.base import Generator
 from generator.registry import limit_torch_threads, load_generators
 from memory_service.app import Application
 from memory_service.clock import Clock, SystemClock
+from memory_service.decoding import Decoders, InProcess, Workers
+from memory_service.decoding.pool import Pool
 from memory_service.errors import ModalityUnavailable
 from memory_service.services.active import ActiveModels
 from memory_service.services.backups import Backups
@@ -34,6 +36,8 @@ from memory_service.services.storing import Storing
 from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
+from memory_service.storage import field_indexes
+from memory_service.storage.audit import AuditLog
 from memory_service.storage.keys import KeyFile
 from memory_service.storage.store import Store
 
@@ -46,7 +50,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
     """
     clock = clock or SystemClock()
     observers: list[Observer] = []
-    active = ActiveModels(_models(settings, observers))
+    decoders = _decoders(settings)
+    active = ActiveModels(_models(settings, observers, decoders))
     store = open_store(settings, clock)
     namespaces = Namespaces(store, settings)
     recalls = Recalls(store, namespaces, clock)
@@ -68,19 +73,38 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         backups=Backups(store, jobs, settings, clock),
         consolidation=Consolidation(store, active, jobs, recalls, clock),
         upkeep=upkeep,
-        reembedding=Reembedding(store, active, jobs, _loader(settings, observers), profile_names()),
+        reembedding=Reembedding(
+            store, active, jobs, _loader(settings, observers, decoders), profile_names()
+        ),
         evaluation=Evaluation(store, active, retriever, jobs, settings, clock),
         jobs=jobs,
         keys=open_keys(settings, clock),
+        audit=_audit(settings),
         active=active,
         store=store,
         observers=observers,
+        decoders=decoders,
     )
 
 
 def open_store(settings: Settings, clock: Clock | None = None) -> Store:
-    """The data folder without any models. Raises StorageFailure."""
-    return Store(settings.data_dir, threads=settings.threads, clock=clock)
+    """The data folder without any models. Raises StorageFailure, and InvalidInput for names of
+    fields that cannot be indexed."""
+    fields = field_indexes.declared(settings.indexed_fields)
+    store = Store(settings.data_dir, threads=settings.threads, clock=clock)
+    try:
+        field_indexes.bring_about(store.catalog, fields)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _audit(settings: Settings) -> AuditLog | None:
+    if settings.audit_files == 0:
+        return None
+    limits = {"max_bytes": settings.audit_max_bytes, "files": settings.audit_files}
+    return AuditLog(settings.data_dir, **limits)
 
 
 def open_keys(settings: Settings, clock: Clock | None = None) -> Keys:
@@ -88,19 +112,21 @@ def open_keys(settings: Settings, clock: Clock | None = None) -> Keys:
     return Keys(KeyFile(settings.data_dir), clock or SystemClock())
 
 
-def _loader(settings: Settings, observers: list[Observer]) -> Callable[[str], Models]:
+def _loader(
+    settings: Settings, observers: list[Observer], decoders: Decoders
+) -> Callable[[str], Models]:
     """Loads another profile by name, under the same settings."""
 
     def load(profile: str) -> Models:
         try:
-            return _models(settings.model_copy(update={"profile": profile}), observers)
+            return _models(settings.model_copy(update={"profile": profile}), observers, decoders)
         except ModelUnavailable as error:
             raise ModalityUnavailable(str(error), profile=profile) from error
 
     return load
 
 
-def _models(settings: Settings, observers: list[Observer]) -> Models:
+def _models(settings: Settings, observers: list[Observer], decoders: Decoders) -> Models:
     profile = _profile(settings)
     # If a profile has brought torch in; OpenVINO has its own, and FAISS is told at each search.
     limit_torch_threads(settings.threads)
@@ -124,6 +150,7 @@ def _models(settings: Settings, observers: list[Observer]) -> Models:
         ),
         further=tuple(_batched(each, settings, observers) for each in profile.further),
         weights=profile.weights,
+        decoders=decoders,
     )
 
 
@@ -143,6 +170,18 @@ def _chosen_generators(settings: Settings, profile: Profile) -> dict[Modality, G
             settings.chat_timeout_s,
         ),
     )
+
+
+def _decoders(settings: Settings) -> Decoders:
+    if settings.decode == "inline":
+        return InProcess()
+    # What a worker holds at once: the content, the pixels several times over, and Python itself.
+    max_bytes = 2**30 + 16 * settings.max_pixels + 2 * settings.max_upload_bytes
+    pools = [
+        Pool(settings.decode_workers, timeout_s=settings.decode_timeout_s, max_bytes=max_bytes)
+        for _ in range(2)
+    ]
+    return Workers(*pools)
 
 
 def _batched(encoder: Encoder, settings: Settings, observers: list[Observer]) -> Encoder:

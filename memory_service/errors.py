@@ -92,6 +92,20 @@ class JobConflict(MemoryServiceError):
     code = "job_conflict"
 
 
+class KeyReused(MemoryServiceError):
+    """The idempotency key stands for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class KeyInUse(MemoryServiceError):
+    """A request with this idempotency key is under way; `retry_after_s` of the details says when to
+    ask again.
+    """
+
+    code = "idempotency_key_in_use"
+
+
 class NotConfigured(MemoryServiceError):
     """The operator has not set what this needs."""
 
@@ -140,6 +154,30 @@ class Overloaded(MemoryServiceError):
     """
 
     code = "overloaded"
+
+
+class RateLimited(MemoryServiceError):
+    """The caller asks too often, or sends too much; `retry_after_s` says when to ask again."""
+
+    code = "rate_limited"
+
+
+class WaitedTooLong(MemoryServiceError):
+    """The turn of a request did not come in time, and nothing was done."""
+
+    code = "waited_too_long"
+
+
+class TimedOut(MemoryServiceError):
+    """The answer did not come in time; what had begun may yet be done."""
+
+    code = "timed_out"
+
+
+class SlowUpload(MemoryServiceError):
+    """The rest of a body did not come."""
+
+    code = "slow_upload"
 
 
 class Unauthorized(MemoryServiceError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-import uuid
 from threading import Lock
 
 _RANDOM_BITS = 74
@@ -25,4 +24,5 @@ def new_id() -> str:
         bits = _last
     high, low = bits >> 62, bits & (2**62 - 1)  # 48 + 12 bits around the version, 62 after it
     value = (high >> 12) << 80 | 0x7 << 76 | (high & 0xFFF) << 64 | 0x2 << 62 | low
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -47,6 +47,26 @@ class StoreOrder:
     if_duplicate: Literal["keep", "skip"] = "keep"
     expires_at: float | None = None
     ttl_s: float | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A key of a namespace, and the one request that it stands for."""
+
+    namespace: str
+    key: str
+    request: str  # hash of what is asked
+    made_at: float  # Unix seconds
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What came of a request that bore a key."""
+
+    result: str  # id of the episode, or of the generation
+    duplicate: bool  # of a store: the episode had been there
 
 
 @dataclass(frozen=True)
@@ -154,6 +174,7 @@ class Stored:
 
     episode: Episode
     duplicate: bool = False  # the episode was there already, and nothing was stored
+    replayed: bool = False  # a request of the same key was answered so before
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -63,10 +63,45 @@ class Settings(BaseSettings):
         "everybody (required), nobody anywhere (open).",
     )
     open_metrics: bool = Field(False, description="/metrics is answered without a key.")
+    decode: Literal["process", "inline"] = Field(
+        "process",
+        description="Pictures and sounds are decoded by worker processes, whose crash leaves the "
+        "service alone (process), or by the service itself (inline).",
+    )
+    decode_workers: int = Field(
+        2, ge=1, description="Most workers that decode, and as many more for long sounds."
+    )
+    decode_timeout_s: float = Field(
+        60.0, gt=0, description="Longest time that a picture or sound may take to decode."
+    )
+    audit_max_bytes: int = Field(
+        16 * 2**20, ge=4096, description="Size at which a file of the audit log is closed."
+    )
+    audit_files: int = Field(
+        8, ge=0, le=1000, description="Files of the audit log that are kept; 0: no audit log."
+    )
+    log: Literal["text", "json"] = Field(
+        "text", description="Log lines of `serve`: text, or JSON, one object a line."
+    )
+    drain_s: float = Field(
+        15.0,
+        gt=0,
+        description="Longest time that `serve`, told to stop, waits for requests that are running.",
+    )
+    drain_wait_s: float = Field(
+        0.5,
+        ge=0,
+        description="How long `serve`, told to stop, still accepts requests, with /readyz at 503 "
+        "and every answer the last of its connection.",
+    )
     threads: int = Field(
         1,
         ge=1,
         description="Numeric threads of OpenVINO, torch and FAISS, per request being computed.",
+    )
+    indexed_fields: str = Field(
+        "",
+        description="Metadata fields that are often filtered by, with commas; they get an index.",
     )
     backup_dir: Path | None = Field(
         None, description="Folder that POST /backup writes into; without one it is refused."
@@ -80,6 +115,9 @@ class Settings(BaseSettings):
     upkeep_s: float = Field(
         60.0, gt=0, description="Longest time until expired memories are deleted, recalls written."
     )
+    idempotency_ttl_s: float = Field(
+        86_400.0, gt=0, le=1e12, description="How long an idempotency key is remembered."
+    )
     batch_items: int = Field(
         32, ge=1, description="Most items encoded together; 1: each request encodes its own."
     )
@@ -91,6 +129,27 @@ class Settings(BaseSettings):
     )
     queue_requests: int = Field(
         128, ge=0, description="Most requests that wait to be worked on; beyond, 429."
+    )
+    request_timeout_s: float = Field(
+        120.0, gt=0, description="Longest time until a request is answered; beyond, 503 or 504."
+    )
+    upload_idle_s: float = Field(
+        30.0, gt=0, description="Longest pause of a body on its way; beyond, 408."
+    )
+    requests_per_s: float = Field(
+        0.0,
+        ge=0,
+        description="Most requests per second of a key that has no limit of its own; "
+        "0: any. Beyond, 429.",
+    )
+    request_burst: int = Field(
+        50, ge=1, description="Requests that may come at once before that limit counts."
+    )
+    bytes_per_min: int = Field(
+        0,
+        ge=0,
+        description="Most bytes of bodies per minute of a key that has no limit of its "
+        "own; 0: any. Beyond, 429.",
     )
     max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest item.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture, width x height.")

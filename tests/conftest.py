@@ -1,11 +1,15 @@
 """A second profile for all tests that need one."""
 
+import os
 from types import ModuleType
 
 import other_profile as module
 import pytest
 
 from encoders import registry
+
+# Most tests are not about workers, and would wait for one to start: tests/decoding has them.
+os.environ.setdefault("MEMORY_SERVICE_DECODE", "inline")
 
 
 @pytest.fixture

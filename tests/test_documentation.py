@@ -38,6 +38,19 @@ def test_every_route_is_documented_and_no_other() -> None:
     assert documented == routes
 
 
+def references(value: object) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*map(references, value.values()))
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def test_what_the_document_refers_to_is_in_it() -> None:
+    document = create_app(settings=Settings(profile="fake")).openapi()
+    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert references(document) <= schemas
+
+
 def test_the_errors_of_every_route_are_declared_as_problems() -> None:
     document = create_app(settings=Settings(profile="fake")).openapi()
     schema = {"$ref": "#/components/schemas/Problem"}

@@ -21,19 +21,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-POINTS = (
-    "write-half",  # half of a file is written
-    "fsync-before",
-    "fsync-after",
-    "rename-before",
-    "rename-after",
-    "delete-before",
-    "delete-after",
-    "commit-before",
-    "commit-after",
-    "checkpoint-before",  # folding the log into the database
-    "checkpoint-after",
-)
+# Each with the most times that it is let pass: about as often as it is come by in a second.
+POINTS = {
+    "write-half": 5,  # half of a file is written
+    "fsync-before": 10,
+    "fsync-after": 10,
+    "rename-before": 5,
+    "rename-after": 5,
+    "delete-before": 3,
+    "delete-after": 3,
+    "statement-before": 200,  # within a transaction
+    "commit-before": 30,
+    "commit-after": 30,
+    "checkpoint-before": 10,  # folding the log into the database
+    "checkpoint-after": 10,
+}
 
 
 class Fuse:
@@ -99,7 +101,9 @@ def _crashing(factory: type, fuse: Fuse) -> type:
     def execute(self: Any, statement: str, *arguments: Any) -> Any:
         word = statement.lstrip()[:40].upper()
         point = None
-        if word.startswith("COMMIT"):
+        if word.startswith(("INSERT", "UPDATE", "DELETE")):
+            fuse.at("statement-before")
+        elif word.startswith("COMMIT"):
             point = "commit"
         elif word.startswith("PRAGMA WAL_CHECKPOINT"):
             point = "checkpoint"

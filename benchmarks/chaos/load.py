@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import random
 import threading
 from collections import Counter
@@ -47,6 +48,7 @@ class Caller:
         self.weighted: list[tuple[Operation, int]] = [
             (self.store, 40),
             (self.store_large, 8),
+            (self.store_batch, 8),
             (self.delete_memory, 14),
             (self.delete_episode, 10),
             (self.patch, 12),
@@ -81,6 +83,15 @@ class Caller:
         return f"{self.name}-{self.count}"
 
     def store(self, *, side: int = 12) -> None:
+        mark, body = self._episode(side)
+        answer = self.http.post("/store", json=body)
+        if self.expect(answer, 201):
+            self.ledger.stored(mark, answer.json()["episode"]["memories"])
+        else:
+            self.ledger.refused(mark)
+
+    def _episode(self, side: int) -> tuple[str, dict[str, Any]]:
+        """A mark, which is in doubt from now on, and what to store under it."""
         mark = self.next_mark()
         contents = {"text": f"note {mark} of {self.drawn.randrange(50)} things".encode()}
         if side > 12 or self.drawn.random() < 0.4:
@@ -90,11 +101,26 @@ class Caller:
             for name, content in contents.items()
         ]
         self.ledger.storing(mark, [hashlib.sha256(each).hexdigest() for each in contents.values()])
-        answer = self.http.post("/store", json={"items": items, "metadata": {MARK: mark}})
-        if self.expect(answer, 201):
-            self.ledger.stored(mark, answer.json()["episode"]["memories"])
-        else:
-            self.ledger.refused(mark)
+        return mark, {"items": items, "metadata": {MARK: mark}}
+
+    def store_batch(self) -> None:
+        """Each line is certain as soon as it is answered, whatever becomes of those behind it."""
+        episodes = [self._episode(12) for _ in range(self.drawn.randint(2, 12))]
+        lines = "\n".join(json.dumps(body) for _, body in episodes)
+        headers = {"Content-Type": "application/x-ndjson"}
+        with self.http.stream("POST", "/store/batch", content=lines, headers=headers) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                self.expect(answer)
+                for mark, _ in episodes:
+                    self.ledger.refused(mark)
+                return
+            for line in map(json.loads, answer.iter_lines()):
+                mark, _ = episodes[line["index"]]
+                if line["status"] == 201:
+                    self.ledger.stored(mark, line["episode"]["memories"])
+                else:
+                    self.ledger.refused(mark)
 
     def store_large(self) -> None:
         """More than what may lie in the database: a file of its own."""

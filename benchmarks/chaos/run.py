@@ -38,7 +38,6 @@ CLIENTS = 4
 START_S = 60.0
 LOAD_S = (0.05, 1.2)  # until a kill from outside
 MOST_S = 4.0  # for a point to be come by
-MOST_COUNT = 40
 SAMPLE = 40  # contents read of those that nothing happened to since the last round
 
 
@@ -58,7 +57,7 @@ class Run:
 
     def round(self, number: int, point: str | None) -> None:
         """Start, compare, load, kill."""
-        crash = None if point is None else f"{point}:{self.drawn.randint(1, MOST_COUNT)}"
+        crash = None if point is None else f"{point}:{self.drawn.randint(1, POINTS[point])}"
         process, port = self._start(crash)
         died_at_start = process is None
         if process is None:  # at its point, while starting: as good as any
@@ -194,9 +193,10 @@ class Run:
 
 def run(kills: int, seed: int, folder: Path, console: Console) -> Run:
     found = Run(folder, random.Random(seed))
+    points = list(POINTS)
     for number in range(kills):
         # Every other kill from outside; the points in turns, so that each has its share.
-        point = None if number % 2 else POINTS[number // 2 % len(POINTS)]
+        point = None if number % 2 else points[number // 2 % len(points)]
         found.round(number, point)
         if found.wrong:
             break

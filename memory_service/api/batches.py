@@ -7,7 +7,6 @@ and no more is held than a few groups.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -17,14 +16,16 @@ from typing import TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 from fastapi import Request, Response
+from pydantic_core import to_json
 from starlette.types import Message, Receive, Scope, Send
 
-from memory_service.api import problems, views
+from memory_service import logs
+from memory_service.api import audit, problems, views
 from memory_service.api.bodies import read_line
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.problems import HttpProblem
 from memory_service.errors import MemoryServiceError, Overloaded, TooLarge
-from memory_service.records import StoreOrder
+from memory_service.records import Stored, StoreOrder
 from memory_service.services.storing import Outcome, Prepared, Storing
 
 NDJSON = "application/x-ndjson"
@@ -265,12 +266,26 @@ async def _written(request: Request, group: _Group) -> bytes:
         return _answers(group, [])
     try:
         return await _patiently(
-            lambda: call(request, lambda: _answers(group, storing.write(prepared)))
+            lambda: call(request, lambda: _answers(group, _noted(request, storing.write(prepared))))
         )
     except Overloaded as error:
         return _answers(group, [error] * len(prepared.drafts))
     finally:
         count_stages(request, "store_batch", prepared.watch.timings_ms())
+
+
+def _noted(request: Request, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """The group has a line of its own in the audit log: that of the request is of no group."""
+    stored = [
+        each.episode
+        for each in outcomes
+        if isinstance(each, Stored) and not (each.duplicate or each.replayed)
+    ]
+    if stored:
+        namespaces = sorted({each.namespace for each in stored})
+        made = {"namespaces": namespaces, "episodes": [each.id for each in stored]}
+        audit.record(request.scope, 201, logs.request_id.get() or "", made)
+    return outcomes
 
 
 async def _patiently(run: Callable[[], Awaitable[T]]) -> T:
@@ -291,8 +306,8 @@ def _answers(group: _Group, outcomes: Sequence[Outcome]) -> bytes:
     for line, order in zip(group.lines, group.orders, strict=True):
         outcome = order if isinstance(order, Exception) else next(stored)
         if isinstance(outcome, Exception):
-            answers.append(json.dumps({"index": line.index, **problems.members_of(outcome)}))
+            answers.append(to_json({"index": line.index, **problems.members_of(outcome)}))
         else:
-            answers.append(views.batch_line(line.index, outcome).model_dump_json())
-        answers.append("\n")
-    return "".join(answers).encode()
+            answers.append(to_json(views.batch_line(line.index, outcome)))
+        answers.append(b"\n")
+    return b"".join(answers)

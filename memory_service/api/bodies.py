@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
+import anyio.to_thread
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -25,19 +28,36 @@ from memory_service.app import MODALITIES
 from memory_service.errors import InvalidInput, UnsupportedMedia
 from memory_service.records import QueryPart, StoreOrder, Upload, Weights
 
+A = TypeVar("A")
+T = TypeVar("T")
 Body = TypeVar("Body", bound=Strict)
+LARGE = 1 << 20  # bytes of a body that takes long enough to read for others to notice
 
 RAW_VECTOR = "application/octet-stream"
 
 
 async def read_store(request: Request) -> StoreOrder:
     if _is_form(request):
-        async with read_form(request, _field_limit(request)) as form:
+        async with read_form(request, *_part_limits(request)) as form:
             fields = form.multi_items()
             body = _from_fields(StoreRequest, fields, {"items": []}, objects=("metadata",))
-            return _order(_settle_namespace(request, body), await _uploads(form))
-    body = _settle_namespace(request, await _json(request, StoreRequest))
-    return _order(body, _items(body))
+            order = _order(_settle_namespace(request, body), await _uploads(form))
+    else:
+        body = _settle_namespace(request, await _json(request, StoreRequest))
+        order = _order(body, await _off_the_loop(request, _items, body))
+    return replace(order, idempotency_key=_one_key(request, order.idempotency_key))
+
+
+def key_of(request: Request) -> str | None:
+    """The header Idempotency-Key."""
+    return request.headers.get("idempotency-key")
+
+
+def _one_key(request: Request, field: str | None) -> str | None:
+    header = key_of(request)
+    if header is not None and field not in (None, header):
+        raise InvalidInput("header and body have different idempotency keys", found=field)
+    return field if header is None else header
 
 
 def read_line(request: Request, line: bytes) -> StoreOrder:
@@ -55,6 +75,7 @@ def _order(body: StoreRequest, uploads: Sequence[Upload]) -> StoreOrder:
         if_duplicate=body.if_duplicate,
         expires_at=body.expires_at,
         ttl_s=body.ttl_s,
+        idempotency_key=body.idempotency_key,
     )
 
 
@@ -118,7 +139,7 @@ async def _read_query(
     request: Request, model: type[Body], lists: Sequence[str]
 ) -> tuple[Body, list[QueryPart]]:
     if _is_form(request):
-        async with read_form(request, _field_limit(request)) as form:
+        async with read_form(request, *_part_limits(request)) as form:
             body = _from_fields(
                 model, form.multi_items(), {"query": []}, objects=("filter",), lists=lists
             )
@@ -127,7 +148,18 @@ async def _read_query(
         return body, [QueryPart(item.modality, item.content, item.media_type) for item in uploads]
     body = _settle_namespace(request, await _json(request, model))
     assert isinstance(body, QueryRequest)
-    return body, [items.query_part(part, number) for number, part in enumerate(body.query)]
+    return body, await _off_the_loop(request, _query_parts, body)
+
+
+def _query_parts(body: QueryRequest) -> list[QueryPart]:
+    return [items.query_part(part, number) for number, part in enumerate(body.query)]
+
+
+async def _off_the_loop(request: Request, read: Callable[[A], T], given: A) -> T:
+    """`read` of what a body holds: in a thread where that is large, since others wait meanwhile."""
+    if len(await request.body()) <= LARGE:
+        return read(given)
+    return await anyio.to_thread.run_sync(read, given)
 
 
 def _settle_namespace(request: Request, body: Body) -> Body:
@@ -162,22 +194,22 @@ def _is_form(request: Request) -> bool:
     )
 
 
-def _field_limit(request: Request) -> int:
-    """A text may come as a plain field, hence fields as large as the body may be."""
-    limit: int = request.app.state.body_limit
-    return limit
+def _part_limits(request: Request) -> tuple[int, int]:
+    """Of a field and of a file: a text may come as a plain field, hence fields as large as the body
+    may be."""
+    return request.app.state.body_limit, request.app.state.file_limit
 
 
 async def _json(request: Request, model: type[Body]) -> Body:
     content = await request.body()
     if not content:
         raise HttpProblem(400, "malformed_json", "the body is empty")
-    return _parsed(content, model)
+    return await _off_the_loop(request, partial(_parsed, model=model), content)
 
 
 def _parsed(content: bytes, model: type[Body]) -> Body:
     try:
-        return model.model_validate_json(content)
+        return model.model_validate_json(content, strict=True)
     except ValidationError as error:
         raise from_validation(error) from error
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from hashlib import sha256
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,6 +21,7 @@ from memory_service.api.schemas import (
     BackupRequest,
     BatchLineOut,
     ConsolidateRequest,
+    EvaluateRequest,
     GenerateRequest,
     KeyRequest,
     MemoryPatch,
@@ -31,6 +35,7 @@ from memory_service.app import MODALITIES
 
 _REFERENCE = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (
+    EvaluateRequest,
     BatchLineOut,
     StoreRequest,
     RetrieveRequest,
@@ -73,6 +78,19 @@ def body(
     }
 
 
+def with_key(extra: dict[str, Any]) -> dict[str, Any]:
+    """`extra` of a route that takes the header Idempotency-Key."""
+    header = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "The same request with the same key is done once, and answered the same.",
+        "schema": {"type": "string", "maxLength": 255},
+    }
+    extra["parameters"] = [*extra.get("parameters", ()), header]
+    return extra
+
+
 def or_raw_vector(extra: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     """`extra` of `body`; or a vector as the body, with `fields` in the address."""
     raw = {"type": "string", "format": "binary", "description": "Little-endian float32."}
@@ -97,9 +115,10 @@ def json_body(model: type[BaseModel], examples: dict[str, Any]) -> dict[str, Any
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def lines(model: type[BaseModel]) -> dict[str, Any]:
-    """Content of which each line is a JSON object."""
-    return {"application/x-ndjson": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
+def lines(*models: type[BaseModel]) -> dict[str, Any]:
+    """Content of which each line is a JSON object, of one of the models."""
+    schemas = [{"$ref": _REFERENCE.format(model=model.__name__)} for model in models]
+    return {"application/x-ndjson": {"schema": {"anyOf": schemas}}}
 
 
 def line_body(model: type[BaseModel]) -> dict[str, Any]:
@@ -151,12 +170,26 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     app.mount("/docs-assets", StaticFiles(directory=swagger_ui_path), name="docs-assets")
 
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=app.title,
+        swagger_js_url="/docs-assets/swagger-ui-bundle.js",
+        swagger_css_url="/docs-assets/swagger-ui.css",
+        swagger_favicon_url="/docs-assets/favicon-32x32.png",
+    )
+    policy = _policy(bytes(page.body).decode())
+
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=app.title,
-            swagger_js_url="/docs-assets/swagger-ui-bundle.js",
-            swagger_css_url="/docs-assets/swagger-ui.css",
-            swagger_favicon_url="/docs-assets/favicon-32x32.png",
-        )
+        return HTMLResponse(page.body, headers={"Content-Security-Policy": policy})
+
+
+def _policy(page: str) -> str:
+    """What the page may load: its own files, and the one script that is written into it."""
+    inline = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = [base64.b64encode(sha256(each.encode()).digest()).decode() for each in inline]
+    scripts = " ".join(["'self'", *(f"'sha256-{each}'" for each in hashes)])
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+    )

@@ -14,6 +14,7 @@ from memory_service.api.batches import Places
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
+from memory_service.api.rates import Rates
 from memory_service.api.routes import (
     backups,
     dynamics,
@@ -58,9 +59,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        turned_away = app.state.metrics.turned_away
-        app.state.calls = Calls(CONCURRENT_CALLS, settings.queue_requests, turned_away)
-        app.state.probes = Calls(CONCURRENT_PROBES, settings.queue_requests, turned_away)
+        waiting, timeout_s = settings.queue_requests, settings.request_timeout_s
+        metrics: Metrics = app.state.metrics
+        app.state.calls = Calls(CONCURRENT_CALLS, waiting, timeout_s, metrics)
+        app.state.probes = Calls(CONCURRENT_PROBES, waiting, timeout_s, metrics, name="probe")
         app.state.batches = Places()
         own = None
         if application is None:
@@ -68,12 +70,14 @@ def create_app(
 
             own = await anyio.to_thread.run_sync(build, settings)
         app.state.application = application or own
-        app.state.metrics.watch(app.state.application.memory.stats)
-        app.state.metrics.watch_waiting(lambda: app.state.calls.waiting)
-        app.state.application.observe_batches(app.state.metrics)
+        metrics.watch(app.state.application)
+        metrics.watch_waiting(lambda: app.state.calls.waiting)
+        app.state.application.observe_batches(metrics)
         try:
             yield
         finally:
+            app.state.calls.close()
+            app.state.probes.close()
             if own is not None:
                 own.close()
 
@@ -90,15 +94,23 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = Metrics()
+    app.state.draining = False  # told to stop: see cli.server
     # A body carries media as base64 at most: 4/3 of its bytes, and the fields around them.
     app.state.body_limit = settings.max_upload_bytes * 4 // 3 + 2**20
+    app.state.file_limit = settings.max_upload_bytes
     problems.install(app)
     public = ["/livez", "/readyz"]
     if settings.open_metrics:
         public.append("/metrics")
     if not asks_for_keys(settings) or is_loopback(settings.host):
         public += ["/docs", "/docs-assets", "/openapi.json"]
-    app.add_middleware(BodyLimit, max_bytes=app.state.body_limit, streamed=STREAMED)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=app.state.body_limit,
+        idle_s=settings.upload_idle_s,
+        streamed=STREAMED,
+    )
+    app.add_middleware(Rates, settings=settings)
     app.add_middleware(access.Authentication, required=asks_for_keys(settings), public=public)
     if hosts is not None:
         app.add_middleware(KnownHosts, hosts=hosts)

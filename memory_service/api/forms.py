@@ -10,10 +10,15 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from memory_service.api.problems import HttpProblem
+from memory_service.errors import TooLarge
 
 MALFORMED_BODY = "malformed_body"
 MAX_FILES = 64
 MAX_FIELDS = 64
+
+
+class _FileTooLarge(MultiPartException):
+    """Of this kind, so that the parser closes its files."""
 
 
 class _StrictParser(MultiPartParser):
@@ -24,6 +29,17 @@ class _StrictParser(MultiPartParser):
     """
 
     complete = False
+    max_file_size = 0  # bytes of one file
+
+    def on_part_begin(self) -> None:
+        self._size = 0
+        super().on_part_begin()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._size += end - start
+        if self._current_part.file is not None and self._size > self.max_file_size:
+            raise _FileTooLarge(f"a file has more than {self.max_file_size} bytes")
+        super().on_part_data(data, start, end)
 
     def on_part_end(self) -> None:
         part = self._current_part
@@ -40,11 +56,13 @@ class _StrictParser(MultiPartParser):
 
 
 @asynccontextmanager
-async def read_form(request: Request, max_part_size: int) -> AsyncIterator[FormData]:
+async def read_form(
+    request: Request, max_part_size: int, max_file_size: int
+) -> AsyncIterator[FormData]:
     """The form of a request; its temporary files are removed on leaving.
 
-    `max_part_size`, in bytes, is for fields; a file may be as large as the body.
-    Raises HttpProblem (400) for a body that is broken, cut, or of too many parts.
+    `max_part_size`, in bytes, is for fields, `max_file_size` for files. Raises HttpProblem (400)
+    for a body that is broken, cut, or of too many parts, and TooLarge as soon as a file is.
     """
 
     async def whole(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -62,7 +80,10 @@ async def read_form(request: Request, max_part_size: int) -> AsyncIterator[FormD
                 max_fields=MAX_FIELDS,
                 max_part_size=max_part_size,
             )
+            parser.max_file_size = max_file_size
             form = await parser.parse()
+    except _FileTooLarge as error:
+        raise TooLarge(error.message, accepted=max_file_size) from error
     except MultiPartException as error:
         raise HttpProblem(400, MALFORMED_BODY, error.message) from error
     try:

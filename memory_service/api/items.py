@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from memory_service.app import MODALITIES
 from memory_service.errors import InvalidInput, InvalidVector
 from memory_service.records import QueryPart, Upload, Vector
 
+PIECE = 1 << 20  # characters of base64 that are decoded at once
 _BLANKS = dict.fromkeys(b" \t\r\n")
 _DATA_URI = re.compile(
     r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE
@@ -70,11 +72,25 @@ def _bytes(value: str, where: str) -> tuple[bytes, str | None]:
             )
         declared, value = head["type"], value[head.end() :]
     try:
-        if not value.isalnum():  # `base64 FILE` prints lines
-            value = value.translate(_BLANKS)
-        return base64.b64decode(value, validate=True), declared
+        return b"".join(_decoded(value)), declared
     except (binascii.Error, ValueError) as error:
         raise InvalidInput(f"{where} is not base64: {error}", accepted="base64") from error
+
+
+def _decoded(value: str) -> Iterator[bytes]:
+    """Piece by piece: in one piece, 64 MB would keep every other thread waiting for half a second.
+    Raises binascii.Error or ValueError."""
+    left, ended = "", False
+    for at in range(0, len(value), PIECE):
+        piece = value[at : at + PIECE]
+        if not piece.isalnum():  # `base64 FILE` prints lines
+            piece = piece.translate(_BLANKS)
+        piece = left + piece
+        whole = len(piece) if at + PIECE >= len(value) else len(piece) & ~3
+        if ended and piece:
+            raise binascii.Error("Excess data after padding")
+        yield base64.b64decode(piece[:whole], validate=True)
+        left, ended = piece[whole:], piece[:whole].endswith("=")
 
 
 def _vector(value: Vector | str, where: str) -> Vector:

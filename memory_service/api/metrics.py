@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from memory_service.records import SubMemoryStats
+from memory_service.app import Application
+from memory_service.errors import MemoryServiceError
+
+log = logging.getLogger(__name__)
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -80,6 +85,26 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._turn = Histogram(
+            "memory_service_request_wait_seconds",
+            "Time that a request waited to be worked on.",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._given_up = Counter(
+            "memory_service_requests_given_up_total",
+            "Requests whose client left (disconnect) or whose time was up (timeout).",
+            ("reason", "begun"),
+            registry=self.registry,
+        )
+        self._encode_seconds = Histogram(
+            "memory_service_batch_encode_seconds",
+            "Time to encode the items of one batch.",
+            ("modality",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         method = method if method in METHODS else "other"  # callers can invent any number of them
         self._requests.labels(method, route, str(status)).inc()
@@ -107,26 +132,76 @@ class Metrics:
     def watch_waiting(self, waiting: Callable[[], int]) -> None:
         self._waiting.set_function(waiting)
 
-    def watch(self, stats: Callable[[], Iterable[SubMemoryStats]]) -> None:
-        self.registry.register(_Memories(stats))
+    def got_turn(self, seconds: float) -> None:
+        self._turn.observe(seconds)
+
+    def given_up(self, reason: str, begun: bool) -> None:
+        self._given_up.labels(reason, "yes" if begun else "no").inc()
+
+    def computed(self, modality: str, items: int, seconds: float) -> None:
+        self._encode_seconds.labels(modality).observe(seconds)
+
+    def watch(self, application: Application) -> None:
+        """Tell the sizes of what the application holds whenever somebody asks."""
+        self.registry.register(_Sizes(application))
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
 
 
-class _Memories(Collector):
-    def __init__(self, stats: Callable[[], Iterable[SubMemoryStats]]) -> None:
-        self._stats = stats
+class _Sizes(Collector):
+    """Read when they are asked for. What cannot be read is left out: the rest still tells."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
+        for metric in (self._memories, self._indexes, self._disk, self._jobs, self._decoders):
+            try:
+                yield metric()
+            except (MemoryServiceError, OSError):
+                log.exception("a metric could not be read")
+
+    def _memories(self) -> GaugeMetricFamily:
+        labels = ("namespace", "modality", "space")
+        gauge = GaugeMetricFamily("memory_service_memories", "Memories stored.", labels=labels)
+        for each in self._application.memory.stats():
+            gauge.add_metric((each.namespace, each.modality, each.space_id), each.count)
+        return gauge
+
+    def _indexes(self) -> GaugeMetricFamily:
         gauge = GaugeMetricFamily(
-            "memory_service_memories",
-            "Memories stored.",
+            "memory_service_index_vectors",
+            "Vectors that are searched, those of segments of long sounds among them.",
             labels=("namespace", "modality", "space"),
         )
-        for each in self._stats():
-            gauge.add_metric((each.namespace, each.modality, each.space_id), each.count)
-        yield gauge
+        for names, count in self._application.index_sizes():
+            gauge.add_metric(names, count)
+        return gauge
+
+    def _disk(self) -> GaugeMetricFamily:
+        gauge = GaugeMetricFamily(
+            "memory_service_disk_bytes", "Of the disk of the data folder.", labels=("what",)
+        )
+        usage = shutil.disk_usage(self._application.settings.data_dir)
+        for what, size in (("free", usage.free), ("total", usage.total)):
+            gauge.add_metric((what,), size)
+        return gauge
+
+    def _jobs(self) -> GaugeMetricFamily:
+        gauge = GaugeMetricFamily(
+            "memory_service_jobs_running", "Jobs that run now.", labels=("kind",)
+        )
+        for kind in self._application.jobs.running():
+            gauge.add_metric((kind,), 1)
+        return gauge
+
+    def _decoders(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "memory_service_decoders_lost",
+            "Decoding workers that crashed or hung, and were replaced.",
+            value=self._application.decoders.lost,
+        )
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return []

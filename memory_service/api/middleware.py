@@ -1,7 +1,8 @@
-"""Around every request: its id, a limit to its body, security headers, counts and times."""
+"""Around every request: its id, a limit to its body, security headers, counts, times, log lines."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -13,18 +14,32 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from memory_service import logs
+from memory_service.access import Caller
+from memory_service.api import audit
+from memory_service.api.access import CALLER
+from memory_service.api.calls import ARRIVED, BODY_READ, STAGES
 from memory_service.api.metrics import Metrics
 from memory_service.api.problems import HOST_NOT_ALLOWED, INTERNAL, problem
-from memory_service.errors import TooLarge
+from memory_service.errors import SlowUpload, TooLarge
 
 log = logging.getLogger("memory_service.access")
 
 CLIENT_CLOSED = 499  # nginx's number for it, for logs and metrics only
+# Nothing that this service answers may be run, framed or embedded by a page, unless it says so.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class RequestContext:
-    """Gives or takes over the request's id, adds headers, and writes metrics and one log line."""
+    """Gives or takes over the request's id, adds headers, and writes metrics, one log line and,
+    where something was changed, one line of the audit log."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -34,11 +49,13 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[ARRIVED] = asyncio.get_running_loop().time()
         head = scope["method"] == "HEAD"
         if head:  # every GET answers it, too, as RFC 9110 wants
-            scope = {**scope, "method": "GET"}
+            scope["method"] = "GET"
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        identity = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        logs.request_id.set(identity)
         started, status, started_answer = time.perf_counter(), 500, False
 
         async def send_with_headers(message: Message) -> None:
@@ -46,10 +63,12 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status, started_answer = message["status"], True
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault("Cache-Control", "no-store")
-                headers.setdefault("Referrer-Policy", "no-referrer")
+                headers["X-Request-Id"] = identity
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                if scope["app"].state.draining:  # so that the client does not send another one here
+                    headers["Connection"] = "close"
+                audit.record(scope, status, identity)  # before the answer: what is told is noted
             elif head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
@@ -59,24 +78,33 @@ class RequestContext:
         except ClientDisconnect:
             status = CLIENT_CLOSED
         except Exception:  # Starlette's outermost layer would drop the connection
-            log.exception("%s %s failed [%s]", scope["method"], scope["path"], request_id)
+            log.exception("%s %s failed", scope["method"], scope["path"])
             if started_answer:
                 raise  # half an answer cannot be taken back: the connection has to break
             answer = problem(500, INTERNAL, "something went wrong here; the log has more")
             await answer(scope, receive, send_with_headers)
         finally:
-            seconds = time.perf_counter() - started
-            # The template, not the path: ids would make a metric each.
-            route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.request(scope["method"], route, status, seconds)
-            log.info(
-                "%s %s %d %.1f ms [%s]",
-                scope["method"],
-                scope["path"],
-                status,
-                seconds * 1e3,
-                request_id,
-            )
+            method = "HEAD" if head else scope["method"]
+            self._tell(scope, method, status, time.perf_counter() - started)
+
+    def _tell(self, scope: Scope, method: str, status: int, seconds: float) -> None:
+        # The template, not the path: ids would make a metric each.
+        route = getattr(scope.get("route"), "path", "unknown")
+        self._metrics.request(method, route, status, seconds)
+        if not log.isEnabledFor(logging.INFO):
+            return
+        caller: Caller | None = scope.get(CALLER)
+        fields = {
+            "method": method,
+            "path": scope["path"],
+            "route": route,
+            "status": status,
+            "duration_ms": round(seconds * 1e3, 3),
+            "stages_ms": dict(scope.get(STAGES, {})),
+            "key": None if caller is None else caller.key_id,
+        }
+        what = method, scope["path"], status, seconds * 1e3
+        log.info("%s %s %d %.1f ms", *what, extra={logs.FIELDS: fields})
 
 
 class KnownHosts:
@@ -117,14 +145,19 @@ def host_name(url: str) -> str | None:
 
 
 class BodyLimit:
-    """Refuses a body above the limit: by its declared length, else while it streams in.
+    """Refuses a body above the limit: by its declared length, else while it streams in; and one of
+    which nothing comes for `idle_s`.
 
-    Bodies for the paths of `streamed` are of any length: who reads them keeps little of them.
+    Bodies for the paths of `streamed` are of any length, and take their time: who reads them keeps
+    little of them.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, streamed: Collection[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, idle_s: float, streamed: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._idle_s = idle_s
         self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,11 +169,22 @@ class BodyLimit:
             error = self._error(int(declared))
             await problem(413, error.code, error.message, **error.details)(scope, receive, send)
             return
-        received = 0
+        received, whole = 0, False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole
+            if whole:  # what comes now is that the client leaves, whenever it does
+                return await receive()
+            try:
+                async with asyncio.timeout(self._idle_s):
+                    message = await receive()
+            except TimeoutError as error:
+                raise SlowUpload(
+                    f"nothing of the body came for {self._idle_s:g} s", accepted=self._idle_s
+                ) from error
+            whole = not message.get("more_body", False)
+            if whole:
+                scope[BODY_READ], scope[ARRIVED] = True, asyncio.get_running_loop().time()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 raise self._error(received)

@@ -91,6 +91,7 @@ RULES: dict[str, Rule] = {
     "POST /keys": _admin(Namespace.WHOLE),
     "GET /keys": _admin(Namespace.WHOLE),
     "DELETE /keys/{key_id}": _admin(Namespace.WHOLE),
+    "GET /audit": _admin(Namespace.WHOLE),
     "GET /models": _read(Namespace.NONE),
     "GET /stats": _read(Namespace.CHECKED),
     "GET /livez": _OPEN,

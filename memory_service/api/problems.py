@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from memory_service import errors
 
@@ -29,6 +30,8 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.Incomplete: 409,
     errors.NothingKept: 409,
     errors.JobConflict: 409,
+    errors.KeyReused: 409,
+    errors.KeyInUse: 409,
     errors.NotConfigured: 409,
     errors.ModalityUnavailable: 422,
     errors.NothingRemembered: 409,
@@ -38,6 +41,10 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.StorageFull: 507,
     errors.StorageFailure: 500,
     errors.NotReady: 503,
+    errors.RateLimited: 429,
+    errors.WaitedTooLong: 503,
+    errors.TimedOut: 504,
+    errors.SlowUpload: 408,
     errors.Unauthorized: 401,
     errors.InsufficientScope: 403,
     errors.ForeignNamespace: 403,
@@ -63,15 +70,17 @@ TITLES = {
     404: "Not found",
     405: "Method not allowed",
     406: "Not acceptable",
+    408: "Upload timed out",
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
     416: "Range not satisfiable",
     422: "Invalid request",
-    429: "Overloaded",
+    429: "Too many requests",
     500: "Internal error",
     502: "Bad gateway",
     503: "Not ready",
+    504: "Timed out",
     507: "Storage full",
 }
 
@@ -212,5 +221,18 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     else:
         code = HTTP_CODES.get(error.status_code, "http_error")
         response = problem(error.status_code, code, str(error.detail))
-    response.headers.update(error.headers or {})  # Allow of a 405
+    response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_methods(request))
     return response
+
+
+def _methods(request: Request) -> list[str]:
+    """Those of all routes of this path: Starlette names the first route's only."""
+    found = {
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))

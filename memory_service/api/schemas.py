@@ -87,6 +87,9 @@ class StoreRequest(Strict):
         None, description="Unix seconds from when on it is not found; then it is deleted for good."
     )
     ttl_s: float | None = Field(None, description="The same, in seconds from now.")
+    idempotency_key: str | None = Field(
+        None, description="As the header Idempotency-Key; for the lines of a batch."
+    )
 
 
 class _QueryPart(Strict):
@@ -122,7 +125,9 @@ class QueryRequest(Strict):
     namespace: str = "default"
     mode: Mode = Field("auto", description="By the shared space, by episodes, or by both.")
     filter: dict[str, Any] | None = Field(
-        None, description="Metadata fields and the value, or list of values, that they must have."
+        None,
+        description="Metadata fields and the value, list of values or operators that must hold: "
+        "$eq $ne $in $nin $gt $gte $lt $lte $exists, $and $or $not, $created_at $media_type.",
     )
 
     context_weight: float = Field(
@@ -272,6 +277,7 @@ class BatchLineOut(BaseModel):
     status: int = Field(description="201, 200 (it was there already), or that of an error.")
     episode: EpisodeOut
     duplicate: bool
+    replayed: bool = Field(False, description="The same key was answered so before.")
 
 
 class SegmentOut(BaseModel):
@@ -590,3 +596,20 @@ class CreatedKeyOut(KeyOut):
 
 class KeysOut(BaseModel):
     keys: list[KeyOut]
+
+
+class AuditEntryOut(BaseModel):
+    """With the parameters of the path and the ids of what was made or changed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    time: float = Field(description="Unix seconds.")
+    request_id: str
+    key: str | None = Field(description="Id of the caller's key; null: without one.")
+    method: str
+    route: str | None = Field(description="null: it was refused before.")
+    status: int
+
+
+class AuditOut(BaseModel):
+    entries: list[AuditEntryOut]

@@ -8,16 +8,16 @@ from memory_service.api import problems
 from memory_service.api.permissions import RULES
 
 ANYWHERE = (403, 500)
-KEYS = (401,)  # it asks for a key
-WAITS = (429, 503)  # it waits for a thread, and for the service to be there
-JSON = (400, 413, 415, 422, *WAITS)  # it takes a body of JSON
+KEYS = (401, 413, 429)  # it asks for a key, which has its limits; or many wait already
+WAITS = (503, 504)  # it waits for a thread, and for the service to be there
+JSON = (400, 408, 413, 415, 422, *WAITS)  # it takes a body of JSON
 MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
 
 ERRORS: dict[str, tuple[int, ...]] = {
-    "POST /store": (*MEDIA, 507),
+    "POST /store": (*MEDIA, 404, 507),
     "POST /store/batch": (400, 415, *WAITS),
     "POST /retrieve": MEDIA,
-    "POST /generate": (*MEDIA, 406, 502, 507),
+    "POST /generate": (*MEDIA, 404, 406, 502, 507),
     "GET /memories": (422, *WAITS),
     "DELETE /memories": (*JSON, 409, 507),
     "GET /memories/{memory_id}": (404, *WAITS),
@@ -53,10 +53,11 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "POST /keys": JSON,
     "GET /keys": WAITS,
     "DELETE /keys/{key_id}": (404, *WAITS),
+    "GET /audit": (422, *WAITS),
     "GET /models": (503,),
     "GET /stats": WAITS,
-    "GET /livez": (),
-    "GET /readyz": WAITS,
+    "GET /livez": (429,),
+    "GET /readyz": (429, *WAITS),
     "GET /metrics": WAITS,
 }
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from memory_service.cli import options, tables
-from memory_service.client import DEFAULT_URL, Client
+from memory_service.client import DEFAULT_URL, Client, ServiceError
 from memory_service.importer import Outcome, Scan, Tally, scan, store_bundles
 
 
@@ -29,7 +29,10 @@ def import_folder(
         found = scan(folder)
         if not found.bundles:
             options.fail(f"{folder} has no picture, text, sound or series")
-        tally = import_with_progress(client, found, options.errors, namespace, workers)
+        try:
+            tally = import_with_progress(client, found, options.errors, namespace, workers)
+        except ServiceError as error:
+            options.fail(f"{error}. What was stored stays: run the same command again to go on")
     if as_json:
         ignored = [str(path) for path in found.ignored]
         options.print_json({**asdict(tally), "ignored": ignored})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from memory_service import logs
 from memory_service.cli import options
 from memory_service.errors import MemoryServiceError
 from memory_service.settings import Settings, asks_for_keys, is_loopback
@@ -54,20 +55,14 @@ def serve(
     # Before numpy, torch and FAISS are imported: their pools read it once, and two spinning pools
     # beside each other are many times slower than one thread each.
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
-    _configure_log(log_level)
-    import uvicorn
-
+    if log_level not in LEVELS:
+        options.fail(f"--log-level must be one of {', '.join(LEVELS)}, not {log_level!r}")
+    logs.configure(log_level, settings.log)
     from memory_service.api import create_app
+    from memory_service.cli.server import run
 
     with _application(settings) as application:
-        uvicorn.run(
-            create_app(application, hosts=hosts_of(settings)),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,  # ours
-            access_log=False,  # ours names the request's id
-            timeout_graceful_shutdown=10,
-        )
+        run(create_app(application, hosts=hosts_of(settings)), settings, application)
 
 
 def _require_key(settings: Settings) -> None:
@@ -93,15 +88,6 @@ def _require_key(settings: Settings) -> None:
         f"the service {reached}, and the memory in {settings.data_dir} has no valid key yet. "
         f"Make one: memory-service keys create --name first --scope admin {where}{otherwise}"
     )
-
-
-def _configure_log(level: str) -> None:
-    """Our lines and uvicorn's on stderr; of libraries only warnings."""
-    if level not in LEVELS:
-        options.fail(f"--log-level must be one of {', '.join(LEVELS)}, not {level!r}")
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("memory_service", "encoders", "uvicorn"):
-        logging.getLogger(name).setLevel(level.upper())
 
 
 @contextmanager

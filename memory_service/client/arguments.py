@@ -40,6 +40,7 @@ class StoreArguments(MediaArguments, total=False):
 
     vectors: Mapping[str, npt.ArrayLike]
     spaces: str | Mapping[str, str]
+    idempotency_key: str | None  # the same store with the same key is done once
 
     namespace: str
     metadata: Mapping[str, Any] | None
@@ -87,6 +88,7 @@ class GenerateArguments(QueryArguments, total=False):
     fusion: Literal["sum", "weighted", "attention"] | None
     max_similarity: float | None
     explain: bool | None
+    idempotency_key: str | None  # the same generation with the same key is made once
 
 
 class ForgetArguments(TypedDict, total=False):
@@ -164,7 +166,14 @@ def _content(modality: str, content: bytes) -> dict[str, str]:
     return {"data": _base64(content)}
 
 
-STORE_OPTIONS = ("namespace", "if_duplicate", "expires_at", "ttl_s", "metadata")
+STORE_OPTIONS = (
+    "namespace",
+    "if_duplicate",
+    "expires_at",
+    "ttl_s",
+    "metadata",
+    "idempotency_key",
+)
 
 
 def store_options(given: Mapping[str, Any]) -> dict[str, Any]:

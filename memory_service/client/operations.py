@@ -122,7 +122,9 @@ def retrieve(given: arguments.RetrieveArguments) -> Operation[results.Retrieval]
 
 def generate(given: arguments.GenerateArguments) -> Operation[results.Generation]:
     arguments.require_known(given, arguments.GenerateArguments)
-    body = {"json": _query(given, *GENERATE_OPTIONS)}
+    body: dict[str, Any] = {"json": _query(given, *GENERATE_OPTIONS)}
+    if (key := given.get("idempotency_key")) is not None:
+        body["headers"] = {"Idempotency-Key": key}
     return Operation("POST", "/generate", _from_json(results.Generation.read), body)
 
 

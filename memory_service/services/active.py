@@ -33,6 +33,7 @@ class ActiveModels:
         self._also: Models | None = None
         self._lock = SharedLock()
         self._thread = threading.local()  # depth: how often this thread holds the lock
+        self.changing = False  # or about to: whoever comes now waits for requests to end
 
     @property
     def models(self) -> Models:
@@ -56,8 +57,12 @@ class ActiveModels:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """No request is under way, and none starts."""
-        with self._lock.exclusive():
-            yield
+        self.changing = True
+        try:
+            with self._lock.exclusive():
+                yield
+        finally:
+            self.changing = False
 
     def embed_also(self, models: Models | None) -> None:
         """From the next request on, new memories get the vectors of `models`, too."""

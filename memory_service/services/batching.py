@@ -37,6 +37,9 @@ class Observer(Protocol):
     def rejected(self, modality: str, items: int) -> None:
         """So many items found the queue full."""
 
+    def computed(self, modality: str, items: int, seconds: float) -> None:
+        """A batch of `items` took so long to encode."""
+
 
 @dataclass(eq=False)
 class _Call:
@@ -146,6 +149,9 @@ class BatchingEncoder(Encoder):
         self._queued += more
         self._tell(lambda observer: observer.queued(self.modality, self._queued))
 
+    def _tell_computed(self, items: int, seconds: float) -> None:
+        self._tell(lambda observer: observer.computed(self.modality, items, seconds))
+
     def _tell(self, what: Callable[[Observer], None]) -> None:
         for observer in self._observers:
             what(observer)
@@ -156,7 +162,9 @@ class BatchingEncoder(Encoder):
             self._compute(batch)
             with self._changed:
                 self._idle_since = time.monotonic()
-                item_s = (self._idle_since - started) / len(batch)
+                batch_s = self._idle_since - started
+                self._tell_computed(len(batch), batch_s)
+                item_s = batch_s / len(batch)
                 self._item_s += (RECENT if self._item_s else 1.0) * (item_s - self._item_s)
                 self._computing = 0
 

@@ -26,6 +26,7 @@ from memory_service.ids import new_id
 from memory_service.records import (
     NEAREST,
     AskedPart,
+    Claim,
     FusionMethod,
     Generation,
     GenerationOutput,
@@ -34,7 +35,7 @@ from memory_service.records import (
     RetrievalMode,
     Weights,
 )
-from memory_service.services import checks, neighbours
+from memory_service.services import checks, idempotency, neighbours
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.explaining import effects
 from memory_service.services.making import Maker, agreement, file_of
@@ -84,6 +85,21 @@ class GenerationService(Service):
         self._recalls = recalls
         self._settings = settings
         self._clock = clock
+        self._under_way = idempotency.UnderWay()
+
+    def generate_once(
+        self, key: str | None, parts: Sequence[QueryPart], **options: Any
+    ) -> tuple[Generation, bool]:
+        """`generate`, or what the same request with this idempotency key has generated before, and
+        whether that was so. Raises KeyReused, KeyInUse, or NotFound when it is gone since."""
+        if key is None:
+            return self.generate(parts, **options), False
+        ttl_s = self._settings.idempotency_ttl_s
+        claim = idempotency.of_generation(key, parts, options, self._clock.now(), ttl_s)
+        with self._under_way.alone(claim):
+            if found := self._store.generated(claim):
+                return found, True
+            return self.generate(parts, claim=claim, **options), False
 
     @steady
     def generate(
@@ -102,6 +118,7 @@ class GenerationService(Service):
         reinforce: bool = True,
         max_similarity: float | None = None,
         explain: bool = False,
+        claim: Claim | None = None,
     ) -> Generation:
         """Generate one item per output modality from the `k` best episodes, and record how.
 
@@ -147,7 +164,7 @@ class GenerationService(Service):
                 record = _explained(record, self._effects(record, sources))
         record = replace(record, timings_ms=watch.timings_ms())
         with watch.stage("write"):
-            stored = self._store.add_generation(record, [each.content for each in made])
+            stored = self._store.add_generation(record, [each.content for each in made], claim)
         if reinforce:
             self._reinforce(plan.namespace, sources)
         return replace(stored, timings_ms=watch.timings_ms())

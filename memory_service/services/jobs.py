@@ -96,6 +96,10 @@ class Jobs:
         jobs = [run.job for run, _ in list(self._runs.values())]
         return [replace(job, state="running", finished_at=None) for job in jobs]
 
+    def running(self) -> list[str]:
+        """The kinds of the jobs that run now."""
+        return list(self._runs)
+
     def latest(self, limit: int, kind: str | None = None) -> list[Job]:
         """The newest first."""
         present = {job.id: job for job in self._present()}
@@ -207,13 +211,18 @@ class Jobs:
         job = self.get(job_id)
         raise JobConflict(f"job {job_id} is not running: it has {job.state}", id=job_id)
 
-    def close(self) -> None:
-        """Bring running jobs to a stop: they are `interrupted`, and can be taken up."""
+    def interrupt(self) -> list[tuple[Run, threading.Thread | None]]:
+        """Ask running jobs to stop, and start no others; returns those that run."""
         with self._lock:
             self._closed = True
             runs = list(self._runs.values())
-        for run, thread in runs:
+        for run, _ in runs:
             run.stop("interrupted")
+        return runs
+
+    def close(self) -> None:
+        """Bring running jobs to a stop: they are `interrupted`, and can be taken up."""
+        for _, thread in self.interrupt():
             if thread is not None and thread is not threading.current_thread():
                 thread.join(CLOSING_S)
 

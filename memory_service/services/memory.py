@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from encoders import sounds
 from memory_service.clock import Clock
 from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
 from memory_service.records import (
@@ -148,7 +147,7 @@ class MemoryStore(Service):
                 found=end - start,
                 accepted=MAX_PART_S,
             )
-        return memory, sounds.cut(content, start, end)
+        return memory, self._models.cut(content, start, end)
 
     def list(
         self,

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from encoders.base import Encoder, Modality, Space, Weights
 from encoders.media import Decoded, Limits, MediaError
-from encoders.modalities import decode
 from generator.base import Generator, Unavailable
 from generator.errors import BackendFailed
+from memory_service.decoding import Decoders, InProcess
 from memory_service.errors import (
     GeneratorFailed,
     InvalidMedia,
@@ -67,6 +67,7 @@ class Models:
     further: tuple[Encoder, ...] = ()
     weights: tuple[Weights, ...] = ()
     modes: Mapping[Modality, Mapping[str, Generator]] = field(default_factory=dict)
+    decoders: Decoders = field(default_factory=InProcess)
 
     def encoder(self, modality: str) -> Encoder:
         """Raises InvalidInput for an unknown modality, ModalityUnavailable for a missing one."""
@@ -137,16 +138,18 @@ class Models:
 
     def decode(self, modality: str, content: bytes, **where: Any) -> Decoded:
         """Raises UnsupportedMedia, InvalidMedia or TooLarge; `where` goes into the details."""
-        return _decode(modality, content, self.limits, where)
+        with media_errors(**where):
+            return self.decoders.decode(modality, content, self.limits)
 
     def decode_stored(self, modality: str, content: bytes, **where: Any) -> Decoded:
         """`decode` without limits: what was accepted once stays usable under stricter ones."""
-        return _decode(modality, content, NO_LIMITS, where)
+        with media_errors(**where):
+            return self.decoders.decode(modality, content, NO_LIMITS)
 
-
-def _decode(modality: str, content: bytes, limits: Limits, where: Mapping[str, Any]) -> Decoded:
-    with media_errors(**where):
-        return decode(modality, content, limits)
+    def cut(self, content: bytes, start_s: float, end_s: float) -> bytes:
+        """A part of a stored sound, in seconds, as WAV. Raises InvalidMedia."""
+        with media_errors():
+            return self.decoders.cut(content, start_s, end_s)
 
 
 @contextmanager
@@ -198,6 +201,8 @@ def _mismatch(modality: str, models: Models, store: Store) -> str | None:
     """
     recorded, standby = store.spaces(modality), store.standby.spaces(modality)
     keys = [key_of(space) for space in models.spaces(modality)]
+    if not standby and recorded in (set(), set(keys)):
+        return None
     lacking = sorted(set(keys) - recorded)
     if foreign := sorted(recorded - set(keys)):
         return (

@@ -154,4 +154,9 @@ def condition(query: Vector, sources: Sequence[Source], fusion: str, words: str 
     for row, source in enumerate(sources):
         vectors[row] = source.neighbour.vector
     fused, weights = fuse(query, vectors, fusion)
-    return Condition(query, fused, tuple(source.neighbour for source in sources), weights, words)
+    best: dict[str, float] = defaultdict(float)
+    for source, weight in zip(sources, weights, strict=True):
+        best[source.memory.episode_id] = max(best[source.memory.episode_id], float(weight))
+    matches = np.array([best[source.memory.episode_id] for source in sources], np.float32)
+    neighbours = tuple(source.neighbour for source in sources)
+    return Condition(query, fused, neighbours, weights, words, matches=matches)

@@ -36,9 +36,10 @@ from memory_service.services.recalls import Recalls
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import filters, lineage, segments
+from memory_service.storage.allowed import NOBODY
 from memory_service.storage.filters import Filter
 from memory_service.storage.store import Store
-from memory_service.storage.vectors import NO_SEQUENCES, NOTHING, Nearest, Sequences, SubMemory
+from memory_service.storage.vectors import NOTHING, Allowed, Nearest, SubMemory
 
 RANK_CONSTANT = 60  # of reciprocal-rank fusion, as in the source above
 SAME_ITEM = 0.999  # cosine, within the query's modality, from which a memory is the query itself
@@ -77,7 +78,7 @@ class _Request:
     # By modality, the query with its share of the trace, where that is asked for.
     primed: dict[Modality, Query] = field(default_factory=dict)
     # By modality, what the filter allows.
-    allowed: dict[Modality, Sequences] = field(default_factory=dict)
+    allowed: dict[Modality, Allowed] = field(default_factory=dict)
 
     def query_for(self, models: Models, modality: str) -> Query | None:
         """The query vector in a space of the modality, if there is one."""
@@ -231,12 +232,12 @@ class Retriever(Service):
             request.primed[modality] = primed(query, trace, request.weights.context)
         return request.primed[modality]
 
-    def _allowed(self, request: _Request, modality: Modality) -> Sequences | None:
+    def _allowed(self, request: _Request, modality: Modality) -> Allowed | None:
         """What the filter leaves of a modality; None for all."""
         if not request.filter:
             return None
         if modality not in request.allowed:
-            request.allowed[modality] = self._store.catalog.sequences(
+            request.allowed[modality] = self._store.allowed.of(
                 request.namespace, modality, request.filter
             )
         return request.allowed[modality]
@@ -245,7 +246,7 @@ class Retriever(Service):
         self,
         request: _Request,
         modality: Modality,
-        allowed: Sequences | None,
+        allowed: Allowed | None,
         *,
         members: bool = False,
     ) -> list[_Found]:
@@ -274,7 +275,7 @@ class Retriever(Service):
         return found
 
     def _nearest_ranked(
-        self, request: _Request, modality: Modality, allowed: Sequences | None, members: bool
+        self, request: _Request, modality: Modality, allowed: Allowed | None, members: bool
     ) -> tuple[Nearest, dict[int, tuple[str, str]]]:
         """The nearest, and the places of those of them that may be ranked: as many as are asked
         for, if there are."""
@@ -287,7 +288,7 @@ class Retriever(Service):
             depth *= DEEPER
 
     def _nearest(
-        self, request: _Request, modality: Modality, depth: int, allowed: Sequences | None
+        self, request: _Request, modality: Modality, depth: int, allowed: Allowed | None
     ) -> Nearest:
         query = self._query(request, modality)
         if query is None:
@@ -314,49 +315,52 @@ class Retriever(Service):
 
         Such a memory has the score of the one that matched. First the nearest memories of every
         reachable modality are followed to their episodes; where that gives too few, only memories
-        that have a mate among the targets are searched, which is exact but reads more.
+        that have a mate among the targets are searched, which is exact.
         """
         space = key_of(self._models.space(modality))
         index = self._store.index(SubMemory(request.namespace, modality, *space))
         if index is None or not len(index):
             return []
         targets = self._allowed(request, modality)
-        found = [] if targets is not None else self._follow(request, modality, None)
+        found = self._follow(request, modality, targets)
         if len(found) < min(k, len(index if targets is None else targets)):
-            found = self._follow(
-                request, modality, index.sequences() if targets is None else targets
-            )
+            mates = self._store.allowed.mates(request.namespace, modality, request.filter)
+            found = self._follow(request, modality, targets, mates)
         return [
             replace(each, reached_by=(replace(each.reached_by[0], rank=rank),))
             for rank, each in enumerate(found[: request.depth], start=1)
         ]
 
     def _follow(
-        self, request: _Request, modality: Modality, targets: Sequences | None
+        self,
+        request: _Request,
+        modality: Modality,
+        targets: Allowed | None,
+        mates: Mapping[str, Allowed] | None = None,
     ) -> list[_Found]:
         """From matches to other memories of their episodes; ranks are not yet set.
 
-        With `targets`, only to these, and only from memories that have one of them for a mate.
+        With `targets`, only to these; with `mates`, only from these, which are mates of a target.
         """
         catalog = self._store.catalog
-        mates = None if targets is None else catalog.mates(targets)
-        fitting = set(targets.tolist()) if targets is not None and request.filter else None
         best: dict[int, _Found] = {}
         for route in self._models.encoders:
-            allowed = None if mates is None else mates.get(route, NO_SEQUENCES)
+            allowed = None if mates is None else mates.get(route, NOBODY)
+            if allowed is not None and not len(allowed):
+                continue
             matches = self._branched(request, route, allowed)
             members = catalog.members_of((match.episode_id for match in matches), modality)
             for match in matches:
                 for sequence, memory_id in members.get(match.episode_id, ()):
-                    if fitting is None or sequence in fitting:
+                    if targets is None or sequence in targets:
                         _keep_better(best, sequence, memory_id, match, route)
-        if fitting is None:  # the filter's targets are all to be ranked
+        if targets is None:  # the filter's targets are all to be ranked
             ranked = catalog.places(np.array(list(best), np.int64))
             best = {sequence: each for sequence, each in best.items() if sequence in ranked}
         return sorted(best.values(), key=_by_score)
 
     def _branched(
-        self, request: _Request, modality: Modality, allowed: Sequences | None
+        self, request: _Request, modality: Modality, allowed: Allowed | None
     ) -> list[_Found]:
         """What is near the query, a prototype once for each episode of its members: it leads to
         all of them."""
@@ -416,7 +420,7 @@ class Retriever(Service):
         lacking = [each.sequence for each in found if each.sequence not in known]
         query = self._query(request, modality)
         if lacking and query is not None:
-            allowed = np.array(lacking, np.int64)
+            allowed = Allowed(np.array(lacking, np.int64))
             nearest = self._nearest(request, modality, len(lacking), allowed)
             known.update(self._matches(nearest, query))
         return known

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from encoders.media import Decoded
 from memory_service.clock import Clock
 from memory_service.errors import InvalidInput, MemoryServiceError, NotFound, Overloaded, TooLarge
 from memory_service.ids import new_id
-from memory_service.records import Episode, Memory, Stored, StoreOrder, Upload
-from memory_service.services import checks, expiry, given_vectors
+from memory_service.records import Claim, Episode, Memory, Stored, StoreOrder, Upload
+from memory_service.services import checks, expiry, given_vectors, idempotency
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.models import require_same_space
 from memory_service.services.timing import Stopwatch
@@ -31,12 +31,13 @@ class Draft:
     """An episode on its way into the store."""
 
     order: StoreOrder
-    record: Episode | None = None  # without memories
+    created_at: float = 0.0  # Unix seconds
     fields: Mapping[str, Any] = field(default_factory=dict)
     expires_at: float | None = None
     given: list[Embedding | None] = field(default_factory=list)  # per upload, as are the following
     decoded: list[Decoded] = field(default_factory=list)
     embeddings: Sequence[tuple[Embedding, ...]] = ()
+    claim: Claim | None = None
     outcome: Outcome | None = None  # None: to be written
 
 
@@ -72,7 +73,7 @@ class Storing(Service):
         (outcome,) = self.write(prepared)
         if isinstance(outcome, Exception):
             raise outcome
-        return Stored(outcome.episode, outcome.duplicate, prepared.watch.timings_ms())
+        return replace(outcome, timings_ms=prepared.watch.timings_ms())
 
     @steady
     def prepare(self, orders: Sequence[StoreOrder]) -> Prepared:
@@ -105,7 +106,9 @@ class Storing(Service):
             written = self._store.add_episodes([_new_episode(each) for each in ready])
         for draft, added in zip(ready, written, strict=True):
             draft.outcome = (
-                added if isinstance(added, Exception) else Stored(added.episode, added.duplicate)
+                added
+                if isinstance(added, Exception)
+                else Stored(added.episode, added.duplicate, replayed=added.replayed)
             )
         return [each.outcome for each in prepared.drafts if each.outcome is not None]
 
@@ -126,16 +129,21 @@ class Storing(Service):
     def _check(self, draft: Draft) -> None:
         order, settings = draft.order, self._settings
         checks.namespace(order.namespace)
+        draft.claim = idempotency.of_order(order, self._clock.now(), settings.idempotency_ttl_s)
+        if draft.claim is not None and (before := self._store.replay(draft.claim)):
+            draft.outcome = Stored(before.episode, before.duplicate, replayed=True)
+            return
         checks.not_empty(order.uploads, "items of an episode", settings.max_parts_per_store)
         checks.one_of("if_duplicate", order.if_duplicate, ("keep", "skip"))
         draft.fields = checks.metadata(order.metadata, settings.max_metadata_bytes)
-        when = self._moment(order.created_at)
+        draft.created_at = self._moment(order.created_at)
         draft.expires_at = expiry.moment(order.expires_at, order.ttl_s, self._clock.now())
         for upload in order.uploads:
             require_same_space(upload.modality, self._models, self._store)
             self._check_size(upload)
         draft.given = self._given(order)
-        draft.record = Episode(new_id(), order.namespace, when, ())
+        if draft.claim is not None:
+            return  # the key has to be written, whether the episode is there or not
         if order.if_duplicate == "skip" and (found := self._same_contents(order)):
             draft.outcome = Stored(found, duplicate=True)
 
@@ -197,15 +205,20 @@ class Storing(Service):
 
 
 def _new_episode(draft: Draft) -> NewEpisode:
-    assert draft.record is not None
-    parts = zip(draft.order.uploads, draft.decoded, draft.embeddings, strict=True)
+    episode = Episode(new_id(), draft.order.namespace, draft.created_at, ())
+    uploads = draft.order.uploads
+    memories = tuple(
+        _memory(draft, episode, upload, media)
+        for upload, media in zip(uploads, draft.decoded, strict=True)
+    )
     return NewEpisode(
-        draft.record,
-        tuple(
-            NewMemory(_memory(draft, draft.record, upload, media), upload.content, vectors)
-            for upload, media, vectors in parts
-        ),
+        Episode(episode.id, episode.namespace, episode.created_at, memories),
+        [
+            NewMemory(upload.content, vectors)
+            for upload, vectors in zip(uploads, draft.embeddings, strict=True)
+        ],
         skip_duplicate=draft.order.if_duplicate == "skip",
+        claim=draft.claim,
     )
 
 

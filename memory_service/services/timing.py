@@ -1,10 +1,12 @@
-"""How long each stage of a request took."""
+"""How long each stage of a request took. None begins when nobody waits for it any more."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+from memory_service import patience
 
 
 class Stopwatch:
@@ -16,6 +18,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        patience.go_on()
         started = time.perf_counter()
         try:
             yield

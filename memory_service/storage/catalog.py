@@ -19,6 +19,7 @@ from memory_service.clock import Clock, SystemClock
 from memory_service.errors import NotFound, StorageFailure
 from memory_service.records import Episode, Memory, SubMemoryStats, Vector
 from memory_service.storage import namespace_settings, rows, traces
+from memory_service.storage.changes import Changes
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.filters import Filter, where
 from memory_service.storage.schema import migrate
@@ -111,12 +112,14 @@ class Catalog:
         self._readers: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
         self._readers_lock = threading.Lock()
         self.write_lock = threading.RLock()
+        self.changes = Changes()
         with storage_errors("opening the catalog"):
             self._writer = self._connect()
             path.chmod(0o600)  # SQLite gives its log the same
             try:
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 migrate(self._writer)
+                self.changes.watch(self._writer)
             except BaseException:
                 self._writer.close()
                 raise
@@ -164,9 +167,11 @@ class Catalog:
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
+                self.changes.committed()
             except BaseException:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
+                self.changes.rolled_back()
                 raise
 
     def forget_the_log(self) -> None:
@@ -295,30 +300,58 @@ class Catalog:
         found = self.select(statement, (after, *names, *values, limit))
         return [rows.memory(row) for row in found]
 
-    def sequences(self, namespace: str, modality: str, filter: Filter) -> Sequences:
-        """The sequences of the memories that a filter allows.
+    def sequences(
+        self,
+        namespace: str,
+        modality: str,
+        filter: Filter,
+        *,
+        after: int = 0,
+        among: Iterable[int] | None = None,
+    ) -> Sequences:
+        """The sequences of the memories that a filter allows: those behind one, or `among` some.
 
         Members of a prototype are among them where the filter does not allow that.
         """
         clause, values = where(namespace, modality, filter)
-        found = self.select(
-            f"WITH allowed AS MATERIALIZED (SELECT sequence FROM alive WHERE TRUE {clause})"
-            " SELECT sequence FROM allowed WHERE sequence NOT IN (SELECT member FROM lineage"
-            " WHERE prototype IN (SELECT sequence FROM allowed))",
-            values,
+        if among is not None:
+            clause += " AND sequence IN (SELECT value FROM json_each(?))"
+            values.append(json.dumps(list(among)))
+        statement = f"SELECT sequence FROM alive WHERE sequence > ? {clause}"
+        if filter and self.any_prototype():
+            statement = (
+                f"WITH allowed AS MATERIALIZED ({statement})"
+                " SELECT sequence FROM allowed WHERE sequence NOT IN (SELECT member FROM lineage"
+                " WHERE prototype IN (SELECT sequence FROM allowed))"
+            )
+        found = self.select(statement, (after, *values))
+        return np.fromiter((row[0] for row in found), np.int64, len(found))
+
+    def newest(self) -> int:
+        """The highest sequence that a memory has; 0 without any."""
+        return int(self.select("SELECT COALESCE(MAX(sequence), 0) FROM memories")[0][0])
+
+    def next_prototype_expires(self) -> float:
+        """When, in Unix seconds; infinity where none will."""
+        ((when,),) = self.select(
+            "SELECT MIN(expires_at) FROM alive WHERE consolidated_by IS NOT NULL"
         )
-        return np.array([row["sequence"] for row in found], dtype=np.int64)
+        return float("inf") if when is None else float(when)
+
+    def now(self) -> float:
+        """Unix seconds by the clock that decides what has expired."""
+        return self._clock.now()
 
     def mates(self, targets: Sequences) -> dict[str, Sequences]:
         """By modality, the memories whose episode holds another one that is, or is represented
         by, one of `targets`. Members of a prototype are represented by it here, too."""
         found: dict[str, list[int]] = {}
         wanted = (json.dumps(targets.tolist()),)
-        for row in self.select(_MATES_OF_MEMBERS if self._any_prototype() else _MATES, wanted):
+        for row in self.select(_MATES_OF_MEMBERS if self.any_prototype() else _MATES, wanted):
             found.setdefault(row["modality"], []).append(row["sequence"])
         return {modality: np.array(each, np.int64) for modality, each in found.items()}
 
-    def _any_prototype(self) -> bool:
+    def any_prototype(self) -> bool:
         """Mostly there is none, and statements that look for them take longer."""
         return bool(self.select("SELECT EXISTS (SELECT 1 FROM lineage)")[0][0])
 
@@ -340,7 +373,7 @@ class Catalog:
         found: dict[str, list[tuple[int, str]]] = {}
         wanted = json.dumps(list(dict.fromkeys(episode_ids)))
         statement = _MEMBERS_OF
-        if self._any_prototype():
+        if self.any_prototype():
             statement = (
                 f"WITH own AS ({_MEMBERS_OF}) SELECT * FROM own UNION SELECT p.sequence, p.id,"
                 " own.episode_id FROM own JOIN lineage ON member = own.sequence"

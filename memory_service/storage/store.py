@@ -13,14 +13,15 @@ from pathlib import Path
 
 from memory_service.clock import Clock, SystemClock
 from memory_service.errors import StorageFailure
-from memory_service.records import Episode, Generation, GenerationOutput, Memory
-from memory_service.storage import generations, lineage, loading, openings, rows
+from memory_service.records import Claim, Generation, GenerationOutput, Memory
+from memory_service.storage import generations, idempotency, lineage, loading, openings, rows
+from memory_service.storage.allowed import AllowedSets
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog, SpaceKey
 from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.folder import CATALOG, hold
-from memory_service.storage.intake import Intake, NewEpisode, NewMemory, Outcome
+from memory_service.storage.intake import Added, Intake, NewEpisode, Outcome
 from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.removal import Removal
 from memory_service.storage.standby import Standby
@@ -68,6 +69,7 @@ class Store:
         with storage_errors("opening the data folder"):
             self.removal.start()
         loading.fill(self.catalog, self._indexes)
+        self.allowed = AllowedSets(self.catalog)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
         self._intake = Intake(self.catalog, self.blobs, self._indexes, self._searched)
@@ -106,22 +108,15 @@ class Store:
         """The (space id, fingerprint) of the modality's vectors, those on standby left out."""
         return self._spaces.get(modality, set())
 
-    def add_episode(
-        self, episode: Episode, new: Sequence[NewMemory], *, skip_duplicate: bool = False
-    ) -> tuple[Episode, bool]:
-        """Store durably; returns the episode as stored, and whether it was there already.
-
-        Raises StorageFull or StorageFailure, and the store is as before.
-        """
-        (outcome,) = self.add_episodes([NewEpisode(episode, tuple(new), skip_duplicate)])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome.episode, outcome.duplicate
-
     def add_episodes(self, episodes: Sequence[NewEpisode]) -> list[Outcome]:
         """Store durably, together with what other callers store; of each what became of it: as
         stored, or StorageFull or StorageFailure, and nothing of it was."""
         return self._intake.add(episodes)
+
+    def replay(self, claim: Claim) -> Added | None:
+        """What was stored with this claim before; raises KeyReused, or NotFound when it has been
+        forgotten since."""
+        return self._intake.replay(claim)
 
     def update_memory(self, memory_id: str, change: Callable[[Memory], Memory]) -> Memory:
         """Replace metadata and expiry by those of what `change` makes of the memory; raises
@@ -133,19 +128,26 @@ class Store:
                 lineage.follow_member(connection, memory.sequence)
             return memory
 
-    def add_generation(self, record: Generation, contents: Sequence[bytes]) -> Generation:
-        """Store a generation and its outputs' bytes durably; returns it with the blobs named."""
+    def add_generation(
+        self, record: Generation, contents: Sequence[bytes], claim: Claim | None = None
+    ) -> Generation:
+        """Store a generation and its outputs' bytes durably; returns it with the blobs named.
+        Raises KeyReused for a claim whose key stands for another request by now."""
         with self.blobs.stage(contents) as incoming, self.catalog.write_lock:
             outputs: tuple[GenerationOutput, ...] = tuple(
                 replace(output, blob=each.digest)
                 for output, each in zip(record.outputs, incoming, strict=True)
             )
             stored = replace(record, outputs=outputs)
+            if claim is not None:
+                idempotency.find(self.catalog, claim)  # another request may have been quicker
             try:
                 self.blobs.publish(incoming)
                 with self.catalog.transaction("storing the generation") as connection:
                     self.blobs.insert(connection, incoming)
                     generations.insert(connection, stored)
+                    if claim is not None:
+                        idempotency.insert(connection, claim, stored.id, duplicate=False)
             except BaseException:
                 self.blobs.take_back(incoming)
                 raise
@@ -158,6 +160,12 @@ class Store:
             with self.catalog.transaction("storing effects") as connection:
                 generations.insert_effects(connection, generation_id, effects)
         return self.generation(generation_id)
+
+    def generated(self, claim: Claim) -> Generation | None:
+        """What was generated with this claim before; raises KeyReused, or NotFound when it is gone
+        since."""
+        found = idempotency.find(self.catalog, claim)
+        return None if found is None else self.generation(found.result)
 
     def generation(self, generation_id: str) -> Generation:
         """Raises NotFound."""

@@ -15,6 +15,7 @@ from problem_answers import PNG
 
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=b"}
+RAW = {"content-type": "application/octet-stream"}
 STORE, RETRIEVE, GENERATE = "/store", "/retrieve", "/generate"
 GOOD = {
     STORE: b'{"items": [{"modality": "text", "text": "a cat"}], "metadata": {"place": "farm"}}',
@@ -22,6 +23,7 @@ GOOD = {
     GENERATE: b'{"query": {"text": "a cat"}, "output": "image", "creativity": 0.5, "seed": 7}',
 }
 ITEM = '{"items": [{"modality": "text", "text": %s}]}'
+ITEMS = '{"items": [%s]}'
 DATA = '{"items": [{"modality": "image", "data": %s}]}'
 METADATA = '{"items": [{"modality": "text", "text": "a"}], "metadata": %s}'
 QUERY = '{"query": %s}'
@@ -222,6 +224,17 @@ def vectors() -> Iterator[Body]:
                 JSON,
                 f'{{"query": {{"vector": {value}}}}}'.encode(),
             )
+        if "an object" not in name:  # the same with an item that brings its vector
+            item = f'{{"modality": "text", "text": "a", "space": "fake", "vector": {value}}}'
+            yield Body(f"item vector of {name}", STORE, JSON, (ITEMS % item).encode())
+    for item in (
+        '{"modality": "text", "text": "a", "vector": %s}',
+        '{"modality": "text", "text": "a", "vector": %s, "space": "nowhere"}',
+        '{"modality": "text", "vector": %s, "space": "fake"}',
+        '{"modality": "smell", "data": "YQ==", "vector": %s, "space": "fake"}',
+        '{"modality": "image", "data": "YQ==", "vector": %s, "space": "fake"}',
+    ):
+        yield Body(f"item {item}", STORE, JSON, (ITEMS % (item % one)).encode())
     for part in (
         '{"vector": %s, "text": "a"}',
         '{"vector": %s, "space": "nowhere"}',
@@ -239,6 +252,44 @@ def vectors() -> Iterator[Body]:
     yield Body("vectors that cancel out", RETRIEVE, JSON, (QUERY % cancel).encode())
     many = ", ".join(['{"text": "a"}'] * 17)
     yield Body("17 parts", RETRIEVE, JSON, f'{{"query": [{many}]}}'.encode())
+
+
+def raw_vectors() -> Iterator[Body]:
+    """Bodies that are the vector itself, and odd parameters beside a good one."""
+    good = struct.pack("<384f", *[0.1] * 384)
+    bad = {
+        "nothing": b"",
+        "a byte": b"a",
+        "a byte too few": good[:-1],
+        "a value too few": good[:-4],
+        "a value too many": good + good[:4],
+        "NaN": struct.pack("<f", float("nan")) + good[4:],
+        "infinity": good[:-4] + struct.pack("<f", float("-inf")),
+        "zeros": bytes(len(good)),
+        "noise": b"\xff" * len(good),
+        "a million values": good * 1000,
+    }
+    for name, content in bad.items():
+        yield Body(f"raw vector of {name}", RETRIEVE, RAW, content)
+    for query in (
+        "k=0",
+        "k=many",
+        "k=1e9",
+        "k=3&k=4",
+        "mode=smell",
+        "modalities=smell",
+        "namespace=..%2Fx",
+        "namespace=%00",
+        "filter=%7B",
+        "filter=%5B%5D",
+        "space=nowhere",
+        "text=a",
+        "query=a",
+        "colour=red",
+        "context_weight=nan",
+        "reinforce=perhaps",
+    ):
+        yield Body(f"raw vector with {query}", f"{RETRIEVE}?{query}", RAW, good)
 
 
 def part(head: str, content: bytes = b"a cat") -> bytes:
@@ -338,11 +389,21 @@ def odd_headers() -> Iterator[Body]:
             yield Body(f"{route} with a long {name}", route, {**JSON, name: "\x7f" * 3000}, good)
 
 
-MAKERS = (every_route, wrong_values, media_in_json, vectors, forms, odd_headers)
+MAKERS = (
+    every_route,
+    wrong_values,
+    media_in_json,
+    vectors,
+    raw_vectors,
+    forms,
+    odd_headers,
+)
+# Where a header is looked at.
+MATTERS = {(GENERATE, "accept"), (GENERATE, "idempotency-key"), (STORE, "idempotency-key")}
 STILL_GOOD = frozenset(
     [
-        # JSON allows a name twice: the last one counts. true is 1 where a number is asked for.
-        *("a key twice", "a key of metadata twice", "/store ttl_s 0 true"),
+        # JSON allows a name twice: the last one counts.
+        *("a key twice", "a key of metadata twice"),
         "/retrieve filter 6 {}",
         # The disposition may be any, and a part within a part is that part's content.
         *(f"{route} form of a part of another disposition" for route in GOOD),
@@ -363,7 +424,7 @@ STILL_GOOD = frozenset(
             f"{route} with a long {name}"
             for route in GOOD
             for name in ("x-request-id", "accept", "range", "if-none-match", "idempotency-key")
-            if (route, name) != (GENERATE, "accept")
+            if (route, name) not in MATTERS
         ),
     ]
 )

@@ -1,9 +1,13 @@
 """Bodies and forms that cannot be read are refused, and nothing is stored."""
 
+import base64
+import threading
+
 import pytest
 from fastapi.testclient import TestClient
 from problem_answers import assert_problem, state
 
+from memory_service.api import bodies, items
 from memory_service.settings import Settings
 
 BODIES = {
@@ -129,3 +133,44 @@ def test_a_field_as_a_file_must_be_utf8(
     files = {"text": b"a", "metadata": ("metadata.json", b'{"a": "caf\xe9"}')}
     assert_problem(client.post("/store", files=files), 400, "malformed_body")
     assert state(client, settings) == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 3 * 2**18 - 1, 3 * 2**18, 3 * 2**18 + 1, 2_000_003])
+@pytest.mark.parametrize("lines", [False, True])
+def test_base64_in_pieces_is_base64(size: int, lines: bool) -> None:
+    content = bytes(range(256)) * (size // 256 + 1)
+    encode = base64.encodebytes if lines else base64.b64encode
+    assert b"".join(items._decoded(encode(content[:size]).decode())) == content[:size]
+
+
+@pytest.mark.parametrize("at", [0, 2**20 - 2, 2**20 - 1, 2**20, 2**20 + 5])
+@pytest.mark.parametrize("wrong", ["=", "*", "A", "====", "é"])
+def test_base64_in_pieces_is_as_strict(at: int, wrong: str) -> None:
+    value = "AAAA" * (2**18 + 4)
+    with pytest.raises(ValueError, match=r"."):
+        list(items._decoded(value[:at] + wrong + value[at:]))
+
+
+def test_no_piece_is_decoded_for_long() -> None:
+    """What is decoded at once keeps all other threads waiting."""
+    value = base64.b64encode(bytes(9 * 2**20)).decode()
+    assert max(len(piece) for piece in items._decoded(value)) <= items.PIECE
+
+
+def test_large_bodies_are_read_in_a_thread(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = bodies._items
+
+    def noted(body: object) -> object:
+        seen.append(threading.current_thread().name)
+        return real(body)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bodies, "_items", noted)
+    small = {"items": [{"modality": "text", "text": "a"}]}
+    large = {"items": [*small["items"], {"modality": "image", "data": "A" * 1_200_000}]}
+    assert client.post("/store", json=small).status_code == 201
+    assert client.post("/store", json=large).json()["code"] == "unsupported_media"
+    assert "AnyIO worker thread" in seen[1]
+    assert "AnyIO worker thread" not in seen[0]

@@ -2,6 +2,8 @@
 the service goes on.
 """
 
+import base64
+import json
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -88,6 +90,43 @@ def test_broken_media_are_refused(
         answer = client.post(route, files={modality: ("file", content)})
         if problem := wrong(client, answer, before[0], good):
             found[name] = problem
+    assert not found
+    assert state(client, settings) == before
+
+
+def lines_of_batches() -> dict[str, bytes]:
+    """The broken bodies of /store, and the broken media as items, each in a line of its own."""
+    lines = {
+        name: content
+        for name, route, headers, content in broken_bodies.corpus().values()
+        if route == "/store" and headers == broken_bodies.JSON
+        if b"\n" not in content and content.strip()
+    }
+    for name, modality, content in broken_media.corpus().values():
+        item = {"modality": modality, "data": base64.b64encode(content).decode()}
+        lines[name] = json.dumps({"items": [item]}).encode()
+    return lines
+
+
+def test_broken_lines_of_a_batch_are_refused(client: TestClient, settings: Settings) -> None:
+    before = state(client, settings)
+    lines = lines_of_batches()
+    assert len(lines) > 500
+    answer = client.post(
+        "/store/batch",
+        content=b"\n".join(lines.values()),
+        headers={"content-type": "application/x-ndjson"},
+    )
+    assert answer.status_code == 200, answer.text
+    answers = [json.loads(line) for line in answer.text.splitlines()]
+    assert [each["index"] for each in answers] == list(range(len(lines)))
+    good = broken_media.STILL_GOOD | broken_bodies.STILL_GOOD
+    found = {}
+    for name, each in zip(lines, answers, strict=True):
+        if name in good and each["status"] == 201:
+            client.delete(f"/episodes/{each['episode']['id']}")
+        elif name in good or not 400 <= each["status"] < 500 or not each["code"]:
+            found[name] = each
     assert not found
     assert state(client, settings) == before
 

@@ -78,7 +78,7 @@ def refused(answer: object) -> None:
     assert answer.headers["content-type"] == "application/problem+json"  # type: ignore[attr-defined]
     problem = answer.json()  # type: ignore[attr-defined]
     assert problem["code"] == "overloaded"
-    assert problem["title"] == "Overloaded"
+    assert problem["title"] == "Too many requests"
     assert 1 <= int(answer.headers["retry-after"]) <= 60  # type: ignore[attr-defined]
     assert problem["retry_after_s"] == int(answer.headers["retry-after"])  # type: ignore[attr-defined]
 

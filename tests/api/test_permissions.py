@@ -79,6 +79,7 @@ CASES = {
     "POST /keys": Case("admin", 403, 201, {"json": {"name": "n", "scope": "read"}}),
     "GET /keys": Case("admin", 403),
     "DELETE /keys/{key_id}": Case("admin", 403),
+    "GET /audit": Case("admin", 403),
     "GET /models": Case("read", 200),
     "GET /stats": Case("read", 200),
     "GET /livez": Case(None, 200),

@@ -154,6 +154,18 @@ def test_answers_that_are_too_few() -> None:
         list(memory.store_batch([{"text": "a"}, {"text": "b"}]))
 
 
+def test_idempotency_keys() -> None:
+    seen: list[httpx.Request] = []
+    client(answers.STORED, seen).store(text="a", idempotency_key="k1")
+    assert ("idempotency_key", None, b"k1") in form(seen[0])
+    client(answers.GENERATION, seen).generate(text="a", idempotency_key="k2")
+    assert seen[1].headers["idempotency-key"] == "k2"
+    assert "idempotency_key" not in json.loads(seen[1].content)
+    with Client("http://memory", transport=batch_service(requests := [])) as memory:
+        list(memory.store_batch([{"text": "a", "idempotency_key": "k3"}]))
+    assert requests[0][0]["idempotency_key"] == "k3"
+
+
 def test_other_modalities_go_by_name() -> None:
     seen: list[httpx.Request] = []
     client(answers.STORED, seen).store(sensor=b"a,b", media={"depth": [b"far", b"near"]})

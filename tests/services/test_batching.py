@@ -53,6 +53,9 @@ class Counts:
         self.sizes.append(items)
         self.waited_s += waited_s
 
+    def computed(self, modality: str, items: int, seconds: float) -> None:
+        assert seconds >= 0.0
+
     def queued(self, modality: str, items: int) -> None:
         self.lengths.append(items)
 

@@ -130,7 +130,7 @@ class TestFailingWrites:
         real = insertion.insert_episodes
 
         def full(connection: Any, episodes: Any) -> Any:
-            if any(memory.size_bytes == 3 for each, _ in episodes for memory in each.memories):
+            if any(memory.size_bytes == 3 for each in episodes for memory in each.record.memories):
                 raise StorageFull("the disk is full: storing was not done")
             return real(connection, episodes)
 

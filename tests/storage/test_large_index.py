@@ -266,3 +266,31 @@ def test_an_interrupted_merge_changes_nothing() -> None:
     assert recall_at_10(index, ROWS[:4000], QUERIES[:10], SEQUENCES[:4000]) == 1
     assert index.merge()
     assert recall_at_10(index, ROWS[:4000], QUERIES, SEQUENCES[:4000]) >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("long", [False, True], ids=["one vector each", "four vectors each"])
+def test_recall_of_a_large_index_at_every_selectivity(long: bool) -> None:
+    """60,000 vectors in segments as large as they are in use, and 4,000 in blocks."""
+    rows = clustered(64_200, DIMENSION, seed=3, centres=300)
+    vectors, queries = rows[:64_000], rows[64_000:]
+    memories = np.arange(64_000) // 4 if long else np.arange(64_000)
+    index = VectorIndex(DIMENSION)
+    for start in range(0, 64_000, 4000):
+        here = slice(start, start + 4000)
+        index.add(memories[here], vectors[here], np.arange(64_000)[here] % 4 if long else None)
+        if start == 56_000:
+            index.merge()
+    assert set(kinds(index)) == {"Segment", "Block"}
+    rng = np.random.default_rng(6)
+    every = np.unique(memories)
+    for share in (1, 0.5, 0.05, 0.01, 0.001):
+        allowed = rng.choice(every, int(len(every) * share), replace=False)
+        rows_left = np.flatnonzero(np.isin(memories, allowed))
+        found = 0
+        for query in queries:
+            order = rows_left[np.argsort(-(vectors[rows_left] @ query))]
+            first = np.sort(np.unique(memories[order], return_index=True)[1])[:10]
+            got = index.search(query, 10, None if share == 1 else allowed)[0]
+            found += len(np.intersect1d(got, memories[order[first]]))
+        assert found >= 0.99 * 10 * len(queries), share

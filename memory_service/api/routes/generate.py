@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from memory_service.api import docs, views
-from memory_service.api.bodies import read_generate, weights_of
-from memory_service.api.calls import application_of, call, count_stages
+from memory_service.api import audit, docs, views
+from memory_service.api.bodies import key_of, read_generate, weights_of
+from memory_service.api.calls import application_of, call, count_stages, replayed
 from memory_service.api.negotiation import preferred
 from memory_service.api.problems import HttpProblem
 from memory_service.api.schemas import GenerateRequest, GenerationOut, ReplayedOut, ReplayOut
@@ -50,7 +50,7 @@ FIELDS = {
     status_code=201,
     response_model=GenerationOut,
     responses={201: {"content": docs.media(*MEDIA.values())}},
-    openapi_extra=docs.body(GenerateRequest, EXAMPLES, FIELDS),
+    openapi_extra=docs.with_key(docs.body(GenerateRequest, EXAMPLES, FIELDS)),
 )
 async def generate(request: Request) -> Response:
     """Make new media from what is remembered. With Accept image/png and the like: just the media.
@@ -61,10 +61,11 @@ async def generate(request: Request) -> Response:
     outputs = [body.output] if isinstance(body.output, str) else body.output
     kind = _answer_kind(request.headers.get("accept"), outputs)
     application = application_of(request)
-    made, contents = await call(
+    made, contents, before = await call(
         request,
         _generate,
         application,
+        key_of(request),
         parts,
         outputs=outputs,
         namespace=body.namespace,
@@ -79,8 +80,14 @@ async def generate(request: Request) -> Response:
         max_similarity=body.max_similarity,
         explain=body.explain,
     )
-    count_stages(request, "generate", made.timings_ms)
-    headers = {"Location": f"/generations/{made.id}", "Generation-Id": made.id}
+    if not before:
+        count_stages(request, "generate", made.timings_ms)
+    audit.note(request, namespace=made.namespace, generation=made.id)
+    headers = {
+        "Location": f"/generations/{made.id}",
+        "Generation-Id": made.id,
+        **replayed(before),
+    }
     if kind != "application/json":
         media_type = "text/plain; charset=utf-8" if kind == "text/plain" else kind
         content = contents[made.outputs[0].id]
@@ -107,14 +114,15 @@ def _answer_kind(accept: str | None, outputs: list[str]) -> str:
 
 
 def _generate(
-    application: Application, parts: Sequence[QueryPart], **options: Any
-) -> tuple[Generation, dict[str, bytes]]:
-    """The generation and, by output id, its media: in one call, which is turned away before."""
-    made = application.generation.generate(parts, **options)
+    application: Application, key: str | None, parts: Sequence[QueryPart], **options: Any
+) -> tuple[Generation, dict[str, bytes], bool]:
+    """The generation, by output id its media, and whether it was there before: in one call, which
+    is turned away before."""
+    made, before = application.generation.generate_once(key, parts, **options)
     contents = {
         output.id: application.generation.content(made.id, output.id)[1] for output in made.outputs
     }
-    return made, contents
+    return made, contents, before
 
 
 @router.get("/generations/{generation_id}", response_model=GenerationOut)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from memory_service.api.access import caller_of
 from memory_service.api.calls import application_of, probe
 from memory_service.api.schemas import (
     Alive,
+    AuditEntryOut,
+    AuditOut,
     EncoderOut,
     LimitsOut,
     ModelsOut,
@@ -32,6 +35,8 @@ async def livez() -> Alive:
 @router.get("/readyz", response_model=Alive)
 async def readyz(request: Request) -> Alive:
     """Models are loaded and the store can be read; 503 otherwise."""
+    if request.app.state.draining:
+        raise NotReady("the service is shutting down")
     try:
         await probe(request, application_of(request).memory.stats)
     except NotReady:
@@ -89,6 +94,22 @@ async def stats(request: Request) -> StatsOut:
         ],
         memories=memories,
     )
+
+
+@router.get("/audit", response_model=AuditOut)
+async def audit_log(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    key: str | None = None,
+    request_id: str | None = None,
+) -> AuditOut:
+    """Who changed what: the newest lines of the audit log, of one key or request if wanted."""
+    log = application_of(request).audit
+    if log is None:
+        return AuditOut(entries=[])
+    match = {name: given for name, given in (("key", key), ("request_id", request_id)) if given}
+    entries = await probe(request, lambda: log.latest(limit, match))
+    return AuditOut(entries=[AuditEntryOut(**each) for each in entries])
 
 
 @router.get("/metrics", response_class=Response)

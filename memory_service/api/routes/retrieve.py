@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from memory_service.api import docs, views
 from memory_service.api.bodies import read_retrieve, weights_of
-from memory_service.api.calls import application_of, call, count_stages
+from memory_service.api.calls import application_of, call, call_briefly, count_stages
 from memory_service.api.schemas import RetrievalOut, RetrieveRequest
+from memory_service.app import Application
+from memory_service.records import QueryPart
 
 router = APIRouter(tags=["memory"])
+
+BRIEF_K = 50  # hits that are read from the catalog in a moment
 
 EXAMPLES = {
     "sounds for a text": {"query": {"text": "a cat"}, "modalities": ["audio"], "k": 3},
@@ -40,9 +46,11 @@ FIELDS = {
 async def retrieve(request: Request) -> Response:
     """Recall memories of any modality by text, picture, sound, vector, or several at once."""
     body, parts = await read_retrieve(request)
-    found = await call(
+    application = application_of(request)
+    reach = call_briefly if _is_brief(application, body, parts) else call
+    found = await reach(
         request,
-        application_of(request).retriever.retrieve,
+        application.retriever.retrieve,
         parts,
         namespace=body.namespace,
         modalities=body.modalities,
@@ -54,3 +62,14 @@ async def retrieve(request: Request) -> Response:
     )
     count_stages(request, "retrieve", found.timings_ms)
     return Response(to_json(views.retrieval(found)), media_type="application/json")
+
+
+def _is_brief(application: Application, body: RetrieveRequest, parts: Sequence[QueryPart]) -> bool:
+    """Whether vectors are compared, and nothing else is done."""
+    return (
+        body.mode == "direct"
+        and body.k <= BRIEF_K
+        and not (body.filter or body.recency_weight or body.strength_weight)
+        and all(part.vector is not None for part in parts)
+        and not application.active.changing
+    )

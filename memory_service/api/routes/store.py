@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 
-from memory_service.api import docs, views
+from memory_service.api import audit, docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
 from memory_service.api.bodies import read_store, require_type
-from memory_service.api.calls import application_of, call, count_stages
+from memory_service.api.calls import application_of, call, count_stages, replayed
+from memory_service.api.problems import Problem
 from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
 
 router = APIRouter(tags=["memory"])
@@ -32,6 +34,7 @@ FIELDS = {
     "if_duplicate": docs.text_field("keep (default) or skip."),
     "expires_at": {"type": "number", "description": "Unix seconds."},
     "ttl_s": {"type": "number", "description": "Seconds until it expires."},
+    "idempotency_key": docs.text_field("As the header."),
 }
 
 
@@ -40,23 +43,34 @@ FIELDS = {
     status_code=201,
     response_model=StoredOut,
     responses={200: {"model": StoredOut, "description": "It was there already."}},
-    openapi_extra=docs.body(StoreRequest, EXAMPLES, FIELDS),
+    openapi_extra=docs.with_key(docs.body(StoreRequest, EXAMPLES, FIELDS)),
 )
-async def store(request: Request, response: Response) -> StoredOut:
+async def store(request: Request) -> Response:
     """Store an episode: pictures, texts and sounds that belong together. Durable when answered."""
     order = await read_store(request)
     stored = await call(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
-    response.headers["Location"] = f"/episodes/{stored.episode.id}"
-    if stored.duplicate:
-        response.status_code = 200
-    return views.stored(stored)
+    memories = [each.id for each in stored.episode.memories]
+    audit.note(
+        request,
+        namespace=stored.episode.namespace,
+        episode=stored.episode.id,
+        memories=memories,
+    )
+    return Response(
+        to_json(views.stored(stored)),
+        200 if stored.duplicate else 201,
+        headers={"Location": f"/episodes/{stored.episode.id}", **replayed(stored.replayed)},
+        media_type="application/json",
+    )
 
 
 @router.post(
     "/store/batch",
     response_class=Response,
-    responses={200: {"description": "One line per line.", "content": docs.lines(BatchLineOut)}},
+    responses={
+        200: {"description": "One line per line.", "content": docs.lines(BatchLineOut, Problem)}
+    },
     openapi_extra=docs.line_body(StoreRequest),
 )
 async def store_batch(request: Request) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,13 @@ class Budget:
     folds: int = 5
     shown: int = 6  # rows of the sample sheets
     trained: int = 64  # items of the epochs of training
+    items_per_query: int = 0  # 0: there are never more queries
+
+    def within(self, items: int) -> Budget:
+        """That of a number of items to ask about: more of them are more queries."""
+        more = items // self.items_per_query if self.items_per_query else 0
+        queries = min(max(self.queries, more), max(3, items // 4))
+        return replace(self, queries=queries, noised=min(self.noised, items))
 
 
 QUICK = Budget(
@@ -52,7 +59,16 @@ QUICK = Budget(
     shown=3,
     trained=16,
 )
-FULL = Budget(queries=32, seeds=(0, 1, 2), noised=100, repeated=6, repeats=5, timed=12)
+FULL = Budget(
+    queries=24,
+    seeds=(0, 1, 2),
+    noised=60,
+    repeated=4,
+    repeats=4,
+    timed=8,
+    trained=32,
+    items_per_query=9,
+)
 
 
 @dataclass(frozen=True)

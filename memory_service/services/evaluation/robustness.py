@@ -21,7 +21,7 @@ from memory_service.services.evaluation.ladder import summary
 from memory_service.services.evaluation.scoring import QUALITY, Scorer, paired
 
 SELF = "finds itself, R@1"
-GENERATED = 16  # at most, of the noised queries, that something is made from
+GENERATED = 8  # at most, of the noised queries, that something is made from
 AT = 10
 
 

@@ -60,29 +60,20 @@ class Section:
 
 def number(value: float) -> str:
     """Two to three digits that count."""
-    if value == 0:
-        return "0"
     size = abs(value)
-    return (
-        f"{value:.0f}"
-        if size >= 100
-        else f"{value:.1f}"
-        if size >= 10
-        else (
-            f"{value:.3f}" if size >= 0.0995 else f"{value:.2g}" if size < 0.001 else f"{value:.4f}"
-        )
-    )
+    if size == 0:
+        return "0"
+    if size >= 10:
+        return f"{value:.0f}" if size >= 100 else f"{value:.1f}"
+    return f"{value:.3f}" if size >= 0.001 else f"{value:.1g}"
 
 
 def short(value: float) -> str:
     """Two decimals at most: of an interval, more would say nothing."""
-    return (
-        f"{value:.0f}"
-        if abs(value) >= 100
-        else f"{value:.1f}"
-        if abs(value) >= 10
-        else ("0" if value == 0 else f"{value:.2f}")
-    )
+    size = abs(value)
+    if size < 0.005:
+        return "0"
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
 def cell(value: Any) -> Cell:
@@ -386,8 +377,6 @@ def _efficiency(figures: Json) -> Section:
                 "steps": row["steps"],
                 "seconds": row["seconds"],
                 "items/s": row["items"] / row["seconds"],
-                "loss at first": row["losses"][0],
-                "at last": row["losses"][1],
             }
             for row in found["training"]
         ]

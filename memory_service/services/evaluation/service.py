@@ -152,16 +152,19 @@ class Evaluation(Service):
         with enter("reading"):
             cases = self._cases(request.namespace, request, models, space, random, run)
             training = self._training(request, models, space, random, run)
-        lab = Lab(models, space, cases, DEPTHS[request.depth], request.seed, enter)
+        budget = DEPTHS[request.depth].within(len(cases))
+        lab = Lab(models, space, cases, budget, request.seed, enter)
         started, at = time.perf_counter(), self._clock.now()
         figures, sheets = measure(lab, request, training)
         timed = self._efficiency(lab, request)
-        figures["efficiency"] = {
-            **timed,
-            "machine": machine(),
-            "evaluation_s": round(time.perf_counter() - started, 1),
-            "at": at,
-        }
+        figures["efficiency"] = rounded(
+            {
+                **timed,
+                "machine": machine(),
+                "evaluation_s": time.perf_counter() - started,
+                "at": at,
+            }
+        )
         with enter("page"):
             report = Report(figures, page.render_page(figures, sheets), samples.all_ids(sheets))
         with self._lock:
@@ -251,7 +254,16 @@ def measure(
         "classification": generalisation.classification(lab, request.field),
         "field": request.field,
     }
-    return figures, [samples.sheet(lab, climb) for climb in climbs]
+    return rounded(figures), [samples.sheet(lab, climb) for climb in climbs]
+
+
+def rounded(value: Any) -> Any:
+    """All numbers to five decimals: less than any interval, and the same on every reading."""
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, Mapping):
+        return {name: rounded(each) for name, each in value.items()}
+    return [rounded(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def about(lab: Lab, request: Request) -> dict[str, Any]:

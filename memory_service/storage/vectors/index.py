@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
@@ -38,7 +40,7 @@ DEEPER = 8  # times as many vectors, when those found are of too few memories
 class Sizes:
     """When what is done; measured, see docs/experiments.md. All in rows."""
 
-    exact: int = 50_000  # are searched one by one, as long as nothing is sealed
+    exact: int = 24_576  # are searched one by one, as long as nothing is sealed
     buffer: int = 16_384  # the same beside sealed segments
     segment: int = 262_144  # at most in one
     least_segment: int = 4_096  # fewer go back into a block
@@ -238,6 +240,8 @@ class VectorIndex:
             while pool := self._pool(purge):
                 self._replace(pool, lambda: self._dropped or stopped())
                 merged = True
+        if merged:
+            _give_back_memory()
         return merged
 
     def _pool(self, purge: bool) -> list[Part]:
@@ -336,3 +340,10 @@ class VectorIndex:
         with self._merging:
             if self._snapshot is not None:
                 self._snapshot.delete()
+
+
+def _give_back_memory() -> None:
+    """Blocks that were merged stay with the allocator of the C library, as much as the index itself
+    takes; glibc can be told to give them to the system."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

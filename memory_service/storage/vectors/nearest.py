@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -69,13 +71,31 @@ def distinct(ids: Ids, cosines: Cosines) -> Nearest:
 
 
 class Allowed:
-    """The memories that a search is restricted to."""
+    """The memories that a search is restricted to. Never changed: `extended` makes another.
+
+    Remembers which rows of a part it allows, since searches with the same filter follow each other.
+    """
 
     def __init__(self, sequences: Sequences) -> None:
         self.sequences: Sequences = np.unique(np.asarray(sequences, np.int64))
+        self._masks: WeakKeyDictionary[object, tuple[Mask, int]] = WeakKeyDictionary()
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self.sequences)
+
+    def __contains__(self, sequence: int) -> bool:
+        place = int(np.searchsorted(self.sequences, sequence))
+        return place < len(self.sequences) and int(self.sequences[place]) == sequence
+
+    def extended(self, more: Sequences, behind: int) -> Allowed:
+        """With further ones, all of them higher than `behind`."""
+        extended = Allowed(np.concatenate([self.sequences, more]))
+        with self._lock:
+            for part, (mask, highest) in self._masks.items():
+                if highest <= behind:  # none of the further ones can be in it
+                    extended._masks[part] = mask, highest
+        return extended
 
     @cached_property
     def _table(self) -> Mask:
@@ -89,3 +109,16 @@ class Allowed:
         places = np.clip(sequences - self.sequences[0] + 1, 0, len(self._table) - 1)
         among: Mask = self._table[places]
         return among
+
+    def rows(self, part: object, ids: Ids, *, remember: bool) -> Mask:
+        """Which rows of a part are allowed; remembered where these will always be its rows."""
+        with self._lock:
+            known = self._masks.get(part)
+        if known is not None:
+            return known[0]
+        sequences = sequences_of(ids)
+        mask = self.among(sequences)
+        if remember:
+            with self._lock:
+                self._masks[part] = mask, int(sequences.max(initial=0))
+        return mask

@@ -26,7 +26,6 @@ from memory_service.storage.vectors.nearest import (
     Sequences,
     Vectors,
     segments_of,
-    sequences_of,
 )
 
 Codes = npt.NDArray[np.uint8]  # (N, 2 D): vectors in fp16
@@ -77,6 +76,11 @@ class Part(ABC):
     alive: Mask  # (count or more,) False: removed
     rising: bool = True  # the ids rise from row to row
 
+    @property
+    def full(self) -> bool:
+        """No row is added any more."""
+        return True
+
     def rows_of(self, sequences: Sequences) -> Rows:
         """The rows of these memories that are not removed, those of a memory together."""
         ids, order = self.ids[: self.count], None
@@ -112,7 +116,7 @@ class Part(ABC):
             left = count if mask is None else int(np.count_nonzero(mask))
             return self._found(*self.search(query, depth, mask, left))
         if len(allowed) * TABLE_FROM > count:
-            mask = allowed.among(sequences_of(self.ids[:count])) & self.alive[:count]
+            mask = allowed.rows(self, self.ids[:count], remember=self.full) & self.alive[:count]
             left = int(np.count_nonzero(mask))
             rows = np.flatnonzero(mask) if left <= self.gathered() else None
         else:
@@ -178,6 +182,10 @@ class Block(Part):
     @property
     def room(self) -> int:
         return self.capacity - self.count
+
+    @property
+    def full(self) -> bool:
+        return not self.room
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Rows (N, D); N at most `room`."""

@@ -37,7 +37,7 @@ QUERY_BITS = 8  # that RaBitQ rounds a query to
 PROBES = 128  # rows that a segment is measured with, and their neighbours
 PROBE_NEIGHBOURS = 10
 PROBE_RECALL = 0.995
-LEAST_SHARE = 1 / 8  # of the lists is looked into in any case: queries are unlike what is stored
+LEAST_SHARE = 1 / 16  # of the lists is looked into in any case: queries are unlike what is stored
 CANDIDATES = 200  # are compared exactly
 CANDIDATES_PER_HIT = 4  # at least
 AS_USUAL = (
@@ -105,8 +105,9 @@ class Segment(Part):
         be looked into: a query that is unlike what is stored has its nearest all about."""
         if len(rows) < wanted:
             return True
-        late = self._nearest_lists(query, looked)[int(looked * LATE) :]
-        return bool(np.isin(self._list_of[best[:PROBE_NEIGHBOURS]], late).any())
+        late = np.zeros(int(self.lists.nlist), np.bool_)
+        late[self._nearest_lists(query, looked)[int(looked * LATE) :]] = True
+        return bool(late[self._list_of[best[:PROBE_NEIGHBOURS]]].any())
 
     def _nearest_lists(self, query: Query, count: int) -> npt.NDArray[np.int64]:
         """The first `count` lists that a search looks into, in that order."""

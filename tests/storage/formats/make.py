@@ -25,6 +25,8 @@ COMMITS = {  # one that writes this format
     6: "1595bfc",
     7: "a0ddc31",
     8: "af197c2",
+    9: "f786127",
+    10: "6430f2b",
 }
 LEFT_OUT = ("lock", "reserve")
 

@@ -1,0 +1,91 @@
+"""The audit log: one JSON object a line, appended; the oldest of several files is dropped.
+
+A line is in the operating system's hands when `add` returns: the end of the process does not lose
+it. A power cut may lose those of the last half minute, which the system had not written yet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from memory_service.storage.failures import storage_errors
+
+FOLDER = "audit"
+
+
+class AuditLog:
+    """`audit/0.jsonl` is written, up to `max_bytes`; then it becomes `1.jsonl`, that `2.jsonl`, and
+    so on, `files` in all. Safe for use from several threads. Raises StorageFailure or StorageFull.
+    """
+
+    def __init__(self, data_dir: Path, *, max_bytes: int, files: int) -> None:
+        self._folder = data_dir / FOLDER
+        self._max_bytes = max_bytes
+        self._files = files
+        self._lock = threading.Lock()
+        self._file = -1
+        self._size = 0
+        with storage_errors("opening the audit log"):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._open()
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        self._file = os.open(self._folder / "0.jsonl", flags, 0o600)
+        self._size = os.fstat(self._file).st_size
+        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
+            self._size += os.write(self._file, b"\n")  # a power cut has cut the last line
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file >= 0:
+                os.fsync(self._file)
+                os.close(self._file)
+                self._file = -1
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        line = json.dumps(entry, ensure_ascii=False, default=str).encode() + b"\n"
+        with self._lock, storage_errors("writing the audit log"):
+            if self._file < 0:
+                return
+            if self._size and self._size + len(line) > self._max_bytes:
+                self._rotate()
+            os.write(self._file, line)
+            self._size += len(line)
+
+    def _rotate(self) -> None:
+        os.close(self._file)
+        for number in reversed(range(self._files - 1)):
+            path = self._folder / f"{number}.jsonl"
+            if path.exists():
+                path.replace(self._folder / f"{number + 1}.jsonl")
+        (self._folder / "0.jsonl").unlink(missing_ok=True)  # of one file alone
+        self._open()
+
+    def latest(self, limit: int, match: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The newest entries that have all the values of `match`, the newest first."""
+        found: list[dict[str, Any]] = []
+        with storage_errors("reading the audit log"):
+            for number in range(self._files):
+                path = self._folder / f"{number}.jsonl"
+                if len(found) < limit and path.exists():
+                    of_file = deque(_matching(path, match), maxlen=limit - len(found))
+                    found += reversed(of_file)
+        return found
+
+
+def _matching(path: Path, match: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:  # cut by a power cut
+                continue
+            if all(entry.get(name) == value for name, value in match.items()):
+                yield entry

@@ -1,0 +1,61 @@
+"""What committed changes mean for sets of memories that are kept between requests."""
+
+from __future__ import annotations
+
+import sqlite3
+
+KEPT = 4096  # sequences of changed memories; a set that is further behind is made anew
+
+_TRIGGERS = """
+    CREATE TEMP TRIGGER memory_changed AFTER UPDATE OF metadata, expires_at ON main.memories
+        BEGIN SELECT note_memory(NEW.sequence); END;
+    CREATE TEMP TRIGGER member_added AFTER INSERT ON main.lineage
+        BEGIN SELECT note_lineage(); END;
+    CREATE TEMP TRIGGER member_removed AFTER DELETE ON main.lineage
+        BEGIN SELECT note_lineage(); END;
+"""
+
+
+class Changes:
+    """Counts what the one writing connection commits; told by triggers, whoever the writer is.
+
+    New memories are not counted: their sequences are higher than all before. Nor are deleted ones:
+    no index finds them.
+    """
+
+    def __init__(self) -> None:
+        self.lineage = 0
+        self._memories: list[int] = []  # the last of them
+        self._forgotten = 0  # that were before these
+        self._noted: list[int] = []  # of the open transaction
+        self._noted_lineage = False
+
+    def watch(self, connection: sqlite3.Connection) -> None:
+        connection.create_function("note_memory", 1, self._noted.append)
+        connection.create_function("note_lineage", 0, self._note_lineage)
+        connection.executescript(_TRIGGERS)
+
+    def _note_lineage(self) -> None:
+        self._noted_lineage = True
+
+    def committed(self) -> None:
+        self._memories += self._noted
+        if (excess := len(self._memories) - KEPT) > 0:
+            self._memories = self._memories[excess:]
+            self._forgotten += excess
+        self.lineage += self._noted_lineage
+        self.rolled_back()
+
+    def rolled_back(self) -> None:
+        self._noted.clear()
+        self._noted_lineage = False
+
+    @property
+    def memories(self) -> int:
+        """How many changes of memories there were."""
+        return self._forgotten + len(self._memories)
+
+    def since(self, count: int) -> list[int] | None:
+        """The memories that changed after so many changes; None when that is not known any more."""
+        first = count - self._forgotten
+        return None if first < 0 else sorted(set(self._memories[first:]))

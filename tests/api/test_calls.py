@@ -1,0 +1,52 @@
+"""Brief calls stay in the event loop's thread as long as they are brief."""
+
+import threading
+import time
+
+import anyio
+
+from memory_service.api.calls import BRIEF_S, Calls
+
+
+def busy() -> int:
+    """Computes for a while; returns its thread."""
+    end = time.thread_time() + 3 * BRIEF_S
+    while time.thread_time() < end:
+        pass
+    return threading.get_ident()
+
+
+async def threads_of(calls: Calls, *functions: object, brief: bool) -> list[int]:
+    return [await calls.run(each, brief=brief) for each in functions]  # type: ignore[arg-type]
+
+
+def test_short_ones_stay() -> None:
+    async def main() -> None:
+        calls = Calls(2, 0)
+        own = threading.get_ident()
+        first, *rest = await threads_of(calls, *[threading.get_ident] * 5, brief=True)
+        assert first != own  # how long it takes is not known yet
+        assert rest == [own] * 4
+
+    anyio.run(main)
+
+
+def test_long_ones_go_to_threads_and_come_back_when_they_are_short_again() -> None:
+    async def main() -> None:
+        calls = Calls(2, 0)
+        own = threading.get_ident()
+        assert own not in (await threads_of(calls, *[busy] * 5, brief=True))
+        later = await threads_of(calls, *[threading.get_ident] * 100, brief=True)
+        assert later[0] != own
+        assert later[-1] == own
+
+    anyio.run(main)
+
+
+def test_others_never_stay() -> None:
+    async def main() -> None:
+        calls = Calls(2, 0)
+        found = await threads_of(calls, *[threading.get_ident] * 5, brief=False)
+        assert threading.get_ident() not in found
+
+    anyio.run(main)
