@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+
 from encoders.base import Modality, Vectors
 
 
@@ -29,6 +31,7 @@ class Neighbour:
     vector: Vectors  # (D,), unit length
     media: Any
     tags: tuple[str, ...] = ()  # words that its metadata describe it by
+    episode: str | None = None  # id of what it was stored together with; None: stands alone
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,19 @@ class Condition:
     weights: Vectors  # (K,)
     words: str = ""  # the texts of the query, as they were asked; empty where it has none
     draft: str | None = None  # the text that was made for the same condition, where one was
+
+    @property
+    def episode_weights(self) -> Vectors:
+        """(K,): for each neighbour the weight of all that are of its episode.
+
+        A picture that is like the query stands for the text that was stored beside it.
+        """
+        keys = [each.episode or each.id for each in self.neighbours]
+        total = dict.fromkeys(keys, 0.0)
+        for key, weight in zip(keys, self.weights, strict=True):
+            total[key] += float(weight)
+        return np.array([total[key] for key in keys], np.float32)
+
     # (K,): the largest weight in the neighbour's episode. A picture may be there because the text
     # beside it matched, and be unlike a query that is a text. None: each stands for itself.
     matches: Vectors | None = None
@@ -74,6 +90,8 @@ class Generator(ABC):
     latent: ClassVar[bool] = False  # an autoencoder and a flow: `recode`, `short_epoch`
     # False where a seed draws nothing new: what it makes quotes the memory, or reads it out.
     draws: ClassVar[bool] = True
+    reads_draft: ClassVar[bool] = False  # it needs `Condition.draft`
+    needs_words: ClassVar[bool] = False  # it needs `Condition.words`
 
     @abstractmethod
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:

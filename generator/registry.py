@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
 
-from encoders.base import Modality, Space
+from encoders.base import Encoder, Modality, Space
+from generator.answers import AnswerGenerator
 from generator.base import Generator
 from generator.fake import fake_generators
+from generator.speech import SpeechGenerator
+from generator.tags import TagGenerator, load_vocabulary, small_vocabulary
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -20,6 +24,10 @@ BUNDLED: dict[Modality, tuple[str, str]] = {
     "text": ("generator.text", "TextGenerator"),
     "audio": ("generator.audio", "SoundGenerator"),
 }
+
+
+# What the generators by modality do, where other ways to make the same modality have names, too.
+DEFAULT_MODES: Mapping[Modality, str] = {"text": "caption", "audio": "sound"}
 
 
 class WrongSpace(ValueError):
@@ -63,6 +71,53 @@ def limit_torch_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
+
+
+class LazyModes(Mapping[str, Generator]):
+    """Generators by the name of their mode, each made when it is first taken."""
+
+    def __init__(self, factories: Mapping[str, Callable[[], Generator]]) -> None:
+        self._factories = factories
+        self._made: dict[str, Generator] = {}
+        self._lock = Lock()
+
+    def __getitem__(self, mode: str) -> Generator:
+        """Raises KeyError for an unknown one, Unavailable for one that lacks something here."""
+        with self._lock:
+            if mode not in self._made:
+                self._made[mode] = self._factories[mode]()
+            return self._made[mode]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._factories)
+
+    def __len__(self) -> int:
+        return len(self._factories)
+
+
+def load_modes(
+    profile_name: str, space: Space, texts: Encoder | None
+) -> Mapping[Modality, Mapping[str, Generator]]:
+    """By modality, the ways to make it besides `load_generators`'. `texts` encodes into `space`."""
+    if profile_name not in ("bundled", "fake"):
+        return {}
+    modes: dict[Modality, Mapping[str, Generator]] = {
+        "audio": LazyModes({"speech": partial(SpeechGenerator, space.id)})
+    }
+    if texts is not None:
+        modes["text"] = LazyModes(
+            {
+                "answer": partial(AnswerGenerator, texts),
+                "tags": partial(_tags, profile_name, texts),
+            }
+        )
+    return modes
+
+
+def _tags(profile_name: str, texts: Encoder) -> Generator:
+    if profile_name == "bundled":
+        return TagGenerator(texts, load_vocabulary(WEIGHTS))
+    return TagGenerator(texts, small_vocabulary(texts))
 
 
 def load_generators(

@@ -15,12 +15,13 @@ from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
 from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.forgetting import Forgetting
-from memory_service.services.generation import MAX_EPISODES, GenerationService
+from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.keys import Keys
 from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
 from memory_service.services.models import Models, mismatch
 from memory_service.services.namespaces import Namespaces
+from memory_service.services.planning import MAX_EPISODES
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.services.storing import Storing

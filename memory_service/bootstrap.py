@@ -11,7 +11,12 @@ from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
 from generator.backends import ChatEndpoint, open_backends
 from generator.base import Generator
-from generator.registry import limit_torch_threads, load_generators
+from generator.registry import (
+    DEFAULT_MODES,
+    limit_torch_threads,
+    load_generators,
+    load_modes,
+)
 from memory_service.app import Application
 from memory_service.clock import Clock, SystemClock
 from memory_service.decoding import Decoders, InProcess, Workers
@@ -133,15 +138,18 @@ def _models(settings: Settings, observers: list[Observer], decoders: Decoders) -
     # The generators are conditioned on the space that texts and pictures share.
     space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
     generators = load_generators(profile.name, space, settings.threads)
+    encoders = {
+        name: _batched(each, settings, observers) for name, each in profile.encoders.items()
+    }
     chosen = _chosen_generators(settings, profile)
     return Models(
         profile=profile.name,
-        encoders={
-            name: _batched(each, settings, observers) for name, each in profile.encoders.items()
-        },
+        encoders=encoders,
         calibration=profile.calibration,
         generators=ChainMap(chosen, generators) if chosen else generators,  # type: ignore[arg-type]
         generator_space=space if len(generators) else None,
+        modes=load_modes(profile.name, space, encoders.get("text")),
+        default_modes=DEFAULT_MODES,
         generator_spaces={name: profile.encoders[name].space for name in chosen},
         limits=Limits(
             max_pixels=settings.max_pixels,

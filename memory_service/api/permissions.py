@@ -67,6 +67,7 @@ RULES: dict[str, Rule] = {
     "GET /generations/{generation_id}": _read(Namespace.GENERATION),
     "DELETE /generations/{generation_id}": _write(Namespace.GENERATION),
     "GET /generations/{generation_id}/content": _read(Namespace.GENERATION),
+    "GET /generations/{generation_id}/card": _read(Namespace.GENERATION),
     # Writes the effects into the record.
     "POST /generations/{generation_id}/explain": _write(Namespace.GENERATION),
     "POST /generations/{generation_id}/replay": _read(Namespace.GENERATION),

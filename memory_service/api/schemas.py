@@ -151,6 +151,17 @@ class GenerateRequest(QueryRequest):
     )
     seed: int | None = Field(None, description="Drawn, and answered, when not given.")
     fusion: Fusion = "attention"
+    text_mode: str = Field(
+        "caption",
+        description="caption: written from what is remembered. tags: words that fit. answer: the "
+        "remembered sentence that answers the question in the query.",
+        examples=["caption", "tags", "answer"],
+    )
+    audio_mode: str = Field(
+        "sound",
+        description="sound: generated. speech: the text, read aloud by espeak-ng.",
+        examples=["sound", "speech"],
+    )
     max_similarity: float | None = Field(
         None,
         description="0 to 1: an output more like a memory, by cosine or in pixels, log-mels or "

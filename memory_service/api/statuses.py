@@ -30,6 +30,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "GET /generations/{generation_id}": (404, *WAITS),
     "DELETE /generations/{generation_id}": (404, 422, *WAITS, 507),
     "GET /generations/{generation_id}/content": (404, *WAITS),
+    "GET /generations/{generation_id}/card": (404, 406, *WAITS),
     "POST /generations/{generation_id}/replay": (404, 409, 422, 502, *WAITS),
     "POST /generations/{generation_id}/explain": (404, 409, 422, 502, *WAITS, 507),
     "GET /namespaces": WAITS,

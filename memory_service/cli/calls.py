@@ -120,6 +120,8 @@ def generate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same again.")] = None,
     fusion: Annotated[str | None, typer.Option(help="sum, weighted or attention.")] = None,
+    text_mode: Annotated[str | None, typer.Option(help="caption, tags or answer.")] = None,
+    audio_mode: Annotated[str | None, typer.Option(help="sound or speech.")] = None,
     max_similarity: Annotated[
         float | None, typer.Option(help="Cosine to a memory above which it is drawn again.")
     ] = None,
@@ -151,6 +153,8 @@ def generate(
             creativity=creativity,
             seed=seed,
             fusion=_fusion(fusion),
+            text_mode=cast(Literal["caption", "tags", "answer"] | None, text_mode),
+            audio_mode=cast(Literal["sound", "speech"] | None, audio_mode),
             max_similarity=max_similarity,
             explain=explain or None,
             k=k,

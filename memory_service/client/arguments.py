@@ -78,6 +78,8 @@ class RetrieveArguments(QueryArguments, total=False):
 class GenerateArguments(QueryArguments, total=False):
     """`output`: one modality or several; `creativity` in [0, 1].
 
+    `text_mode`: "caption", "tags" or "answer"; `audio_mode`: "sound" or "speech", the text read
+    aloud.
     What is more similar to a memory than `max_similarity` (a cosine) is drawn again; `explain`
     measures what each memory did.
     """
@@ -86,6 +88,8 @@ class GenerateArguments(QueryArguments, total=False):
     creativity: float | None
     seed: int | None
     fusion: Literal["sum", "weighted", "attention"] | None
+    text_mode: Literal["caption", "tags", "answer"] | None
+    audio_mode: Literal["sound", "speech"] | None
     max_similarity: float | None
     explain: bool | None
     idempotency_key: str | None  # the same generation with the same key is made once

@@ -241,6 +241,10 @@ class Client:
         """The bytes of one output, named by modality or id; the first by default."""
         return self._send(operations.generation_content(generation_id, output))
 
+    def card(self, generation_id: str, *, picture: bool = False) -> bytes:
+        """What was asked, remembered and made on one page: HTML, or a PNG as `picture`."""
+        return self._send(operations.card(generation_id, picture))
+
     def explain(self, generation_id: str) -> results.Generation:
         """Measure what each memory did, by making it again without it: `Share.effects`."""
         return self._send(operations.explain(generation_id))
@@ -495,6 +499,9 @@ class AsyncClient:
 
     async def generation_content(self, generation_id: str, output: str | None = None) -> bytes:
         return await self._send(operations.generation_content(generation_id, output))
+
+    async def card(self, generation_id: str, *, picture: bool = False) -> bytes:
+        return await self._send(operations.card(generation_id, picture))
 
     async def explain(self, generation_id: str) -> results.Generation:
         return await self._send(operations.explain(generation_id))

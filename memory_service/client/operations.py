@@ -128,7 +128,16 @@ def generate(given: arguments.GenerateArguments) -> Operation[results.Generation
     return Operation("POST", "/generate", _from_json(results.Generation.read), body)
 
 
-GENERATE_OPTIONS = ("output", "creativity", "seed", "fusion", "max_similarity", "explain")
+GENERATE_OPTIONS = (
+    "output",
+    "creativity",
+    "seed",
+    "fusion",
+    "text_mode",
+    "audio_mode",
+    "max_similarity",
+    "explain",
+)
 QUERY_OPTIONS = (
     "namespace",
     "mode",
@@ -297,6 +306,12 @@ def generation_content(generation_id: str, output: str | None) -> Operation[byte
     path = f"/generations/{_segment(generation_id)}/content"
     params = {} if output is None else {"output": output}
     return Operation("GET", path, lambda response: response.content, {"params": params})
+
+
+def card(generation_id: str, picture: bool) -> Operation[bytes]:
+    path = f"/generations/{_segment(generation_id)}/card"
+    headers = {"Accept": "image/png" if picture else "text/html"}
+    return Operation("GET", path, lambda response: response.content, {"headers": headers})
 
 
 def explain(generation_id: str) -> Operation[results.Generation]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
-from unicodedata import category, combining, normalize
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from memory_service.demo.findings import Answer, Creation, Findings, FoundItem, Item
 from memory_service.demo.pictures import thumbnail
+from memory_service.drawing import font, paragraph
 
 MARGIN, GAP = 40, 12
 TILE, TILE_HEIGHT = 138, 104
@@ -24,7 +22,6 @@ INK, QUIET, LINE = "#1c1b22", "#6d6a75", "#dddae3"
 OWN, NEW = "#14804a", "#b4530a"
 PAPER, BOX = "#ffffff", "#f5f3f8"
 PLURAL = {"image": "pictures", "text": "texts", "audio": "sounds"}
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -122,10 +119,10 @@ def _query(sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int, caption: str, 
     draw.rectangle((MARGIN - 8, top - 8, MARGIN + QUERY, top + TILE_HEIGHT + 8), fill=BOX)
     if item.modality == "text":
         text = f"“{item.caption}”"
-        _paragraph(draw, (MARGIN + 4, top + 6), text, font(19), INK, QUERY - 12, 4)
+        paragraph(draw, (MARGIN + 4, top + 6), text, font(19), INK, QUERY - 12, 4)
         return
     sheet.paste(thumbnail(item, QUERY - 8, TILE_HEIGHT), (MARGIN, top))
-    _paragraph(draw, (MARGIN, top + TILE_HEIGHT + 14), caption, font(15), INK, QUERY, 2)
+    paragraph(draw, (MARGIN, top + TILE_HEIGHT + 14), caption, font(15), INK, QUERY, 2)
 
 
 def _tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, tile: Tile) -> None:
@@ -134,64 +131,11 @@ def _tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, tile: T
     if tile.item.modality == "text":
         draw.rectangle(frame, fill=BOX)
         words = tile.item.content.decode(errors="replace")
-        _paragraph(draw, (x + 8, top + 8), words, font(15), INK, TILE - 16, 5)
+        paragraph(draw, (x + 8, top + 8), words, font(15), INK, TILE - 16, 5)
     else:
         sheet.paste(thumbnail(tile.item, TILE, TILE_HEIGHT), (x, top))
     draw.rectangle(frame, outline=OWN if tile.own else LINE, width=3 if tile.own else 1)
     below = top + TILE_HEIGHT + 5
     if tile.caption:
-        below = _paragraph(draw, (x, below), tile.caption, font(14), INK, TILE, 1)
-    _paragraph(draw, (x, below), tile.note, font(13), OWN if tile.own else QUIET, TILE, 1)
-
-
-def _paragraph(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    text: str,
-    face: Font,
-    fill: str,
-    width: int,
-    lines: int,
-) -> int:
-    """Write at most `lines` lines, the last one shortened; returns where the next would start."""
-    x, y = at
-    wrapped = wrap(draw, drawable(text).split(), face, width)
-    if len(wrapped) > lines:
-        wrapped = [*wrapped[: lines - 1], " ".join(wrapped[lines - 1 :])]
-    step = round(1.3 * (getattr(face, "size", 10)))
-    for line in wrapped:
-        draw.text((x, y), shorten(draw, line, face, width), fill, face)
-        y += step
-    return y
-
-
-def drawable(text: str) -> str:
-    """Without dashes and accents that the face has no glyph for."""
-    return "".join(
-        "-" if category(c) == "Pd" else c for c in normalize("NFKD", text) if not combining(c)
-    )
-
-
-def wrap(draw: ImageDraw.ImageDraw, words: Sequence[str], face: Font, width: int) -> list[str]:
-    lines: list[str] = []
-    for word in words:
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and draw.textlength(longer, face) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
-def shorten(draw: ImageDraw.ImageDraw, line: str, face: Font, width: int) -> str:
-    if draw.textlength(line, face) <= width:
-        return line
-    while line and draw.textlength(f"{line}…", face) > width:
-        line = line[:-1]
-    return f"{line.rstrip()}…"
-
-
-@cache
-def font(size: int) -> Font:
-    """The face that Pillow carries: the same on every machine."""
-    return ImageFont.load_default(size)
+        below = paragraph(draw, (x, below), tile.caption, font(14), INK, TILE, 1)
+    paragraph(draw, (x, below), tile.note, font(13), OWN if tile.own else QUIET, TILE, 1)

@@ -14,7 +14,8 @@ import numpy as np
 
 from generator.base import Condition
 from memory_service.records import Generation, GenerationOutput
-from memory_service.services.models import Models, generator_errors
+from memory_service.services.making import make_again
+from memory_service.services.models import Models
 from memory_service.services.neighbours import Source
 from memory_service.services.rendering import render
 from memory_service.storage.generations import ALL, Effects
@@ -61,11 +62,9 @@ def _of(
         [] if place == ALL else [each for row, each in enumerate(sources) if row != place]
         for place in left_out
     ]
-    generator = models.generator(output.modality, record.modes.get(output.modality))
     # The whole comes along in the same call: what changes nothing then gives the very same bytes.
     conditions = [condition_of(each) for each in (sources, *kept)]
-    with generator_errors():
-        made = generator.generate_each(conditions, seed=output.seed, creativity=record.creativity)
+    made = make_again(output, conditions, record, models)
     vectors = _embed(output.modality, [each.media for each in made], models)
     for place, vector in zip(left_out, vectors[1:], strict=True):
         same = vector is vectors[0]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from encoders.base import Modality, Space
+from encoders.base import Space
 from generator.base import Condition
-from generator.fusion import METHODS
+from memory_service.card.content import Card
 from memory_service.clock import Clock
 from memory_service.errors import (
-    InvalidInput,
     ModalityUnavailable,
     NotFound,
     NothingRemembered,
@@ -35,11 +33,11 @@ from memory_service.records import (
     RetrievalMode,
     Weights,
 )
-from memory_service.services import checks, idempotency, neighbours
+from memory_service.services import cards, idempotency, neighbours, planning
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.explaining import effects
-from memory_service.services.making import Maker, agreement, file_of
-from memory_service.services.models import generator_errors, key_of
+from memory_service.services.making import Maker, agreement, file_of, make_again
+from memory_service.services.models import key_of
 from memory_service.services.queries import Query, encode_parts
 from memory_service.services.recalls import Recalls
 from memory_service.services.retrieval import Retriever
@@ -48,23 +46,6 @@ from memory_service.settings import Settings
 from memory_service.storage import lineage
 from memory_service.storage.generations import ALL, Effects
 from memory_service.storage.store import Store
-
-MAX_EPISODES = 64  # that one generation may draw on: the media of each are read and decoded
-MAX_SEED = 2**63 - 1  # what the catalog can record
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What was asked for, checked."""
-
-    outputs: tuple[Modality, ...]
-    namespace: str
-    k: int
-    fusion: FusionMethod
-    creativity: float
-    seed: int
-    space: Space
-    max_similarity: float | None
 
 
 class GenerationService(Service):
@@ -118,6 +99,7 @@ class GenerationService(Service):
         reinforce: bool = True,
         max_similarity: float | None = None,
         explain: bool = False,
+        modes: Mapping[str, str] | None = None,
         claim: Claim | None = None,
     ) -> Generation:
         """Generate one item per output modality from the `k` best episodes, and record how.
@@ -125,11 +107,24 @@ class GenerationService(Service):
         `weights` and `reinforce` as for `Retriever.retrieve`; what it was made from grows stronger.
         Without a seed one is drawn; it is in the record. An output whose cosine to a memory is
         above `max_similarity` is drawn again. `explain` measures what each memory did: `explain`.
+        `modes`: by modality, how to make it; a sound that is speech says the text in its mode.
         Raises what `Retriever.retrieve` raises, ModalityUnavailable without a generator,
         NothingRemembered when nothing was found, TooSimilar, and StorageFull; nothing is kept then.
         """
         watch = Stopwatch()
-        plan = self._plan(outputs, namespace, k, fusion, creativity, seed, max_similarity)
+        plan = planning.plan(
+            self._models,
+            parts,
+            outputs=outputs,
+            namespace=namespace,
+            k=k,
+            most_k=self._settings.max_k,
+            fusion=fusion,
+            creativity=creativity,
+            seed=seed,
+            max_similarity=max_similarity,
+            modes=modes or {},
+        )
         with watch.stage("encode"):
             queries = encode_parts(parts, self._models, self._settings)
             query = self._query_in(plan.space, queries)
@@ -148,13 +143,14 @@ class GenerationService(Service):
             outputs=(),
             timings_ms={},
             query=tuple(_asked(part) for part in parts),
+            modes=plan.modes,
         )
         with watch.stage("fuse"):
             condition = _condition(record, sources)
         record = replace(record, memories=_shares(condition, sources))
         maker = Maker(record, sources, plan.max_similarity, self._store, self._models)
         with watch.stage("generate"):
-            made = [maker.make(modality, condition) for modality in plan.outputs]
+            made = maker.make_all(plan.outputs, condition)
         outputs_made = tuple(each.output for each in made)
         record = replace(
             record, outputs=outputs_made, agreement=agreement(outputs_made, self._models)
@@ -175,47 +171,6 @@ class GenerationService(Service):
         shown = lineage.prototypes_of(self._store.catalog, used).values()
         self._recalls.note(namespace, dict.fromkeys([*used, *shown]))
 
-    def _plan(
-        self,
-        outputs: Sequence[str],
-        namespace: str,
-        k: int,
-        fusion: FusionMethod,
-        creativity: float,
-        seed: int | None,
-        max_similarity: float | None,
-    ) -> _Plan:
-        checks.namespace(namespace)
-        asked = checks.modalities(outputs, self._models.generators, "generator")
-        checks.one_of("fusion", fusion, METHODS)
-        creativity = checks.share("creativity", creativity)
-        if max_similarity is not None:
-            max_similarity = checks.share("max_similarity", max_similarity)
-            if creativity == 0:
-                raise InvalidInput(
-                    "max_similarity needs a creativity above 0: at 0 every draw is the same",
-                    found=creativity,
-                )
-        if seed is not None and (
-            isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED
-        ):
-            raise InvalidInput(
-                f"seed must be a whole number from 0 to {MAX_SEED}",
-                found=repr(seed)[:80],
-                accepted=[0, MAX_SEED],
-            )
-        return _Plan(
-            outputs=asked,
-            namespace=namespace,
-            k=checks.count("k", k, min(self._settings.max_k, MAX_EPISODES)),
-            fusion=fusion,
-            creativity=creativity,
-            # 32 bits: every client can hold such a number exactly.
-            seed=secrets.randbits(32) if seed is None else seed,
-            space=self._models.space_to_generate(asked),
-            max_similarity=max_similarity,
-        )
-
     def _query_in(self, space: Space, queries: Sequence[Query]) -> Query:
         for query in queries:
             if query.space == space:
@@ -228,7 +183,7 @@ class GenerationService(Service):
 
     def _recall(
         self,
-        plan: _Plan,
+        plan: planning.Plan,
         queries: tuple[Query, ...],
         query: Query,
         mode: RetrievalMode,
@@ -288,6 +243,11 @@ class GenerationService(Service):
         )
 
     @steady
+    def card(self, generation_id: str) -> Card:
+        """The record with its media and those of its memories, to be shown. Raises NotFound."""
+        return cards.card(self.get(generation_id), self._store, self._models)
+
+    @steady
     def explain(self, generation_id: str) -> Generation:
         """Measure, by making it again without them, what its memories did; kept in the record.
 
@@ -317,10 +277,7 @@ class GenerationService(Service):
         condition = _condition(record, self._sources_of(record, self._space_of(record)))
         identical = {}
         for output in record.outputs:
-            modality = checks.modality(output.modality, self._models.generators, "generator")
-            generator = self._models.generator(modality, record.modes.get(modality))
-            with generator_errors():
-                made = generator.generate(condition, seed=output.seed, creativity=record.creativity)
+            (made,) = make_again(output, [condition], record, self._models)
             content = file_of(record, output, made.media)
             identical[output.id] = hashlib.sha256(content).hexdigest() == output.blob
         return identical

@@ -17,7 +17,7 @@ from memory_service import manifest
 from memory_service.errors import TooSimilar
 from memory_service.ids import new_id
 from memory_service.records import Draw, Generation, GenerationOutput, MediaNovelty, Vector
-from memory_service.services import neighbours
+from memory_service.services import checks, neighbours
 from memory_service.services.likeness import MEASURES, distance, similarity
 from memory_service.services.models import Models, generator_errors, key_of
 from memory_service.services.rendering import render
@@ -76,9 +76,26 @@ class Maker:
         self._store = store
         self._models = models
 
-    def make(self, modality: Modality, condition: Condition) -> Made:
-        """Raises TooSimilar when no draw is as unlike the memory as was asked for."""
-        generator = self._models.generator(modality, self._record.modes.get(modality))
+    def make_all(self, outputs: Sequence[Modality], condition: Condition) -> list[Made]:
+        """In the order given. Raises TooSimilar when no draw is as unlike the memory as was asked
+        for."""
+        made: dict[Modality, Made] = {}
+        for modality in sorted(outputs, key=lambda each: self._generator(each).reads_draft):
+            draft = None
+            if self._generator(modality).reads_draft:
+                written = made.get("text")
+                if written is not None:
+                    draft = written.output.text
+                else:
+                    (draft,) = drafts([condition], self._record, self._models)
+            made[modality] = self._make(modality, replace(condition, draft=draft))
+        return [made[modality] for modality in outputs]
+
+    def _generator(self, modality: Modality) -> Generator:
+        return self._models.generator(modality, self._record.modes.get(modality))
+
+    def _make(self, modality: Modality, condition: Condition) -> Made:
+        generator = self._generator(modality)
         limit = self._max_similarity if generator.draws else None
         draws: list[Draw] = []
         for number in range(MAX_DRAWS):
@@ -170,6 +187,34 @@ class Maker:
         space = self._models.space(modality)
         sources = neighbours.load(list(memories), measured.vector, space, self._store, self._models)
         return {source.memory.id: source.neighbour.media for source in sources}
+
+
+def make_again(
+    output: GenerationOutput, conditions: Sequence[Condition], record: Generation, models: Models
+) -> list[Generated]:
+    """An output of each condition, by the record's seed and mode."""
+    modality = checks.modality(output.modality, models.generators, "generator")
+    generator = models.generator(modality, record.modes.get(modality))
+    if generator.reads_draft:
+        texts = drafts(conditions, record, models)
+        conditions = [
+            replace(each, draft=text) for each, text in zip(conditions, texts, strict=True)
+        ]
+    creativity = record.creativity
+    with generator_errors():
+        if len(conditions) == 1:
+            return [generator.generate(conditions[0], seed=output.seed, creativity=creativity)]
+        return generator.generate_each(conditions, seed=output.seed, creativity=creativity)
+
+
+def drafts(conditions: Sequence[Condition], record: Generation, models: Models) -> list[str]:
+    """The text that is made of each condition, as the record's text output is."""
+    writer = models.generator("text", record.modes.get("text"))
+    seeds = [output.seed for output in record.outputs if output.modality == "text"]
+    seed = seeds[0] if seeds else record.seed
+    with generator_errors():
+        made = writer.generate_each(conditions, seed=seed, creativity=record.creativity)
+    return [str(each.media) for each in made]
 
 
 def file_of(record: Generation, output: GenerationOutput, media: Any) -> bytes:

@@ -67,6 +67,7 @@ class Models:
     further: tuple[Encoder, ...] = ()
     weights: tuple[Weights, ...] = ()
     modes: Mapping[Modality, Mapping[str, Generator]] = field(default_factory=dict)
+    default_modes: Mapping[Modality, str] = field(default_factory=dict)  # what `generators` do
     decoders: Decoders = field(default_factory=InProcess)
 
     def encoder(self, modality: str) -> Encoder:
@@ -113,6 +114,11 @@ class Models:
                 found=modality,
             ) from error
 
+    def mode_names(self, modality: Modality) -> list[str]:
+        """The default first; empty where there is one way only."""
+        further = list(self.modes.get(modality, ()))
+        return [self.default_modes[modality], *further] if further else []
+
     def space_to_generate(self, modalities: Sequence[Modality]) -> Space:
         """The space that the generators of all these are conditioned on.
 
@@ -154,9 +160,11 @@ class Models:
 
 @contextmanager
 def generator_errors() -> Iterator[None]:
-    """What generators of other services fail with, as an error of the service."""
+    """What generators of other services and programs fail with, as an error of the service."""
     try:
         yield
+    except Unavailable as error:
+        raise ModalityUnavailable(str(error)) from error
     except BackendFailed as error:
         raise GeneratorFailed(f"nothing was generated: {error}") from error
 

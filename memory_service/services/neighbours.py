@@ -133,7 +133,9 @@ def _source(
         with media_errors(memory_id=memory.id):
             media = media.read(start_s, end_s)
         segment = Segment(start_s, end_s)
-    neighbour = Neighbour(memory.id, decoded.modality, vector, media, _tags(memory))
+    neighbour = Neighbour(
+        memory.id, decoded.modality, vector, media, _tags(memory), memory.episode_id
+    )
     return Source(memory, neighbour, segment)
 
 

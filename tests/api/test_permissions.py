@@ -56,6 +56,7 @@ CASES = {
     "GET /generations/{generation_id}": Case("read", 404),
     "DELETE /generations/{generation_id}": Case("write", 404),
     "GET /generations/{generation_id}/content": Case("read", 404),
+    "GET /generations/{generation_id}/card": Case("read", 404),
     "POST /generations/{generation_id}/explain": Case("write", 404),
     "POST /generations/{generation_id}/replay": Case("read", 404),
     "GET /namespaces": Case("read", 200),  # without those of others: see below

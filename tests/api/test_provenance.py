@@ -58,6 +58,53 @@ def test_the_answer_tells_what_is_new_and_what_agrees(client: TestClient, stored
             assert output["media_sha256"] != output["sha256"]
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [(None, "text/html; charset=utf-8"), ("text/html,*/*;q=0.8", "text/html; charset=utf-8"),
+     ("image/png", "image/png")],
+)  # fmt: skip
+def test_a_card(client: TestClient, stored: dict, accept: str | None, kind: str) -> None:
+    made = generate(client, output=["image", "text", "audio"], explain=True)
+    headers = {} if accept is None else {"accept": accept}
+    answer = client.get(f"/generations/{made['id']}/card", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == kind
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    if kind == "image/png":
+        assert answer.content.startswith(b"\x89PNG")
+    else:
+        assert made["id"] in answer.text
+        assert "<script" not in answer.text
+
+
+def test_a_card_that_cannot_be_shown(client: TestClient, stored: dict) -> None:
+    path = f"/generations/{generate(client)['id']}/card"
+    assert_problem(client.get(path, headers={"accept": "video/mp4"}), 406, "not_acceptable")
+    assert_problem(client.get("/generations/nobody/card"), 404, "not_found")
+
+
+def test_an_answer_is_quoted(client: TestClient, tiger: dict[str, bytes]) -> None:
+    words = "The tiger hunts deer at night. It swims well."
+    client.post("/store", files={"image": tiger["image"]}, data={"text": words})
+    question = [{"text": "What does the tiger hunt at night?"}]
+    question.append({"image": base64.b64encode(tiger["image"]).decode()})
+    made = generate(client, query=question, output="text", text_mode="answer")
+    (output,) = made["outputs"]
+    assert output["text"] == "The tiger hunts deer at night."
+    details = output["details"]
+    assert words[details["start"] : details["end"]] == output["text"]
+    assert client.get(f"/memories/{details['memory_id']}").json()["text"] == words
+    assert made["modes"] == {"text": "answer"}
+
+
+def test_modes_are_checked(client: TestClient, stored: dict) -> None:
+    for wrong in ({"text_mode": "poem"}, {"audio_mode": "song"}, {"text_mode": "tags"}):
+        problem = client.post("/generate", json={**TIGER, "output": "image", **wrong})
+        assert_problem(problem, 422, "invalid_input")
+
+
 def test_the_same_seed_makes_the_same_media(client: TestClient, stored: dict) -> None:
     first, again = (generate(client, output=["image", "audio"])["outputs"] for _ in range(2))
     assert [each["media_sha256"] for each in first] == [each["media_sha256"] for each in again]

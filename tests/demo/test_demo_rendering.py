@@ -8,14 +8,7 @@ import pytest
 import soundfile
 from PIL import Image, ImageDraw
 
-from memory_service.demo.contact_sheet import (
-    WIDTH,
-    contact_sheet,
-    drawable,
-    font,
-    shorten,
-    wrap,
-)
+from memory_service.demo.contact_sheet import WIDTH, contact_sheet
 from memory_service.demo.findings import (
     Answer,
     Creation,
@@ -28,6 +21,7 @@ from memory_service.demo.findings import (
 )
 from memory_service.demo.pictures import spectrogram, thumbnail
 from memory_service.demo.report import report
+from memory_service.drawing import drawable, font, shorten, wrap
 
 
 def picture(colour: str) -> Item:

@@ -15,6 +15,8 @@ from memory_service.api.negotiation import preferred
 from memory_service.api.problems import HttpProblem
 from memory_service.api.schemas import GenerateRequest, GenerationOut, ReplayedOut, ReplayOut
 from memory_service.app import Application
+from memory_service.card import picture
+from memory_service.card.page import POLICY, page
 from memory_service.records import Generation, QueryPart
 
 router = APIRouter(tags=["generation"])
@@ -28,6 +30,12 @@ EXAMPLES = {
         "seed": 7,
         "k": 4,
     },
+    "an answer, spoken": {
+        "query": {"text": "What does a cow eat?"},
+        "output": ["text", "audio"],
+        "text_mode": "answer",
+        "audio_mode": "speech",
+    },
 }
 FIELDS = {
     "output": docs.text_field("Comma-separated; default: image."),
@@ -38,6 +46,8 @@ FIELDS = {
     "mode": docs.text_field("direct, associative or auto (default)."),
     "filter": docs.text_field("JSON object."),
     "namespace": docs.text_field("Default: default."),
+    "text_mode": docs.text_field("caption (default), tags or answer."),
+    "audio_mode": docs.text_field("sound (default) or speech."),
     "max_similarity": {"type": "number", "description": "0 to 1; above, it is drawn again."},
     "explain": {"type": "boolean", "description": "Measure what each memory did."},
     "include_data": {"type": "boolean"},
@@ -78,6 +88,7 @@ async def generate(request: Request) -> Response:
         weights=weights_of(body),
         reinforce=body.reinforce,
         max_similarity=body.max_similarity,
+        modes=_modes(body),
         explain=body.explain,
     )
     if not before:
@@ -96,17 +107,27 @@ async def generate(request: Request) -> Response:
     return JSONResponse(view.model_dump(mode="json"), 201, headers=headers)
 
 
+def _modes(body: GenerateRequest) -> dict[str, str]:
+    """Those that were given: a default of this API may be none of the profile's."""
+    given = {"text": body.text_mode, "audio": body.audio_mode}
+    return {each: mode for each, mode in given.items() if f"{each}_mode" in body.model_fields_set}
+
+
 def _answer_kind(accept: str | None, outputs: list[str]) -> str:
     """JSON, or the media type of the one output; refused before anything is made."""
     offered = ["application/json"]
     if len(outputs) == 1 and outputs[0] in MEDIA:
         offered.append(MEDIA[outputs[0]])
+    return _required(accept, offered, str(outputs))
+
+
+def _required(accept: str | None, offered: list[str], what: str) -> str:
     kind = preferred(accept, offered)
     if kind is None:
         raise HttpProblem(
             406,
             "not_acceptable",
-            f"cannot answer {outputs} as {accept}",
+            f"cannot answer {what} as {accept}",
             found=accept,
             accepted=offered,
         )
@@ -144,6 +165,28 @@ async def get_generation_content(
     generation = application_of(request).generation
     record, content = await call(request, generation.content, generation_id, output)
     return Response(content, media_type=record.media_type, headers={"ETag": f'"{record.blob}"'})
+
+
+@router.get(
+    "/generations/{generation_id}/card",
+    response_class=Response,
+    responses={200: {"content": docs.media("text/html", "image/png")}},
+)
+async def get_card(request: Request, generation_id: str) -> Response:
+    """What was asked, remembered and made, on one page: HTML, or with Accept: image/png a picture.
+
+    The page holds all it shows, and nothing in it runs.
+    """
+    kind = _required(request.headers.get("accept"), ["text/html", "image/png"], "a card")
+    content = await call(request, _card, application_of(request), generation_id, kind)
+    headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+    media_type = f"{kind}; charset=utf-8" if kind == "text/html" else kind
+    return Response(content, headers=headers, media_type=media_type)
+
+
+def _card(application: Application, generation_id: str, kind: str) -> bytes:
+    shown = application.generation.card(generation_id)
+    return picture.draw(shown) if kind == "image/png" else page(shown).encode()
 
 
 @router.post("/generations/{generation_id}/replay", response_model=ReplayOut)

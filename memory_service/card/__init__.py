@@ -1,0 +1,1 @@
+"""A generation on one page: what was asked and remembered, what each memory did, what came."""
