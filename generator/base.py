@@ -71,6 +71,11 @@ class Condition:
         """(K,): by what a generator chooses among the media of its modality."""
         return self.weights if self.matches is None else self.matches
 
+    def ranked(self, modality: Modality) -> list[Neighbour]:
+        """What is remembered of one modality, the best match first."""
+        order = np.argsort(-self.ranking, kind="stable")
+        return [self.neighbours[at] for at in order if self.neighbours[at].modality == modality]
+
 
 @dataclass(frozen=True)
 class Generated:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import httpx
-import numpy as np
 
 from encoders.base import Modality
 from generator.base import Condition, Generated, Generator, Neighbour
@@ -68,7 +67,7 @@ class ChatGenerator(Generator):
 
         `creativity` is the temperature. Raises BackendFailed.
         """
-        memories = _texts(condition)
+        memories = condition.ranked("text")
         answer = self._ask(
             {
                 "model": self._model,
@@ -116,14 +115,6 @@ class ChatGenerator(Generator):
         if not isinstance(answer, dict):
             raise BackendFailed(f"{self._url} answered no JSON object")
         return answer
-
-
-def _texts(condition: Condition) -> list[Neighbour]:
-    """Remembered texts, the heaviest first."""
-    order = np.argsort(-condition.ranking, kind="stable")
-    return [
-        condition.neighbours[at] for at in order if isinstance(condition.neighbours[at].media, str)
-    ]
 
 
 def _messages(question: str, memories: list[Neighbour]) -> list[dict[str, str]]:

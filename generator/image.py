@@ -173,7 +173,7 @@ class PictureGenerator(Generator):
     ) -> list[Generated]:
         """Each remembered picture is encoded once, and the flow leads all back together."""
         require_creativity(creativity)
-        seen = [heaviest_pictures(each)[: self.settings.memory_slots] for each in conditions]
+        seen = [each.ranked("image")[: self.settings.memory_slots] for each in conditions]
         known = {picture.id: picture.media for pictures in seen for picture in pictures}
         encoded = {id: self.encode(media) for id, media in known.items()}
         memories = [[encoded[picture.id] for picture in pictures] for pictures in seen]
@@ -214,13 +214,6 @@ class PictureGenerator(Generator):
         raw = latents * per_channel(scale) + per_channel(mean)
         picture: Bytes = to_bytes(self.autoencoder.decode(raw))[0]
         return picture
-
-
-def heaviest_pictures(condition: Condition) -> list[Neighbour]:
-    """The remembered pictures, that of the best match first."""
-    order = np.argsort(-condition.ranking, kind="stable")
-    ranked = [condition.neighbours[index] for index in order]
-    return [neighbour for neighbour in ranked if neighbour.modality == "image"]
 
 
 def per_channel(values: tuple[float, ...]) -> torch.Tensor:

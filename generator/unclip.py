@@ -106,6 +106,4 @@ def seen(condition: Condition) -> Vectors:
 
 
 def heaviest_text(condition: Condition) -> str:
-    order = np.argsort(-condition.ranking, kind="stable")
-    texts = [condition.neighbours[at].media for at in order]
-    return next((text[:MAX_PROMPT_CHARS] for text in texts if isinstance(text, str)), "")
+    return next((each.media[:MAX_PROMPT_CHARS] for each in condition.ranked("text")), "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -20,6 +19,8 @@ POLICY = (
 
 
 def page(card: Card) -> str:
+    from jinja2 import Environment, StrictUndefined  # not at the start of every service
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["picture_uri"] = _picture_uri
     environment.filters["sound_uri"] = _sound_uri

@@ -9,7 +9,6 @@ from service_media import text
 
 from encoders.base import normalize
 from generator.base import Condition, Neighbour
-from generator.image import heaviest_pictures
 from memory_service.records import Memory, QueryPart, Upload
 from memory_service.services.neighbours import Source, condition
 
@@ -33,7 +32,7 @@ def test_a_picture_counts_as_much_as_the_text_that_it_was_recalled_by() -> None:
     made = condition(QUERY, sources, "attention")
     assert made.weights[3] > made.weights[1]  # what each has in common with the query, as before
     assert made.weights.sum() == pytest.approx(1)
-    assert [each.id for each in heaviest_pictures(made)] == ["right picture", "wrong picture"]
+    assert [each.id for each in made.ranked("image")] == ["right picture", "wrong picture"]
     np.testing.assert_allclose(made.ranking, made.weights[[0, 0, 3, 3]])
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from encoders.base import Waveform
@@ -43,6 +42,8 @@ class Shown:
 
 def render_page(figures: Mapping[str, Any], sheets: Sequence[Sheet]) -> str:
     """The whole page."""
+    from jinja2 import Environment, StrictUndefined  # not at the start of every service
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["svg"] = lambda plot: uri("image/svg+xml", plot.svg)
     environment.tests["table"] = lambda block: isinstance(block, Table)
