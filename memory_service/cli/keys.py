@@ -110,14 +110,16 @@ def _row(key: Mapping[str, Any]) -> dict[str, Any]:
         "name": key["name"],
         "scope": key["scope"],
         "namespaces": key["namespaces"] or "all",
-        "requests/s": _limit(key["requests_per_s"]),
-        "bytes/min": _limit(key["bytes_per_min"]),
+        "limits": _limits(key),
         "state": _state(key),
     }
 
 
-def _limit(own: float | None) -> str:
-    return "" if own is None else f"{own:,g}" if own else "no limit"
+def _limits(key: Mapping[str, Any]) -> str:
+    """Its own ones: where it has none, those of the settings hold."""
+    own = {"/s": key["requests_per_s"], " B/min": key["bytes_per_min"]}
+    given = {unit: each for unit, each in own.items() if each is not None}
+    return ", ".join(f"{each:,}{unit}" if each else f"any{unit}" for unit, each in given.items())
 
 
 def _state(key: Mapping[str, Any]) -> str:

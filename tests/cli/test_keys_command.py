@@ -48,7 +48,7 @@ def test_a_key_made_beside_a_running_service_opens_it(tmp_path: Path) -> None:
         assert service.post("/sweep", headers=headers).status_code == 403
 
         listed = invoke("list", *folder)
-        assert re.search(r"camera +│ write +│ yard +│ +│ +│ valid until", listed.stdout)
+        assert re.search(r"camera +│ write +│ yard +│ +│ valid until", listed.stdout)
         assert key not in listed.stdout
         (kept,) = json.loads(invoke("list", "--json", *folder).stdout)["keys"]
         assert kept["namespaces"] == ["yard"]
@@ -72,8 +72,8 @@ def test_limits_of_a_key(tmp_path: Path) -> None:
             headers = {"Authorization": f"Bearer {key}"}
             assert [service.get("/stats", headers=headers).status_code for _ in "12"] == statuses
     listed = invoke("list", *folder).stdout
-    assert re.search(r"slow +│ read +│ all +│ 0.001 +│ 2,000 +│ valid", listed)
-    assert re.search(r"free +│ read +│ all +│ no limit +│ +│ valid", listed)
+    assert re.search(r"slow +│ read +│ all +│ 0.001/s, 2,000 B/min +│ valid", listed)
+    assert re.search(r"free +│ read +│ all +│ any/s +│ valid", listed)
 
 
 @pytest.mark.parametrize(
