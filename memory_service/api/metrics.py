@@ -105,6 +105,20 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._group = Histogram(
+            "memory_service_commit_group_episodes",
+            "Episodes that were stored by one transaction.",
+            buckets=ITEMS,
+            registry=self.registry,
+        )
+        self._write_seconds = Histogram(
+            "memory_service_catalog_write_seconds",
+            "Time of one transaction of the catalog, from its begin until it is on the disk.",
+            ("what",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         method = method if method in METHODS else "other"  # callers can invent any number of them
         self._requests.labels(method, route, str(status)).inc()
@@ -140,6 +154,12 @@ class Metrics:
 
     def computed(self, modality: str, items: int, seconds: float) -> None:
         self._encode_seconds.labels(modality).observe(seconds)
+
+    def grouped(self, episodes: int) -> None:
+        self._group.observe(episodes)
+
+    def committed(self, doing: str, seconds: float) -> None:
+        self._write_seconds.labels(doing).observe(seconds)
 
     def watch(self, application: Application) -> None:
         """Tell the sizes of what the application holds whenever somebody asks."""
