@@ -175,17 +175,19 @@ class Calls:
         self._present -= 1
         if call.began is not None:
             self._call_s += RECENT * (call.seconds - self._call_s)
-            if self._observer is not None:
-                self._observer.got_turn(call.began - call.came)
         if answer.done():
             if not done.cancelled():
                 done.exception()  # nobody asks for it any more
         elif done.cancelled():
             answer.cancel()
-        elif error := done.exception():
+        elif isinstance(error := done.exception(), StopIteration):  # which no future takes
+            answer.set_exception(RuntimeError(f"a call raised {error!r}"))
+        elif error is not None:
             answer.set_exception(error)
         else:
             answer.set_result(done.result())
+        if call.began is not None and self._observer is not None:  # last: the caller has its answer
+            self._observer.got_turn(call.began - call.came)
 
     def _left_s(self, loop: asyncio.AbstractEventLoop, request: Request | None) -> float | None:
         if math.isinf(self._timeout_s):

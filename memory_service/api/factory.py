@@ -75,6 +75,7 @@ def create_app(
         metrics.watch(app.state.application)
         metrics.watch_waiting(lambda: app.state.calls.waiting)
         app.state.application.observe_batches(metrics)
+        app.state.application.observe_writes(metrics)
         try:
             yield
         finally:

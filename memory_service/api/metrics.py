@@ -106,6 +106,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._group = Histogram(
+            "memory_service_commit_group_episodes",
+            "Episodes that were stored by one transaction.",
+            buckets=ITEMS,
+            registry=self.registry,
+        )
+        self._write_seconds = Histogram(
+            "memory_service_catalog_write_seconds",
+            "Time of one transaction of the catalog, from its begin until it is on the disk.",
+            ("what",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         # To look a child up takes longer than to count.
         self._requests_of = cache(self._requests.labels)
         self._seconds_of = cache(self._seconds.labels)
@@ -146,6 +159,12 @@ class Metrics:
 
     def computed(self, modality: str, items: int, seconds: float) -> None:
         self._encode_seconds.labels(modality).observe(seconds)
+
+    def grouped(self, episodes: int) -> None:
+        self._group.observe(episodes)
+
+    def committed(self, doing: str, seconds: float) -> None:
+        self._write_seconds.labels(doing).observe(seconds)
 
     def watch(self, application: Application) -> None:
         """Tell the sizes of what the application holds whenever somebody asks."""
