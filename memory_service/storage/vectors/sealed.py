@@ -8,19 +8,23 @@ the data: each segment measures it on its own rows when it is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows, Vectors
+from memory_service.storage.vectors import graph
+from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows
 from memory_service.storage.vectors.parts import (
     Codes,
+    Interrupted,
     Part,
+    Stopped,
     add_codes,
     codes_in,
+    decoded,
     fp16_index,
     reserve,
     scan,
@@ -47,12 +51,7 @@ LATE = 0.7  # of the lists that are looked into are not late
 DEEPER = 2  # times as many lists, when there may be more behind them
 SELECTED_BELOW = 0.08  # of the rows allowed: others are left out while lists are looked into
 SPARE = 1.2  # times as many as are wanted on the average
-
-Stopped = Callable[[], bool]
-
-
-class Interrupted(Exception):
-    """Building was given up because the service closes."""
+MOSTLY = 0.8  # of the rows are allowed: then the graph is walked, where there is one
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,20 @@ class Segment(Part):
         self._list_of = _list_of(lists)
         self._list_sizes = np.bincount(self._list_of, minlength=int(lists.nlist))
         self.stored_as: str | None = None  # the name of its files, where there are any
+        self.graph: graph.Graph | None = None
+        self.linked = False  # or it was tried
+
+    def link(self, stopped: Stopped) -> None:
+        """Make the graph; searches go on meanwhile. Raises Interrupted."""
+        self.graph = graph.build(self.flat, stopped)
+        self.linked = True
 
     def search(
         self, query: Query, depth: int, mask: Mask | None, left: int
     ) -> tuple[Rows, Cosines]:
         depth = min(depth, left)
+        if self.graph is not None and left >= MOSTLY * self.count and depth <= graph.MOST_HITS:
+            return self.graph.nearest(query, depth, mask) or scan(self.flat, query, depth, mask)
         wanted = max(self.depth.candidates, CANDIDATES_PER_HIT * depth)
         if 2 * wanted >= left or not self._as_usual(query, mask, left):
             return scan(self.flat, query, depth, mask)
@@ -172,11 +180,11 @@ def build(ids: Ids, chunks: Iterable[Codes], dimension: int, stopped: Stopped) -
     lists.cp.max_points_per_centroid = TRAINING_ROWS_PER_LIST
     lists.cp.min_points_per_centroid = 1
     sample = np.sort(rng.permutation(count)[: number * TRAINING_ROWS_PER_LIST])
-    lists.train(_decoded(flat, sample))
+    lists.train(decoded(flat, sample))
     for start in range(0, count, ENCODED_AT_ONCE):
         if stopped():
             raise Interrupted
-        lists.add(_decoded(flat, np.arange(start, min(start + ENCODED_AT_ONCE, count))))
+        lists.add(decoded(flat, np.arange(start, min(start + ENCODED_AT_ONCE, count))))
     return Segment(ids, flat, lists, _measured(flat, lists, rng, stopped))
 
 
@@ -186,11 +194,6 @@ def _collected(chunks: Iterable[Codes], count: int, dimension: int) -> faiss.Ind
     for chunk in chunks:
         add_codes(flat, chunk)
     return flat
-
-
-def _decoded(flat: faiss.IndexScalarQuantizer, rows: Rows) -> Vectors:
-    vectors: Vectors = flat.sa_decode(np.ascontiguousarray(codes_in(flat, int(flat.ntotal))[rows]))
-    return vectors
 
 
 def _measured(
@@ -203,7 +206,7 @@ def _measured(
     every = int(lists.nlist)
     rows = rng.permutation(int(flat.ntotal))[:PROBES]
     ids = np.arange(int(flat.ntotal), dtype=np.int64)
-    queries = _decoded(flat, rows)
+    queries = decoded(flat, rows)
     wanted = PROBE_NEIGHBOURS + 1
     exact = flat.search(queries, wanted)[1]
     for candidates in (CANDIDATES, 4 * CANDIDATES, 16 * CANDIDATES):
