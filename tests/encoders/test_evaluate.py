@@ -64,15 +64,15 @@ def test_a_collection_that_was_built_in_part_is_not_measured(
     assert "built in part" in capsys.readouterr().err
 
 
-def test_words_by_people_are_asked_for_among_the_words_of_all_voices() -> None:
+def test_words_by_people_are_asked_for_among_those_of_another_voice() -> None:
     people = replace(ITEM, source="stamps", style=evaluate.HUMAN)
     voices = [
-        replace(ITEM, id=str(n), source="speech", style=evaluate.TEST_VOICES[0], concept=concept)
+        replace(ITEM, id=str(n), source="speech", style=evaluate.RECORDED_VOICE, concept=concept)
         for n, concept in enumerate(("horn", "bell", "drum"))
     ]
     known = evaluate.Vectorised.__new__(evaluate.Vectorised)  # without a collection
     known.items = [people, *voices]
     known.vector = {item.id: np.eye(4, dtype=np.float32)[0] for item in known.items}
     known.captions = lambda items: np.eye(4, dtype=np.float32)[: len(items)]  # type: ignore[method-assign]
-    [row] = evaluate.people_among_all_words(known)
+    [row] = evaluate.people_among_other_words(known)
     assert (row.queries, row.candidates, row.recall_at_1) == (1, 3, 1.0)
