@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from encoders.base import Encoder, Modality, Space, Weights
@@ -93,8 +94,16 @@ class Models:
         return self.encoder(modality).space
 
     def spaces(self, modality: str) -> tuple[Space, ...]:
-        """Those that the modality's memories live in, its home first."""
-        return tuple(encoder.space for encoder in self.encoders_of(modality))
+        """Those that the modality's memories live in, its home first; raises as `encoder`."""
+        found = self._spaces.get(modality)
+        return found or tuple(encoder.space for encoder in self.encoders_of(modality))
+
+    @cached_property
+    def _spaces(self) -> dict[Modality, tuple[Space, ...]]:
+        return {
+            modality: tuple(encoder.space for encoder in self.encoders_of(modality))
+            for modality in self.encoders
+        }
 
     def generator(self, modality: Modality, mode: str | None = None) -> Generator:
         """The generator; its weights are loaded at first use. `mode` None: the default one.
