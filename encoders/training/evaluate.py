@@ -45,7 +45,6 @@ from encoders.training.data.records import MANIFEST, is_complete
 from encoders.training.data.speech import TEST_VOICES
 from encoders.training.features import picture_vectors_from_cache
 
-
 RECORDED_VOICE = TEST_VOICES[-1]
 
 
