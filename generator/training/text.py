@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train, and write weights, tokenizer and settings after every epoch."""
     args = parse(argv)
     torch.manual_seed(args.seed)
+    args.runs.mkdir(parents=True, exist_ok=True)
     data, held_out = load_texts(args)
     tokenizer = load_tokenizer(args)
     settings = TextSettings(vocabulary=tokenizer.get_vocab_size())
@@ -238,7 +239,6 @@ def load_tokenizer(args: argparse.Namespace) -> Tokenizer:
         return Tokenizer.from_file(str(WEIGHTS / "text.tokenizer.json"))
     path = args.runs / "tokenizer.json"
     if not path.is_file():
-        args.runs.mkdir(parents=True, exist_ok=True)
         train_tokenizer(list(wordnet_texts(args.cache)), 4096).save(str(path))
     return Tokenizer.from_file(str(path))
 
