@@ -29,6 +29,7 @@ from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.audit import AuditLog
+from memory_service.storage.catalog import WriteObserver
 from memory_service.storage.store import Store
 
 SETTABLE_LIMITS = {name for name in Settings.model_fields if name.startswith(("max_", "queue_"))}
@@ -88,6 +89,10 @@ class Application:
     def observe_batches(self, observer: Observer) -> None:
         """Have `observer` told what is encoded together, and what waits."""
         self.observers.append(observer)
+
+    def observe_writes(self, observer: WriteObserver) -> None:
+        """Have `observer` told what is written into the catalog, and how long that takes."""
+        self.store.catalog.observers.append(observer)
 
     @property
     def batching(self) -> tuple[BatchingEncoder, ...]:

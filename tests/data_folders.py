@@ -35,7 +35,7 @@ def sound(seconds: float) -> Upload:
 
 def store_of_everything(folder: Path) -> Path:
     """Three animals, two equal notes with their prototype, a fading namespace, a generation,
-    recalls, and something that was forgotten. Ten memories."""
+    recalls, something that was forgotten, a key, two lines of audit log. Ten memories."""
     with build(Settings(data_dir=folder, profile="fake")) as app:
         for number, name in enumerate(("a red fox", "a blue whale", "a green frog")):
             more = [sound(9.0)] if number == 0 else [sound(0.5)] if number == 1 else []
@@ -50,4 +50,8 @@ def store_of_everything(folder: Path) -> Path:
         app.retriever.retrieve([QueryPart("text", b"a blue whale")])
         app.thumbnails.get(app.memory.list(modality="image")[0][0].id)
         app.memory.forget_episode(gone.id)
+        app.keys.create("of the fixture", "read", namespaces=["notes"])
+        assert app.audit is not None
+        for route in ("/store", "/generate"):
+            app.audit.add({"method": "POST", "route": route})
     return folder

@@ -36,6 +36,10 @@ class Ledger:
     deleted: set[str] = field(default_factory=set)
     # By mark, the contents (SHA-256) of an episode whose storing was not answered.
     doubtful: dict[str, list[str]] = field(default_factory=dict)
+    # By mark, requests that bear it as their idempotency key and were not answered yet; and those
+    # whose caller has to ask again after a restart, with the ids of what is there of them.
+    keyed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    unanswered: dict[str, list[str]] = field(default_factory=dict)
     generations: dict[str, list[str]] = field(default_factory=dict)  # id: SHA-256 of the outputs
     fresh: set[str] = field(default_factory=set)  # touched since the last comparison
     _order: list[str] = field(default_factory=list)  # ids, to draw from
@@ -46,15 +50,40 @@ class Ledger:
         with self._lock:
             self.doubtful[mark] = sorted(sha256)
 
+    def sending(self, mark: str, request: Mapping[str, Any]) -> None:
+        """With the mark as its idempotency key: when it is not answered, it is sent again."""
+        with self._lock:
+            self.keyed[mark] = request
+
     def stored(self, mark: str, memories: Sequence[Mapping[str, Any]]) -> None:
         with self._lock:
             del self.doubtful[mark]
+            self.keyed.pop(mark, None)
             self._adopt(memories)
 
     def refused(self, mark: str) -> None:
         """Answered with an error: nothing of it may be there."""
         with self._lock:
             del self.doubtful[mark]
+            self.keyed.pop(mark, None)
+
+    def repeated(self, mark: str, memories: Sequence[Mapping[str, Any]], replayed: bool) -> str:
+        """What is wrong with the answer to a request that was sent again after a restart."""
+        there = self.unanswered.pop(mark)
+        if not there:
+            self.stored(mark, memories)
+            return f"{mark} was not there, and is said to be replayed" if replayed else ""
+        self.keyed.pop(mark, None)
+        ids = sorted(each["id"] for each in memories)
+        if ids == there and replayed:
+            return ""
+        return f"{mark} was stored as {there}, and sent again it is {ids} (replayed: {replayed})"
+
+    def lives(self, ids: Iterable[str]) -> bool:
+        """All of them are known, and no deletion is on its way."""
+        with self._lock:
+            found = [self.known.get(id) for id in ids]
+            return all(each is not None and each.doomed_by is None for each in found)
 
     def _adopt(self, memories: Iterable[Mapping[str, Any]]) -> None:
         for each in memories:
@@ -123,7 +152,14 @@ class Ledger:
             there = {each["id"]: each for each in found}
             wrong += self._compare_known(there)
             wrong += self._compare_new(each for each in found if each["id"] not in self.known)
-            self.doubtful.clear()
+            marks = {id: each.metadata[0].get(MARK) for id, each in self.known.items()}
+            self.unanswered = {
+                mark: sorted(id for id, other in marks.items() if other == mark)
+                for mark in self.keyed
+            }
+            self.doubtful = {
+                mark: self.doubtful[mark] for mark, ids in self.unanswered.items() if not ids
+            }
             return wrong
 
     def _compare_known(self, there: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -8,7 +8,7 @@ import io
 import json
 import random
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,8 @@ from PIL import Image
 from benchmarks.chaos.ledger import MARK, Ledger
 
 PATIENCE_S = 20.0
+KEY, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
+KEYED = 0.5  # share of the stores that bear a key
 Operation = Callable[[], None]
 
 
@@ -45,10 +47,12 @@ class Caller:
     def __post_init__(self) -> None:
         self.drawn = random.Random(self.seed)
         self.count = 0
+        self.answered: deque[tuple[str, dict[str, Any], list[str]]] = deque(maxlen=20)
         self.weighted: list[tuple[Operation, int]] = [
             (self.store, 40),
             (self.store_large, 8),
             (self.store_batch, 8),
+            (self.store_again, 6),
             (self.delete_memory, 14),
             (self.delete_episode, 10),
             (self.patch, 12),
@@ -84,11 +88,34 @@ class Caller:
 
     def store(self, *, side: int = 12) -> None:
         mark, body = self._episode(side)
-        answer = self.http.post("/store", json=body)
-        if self.expect(answer, 201):
-            self.ledger.stored(mark, answer.json()["episode"]["memories"])
-        else:
+        headers = {KEY: mark} if self.drawn.random() < KEYED else {}
+        if headers:
+            self.ledger.sending(mark, body)
+        answer = self.http.post("/store", json=body, headers=headers)
+        if not self.expect(answer, 201):
             self.ledger.refused(mark)
+            return
+        memories = answer.json()["episode"]["memories"]
+        self.ledger.stored(mark, memories)
+        if headers:
+            self.answered.append((mark, body, sorted(each["id"] for each in memories)))
+
+    def store_again(self) -> None:
+        """As a client does that has not read the answer: it gets the same one."""
+        if not self.answered:
+            return
+        mark, body, ids = self.drawn.choice(self.answered)
+        answer = self.http.post("/store", json=body, headers={KEY: mark})
+        if not self.expect(answer, 201, 404):
+            return
+        if answer.status_code == 404:
+            if self.ledger.lives(ids):
+                self.wrong.append(f"{mark} is there, and sent again it is said to be forgotten")
+            return
+        again = sorted(each["id"] for each in answer.json()["episode"]["memories"])
+        # A part of it may have been deleted since.
+        if not set(again) <= set(ids) or REPLAYED not in answer.headers:
+            self.wrong.append(f"{mark} was stored as {ids}, and sent again as {again}")
 
     def _episode(self, side: int) -> tuple[str, dict[str, Any]]:
         """A mark, which is in doubt from now on, and what to store under it."""

@@ -2,7 +2,9 @@
 
 Each round starts the service on the same data folder, and compares what it says with what its
 callers know: nothing acknowledged is missing, nothing deleted is back, nothing was done by half,
-what is read is what was stored, and the indexes hold what the catalog does. Then several clients
+what is read is what was stored, and the indexes hold what the catalog does. Stores that bore an
+idempotency key and were not answered are sent again, and are stored once. At the end the folder is
+checked (`fsck`). Then several clients
 work on it until it is killed (SIGKILL): at a random time, or by itself at a chosen point between
 two writes. `--seed` repeats the draws of a run; how threads meet is up to the machine.
 """
@@ -31,14 +33,18 @@ from rich.table import Table
 
 from benchmarks.chaos.crashing import POINTS
 from benchmarks.chaos.ledger import Ledger
-from benchmarks.chaos.load import Caller
+from benchmarks.chaos.load import KEY, REPLAYED, Caller
 from memory_service.demo.service import free_port
+from memory_service.storage.fsck.run import check
 
 CLIENTS = 4
 START_S = 60.0
 LOAD_S = (0.05, 1.2)  # until a kill from outside
 MOST_S = 4.0  # for a point to be come by
 SAMPLE = 40  # contents read of those that nothing happened to since the last round
+
+
+CUT = "; but for lines of the audit log that a kill has cut off"
 
 
 class Broken(Exception):
@@ -54,6 +60,8 @@ class Run:
     kills: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     starts_s: list[float] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)  # by fsck, at the end
+    cut_lines: int = 0  # files of the audit log that have one
 
     def round(self, number: int, point: str | None) -> None:
         """Start, compare, load, kill."""
@@ -66,6 +74,7 @@ class Run:
             if process is None:
                 raise Broken(f"round {number}: {self._log()}")
         self.compare(port, f"round {number} (after {self.last})")
+        self.send_again(port, f"round {number} (after {self.last})")
         before = len(self.wrong)
         self._load(process, port, number, None if died_at_start else point)
         self.wrong[before:] = [f"round {number}: {each}" for each in self.wrong[before:]]
@@ -126,6 +135,26 @@ class Run:
             wrong += self._generations(client, every)
         self.wrong += [f"{where}: {each}" for each in wrong]
 
+    def send_again(self, port: int, where: str) -> None:
+        """What bore an idempotency key and was not answered: it is stored once, whether it was
+        there or not. The service may die at its point meanwhile."""
+        try:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(), timeout=60
+            ) as client:
+                for mark in list(self.ledger.unanswered):
+                    request = self.ledger.keyed[mark]
+                    answer = client.post("/store", json=request, headers={KEY: mark})
+                    if answer.status_code != 201:
+                        self.wrong.append(f"{where}: {mark} sent again: {answer.text[:300]}")
+                        return
+                    memories = answer.json()["episode"]["memories"]
+                    wrong = self.ledger.repeated(mark, memories, REPLAYED in answer.headers)
+                    self.wrong += [f"{where}: {wrong}"] if wrong else []
+                    self.done["sent again after a kill"] += 1
+        except httpx.TransportError:
+            return
+
     def _listed(self, client: httpx.Client) -> list[dict]:
         listed: list[dict] = []
         after = None
@@ -183,12 +212,22 @@ class Run:
             self.wrong += caller.wrong
 
     def end(self) -> None:
-        """Start once more, read everything, and stop in order."""
+        """Start once more, read everything, stop in order, and check the folder."""
         process, port = self._start(None)
         assert process is not None
-        self.compare(port, f"at the end (after {self.last})", every=True)
+        where = f"at the end (after {self.last})"
+        self.compare(port, where, every=True)
+        self.send_again(port, where)
         process.terminate()
         process.wait(30)
+        report = check(self.folder / "data")
+        self.checked = report.checked
+        for found in report.findings:
+            # A kill in the midst of a line of the audit log leaves half of it.
+            if found.kind == "audit_broken":
+                self.cut_lines += 1
+            else:
+                self.wrong.append(f"fsck: {found.kind} {found.subject}: {found.detail}")
 
 
 def run(kills: int, seed: int, folder: Path, console: Console) -> Run:
@@ -232,8 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"[red]WRONG[/] {each}", highlight=False)
     if not found.wrong:
         console.print(
-            "nothing acknowledged is missing, nothing deleted is back, nothing was done by half, "
-            "the indexes hold what the catalog does"
+            "nothing acknowledged is missing, nothing deleted is back, nothing was done by half or "
+            "twice, the indexes hold what the catalog does"
+        )
+        console.print(
+            f"fsck finds nothing amiss in {found.checked}{CUT if found.cut_lines else ''}"
         )
     return 1 if found.wrong else 0
 

@@ -53,6 +53,7 @@ class Settings:
     weight_decay: float = 0.02
     dropout: float = 0.2
     picture_share: float = 0.2  # of the loss that is against pictures of the same concept
+    phrases: float = 0.0  # share of the texts that are "the sound of ..."; never of a spoken word
     from_stored: bool = False  # start from the stored tower instead of at random
     seed: int = 0
     device: str = "cpu"
@@ -90,7 +91,7 @@ def train(settings: Settings) -> None:
     training = [item for item in sounds if item.split == "train" and not is_held_out(item)]
     text, _ = text_and_image()
     texts = contrastive.TextVectors(text, settings.cache / "texts.npz")
-    bank = bank_of(training, texts, settings.device)
+    bank = bank_of(training, texts, settings)
     pictures = picture_vectors(items, settings)
 
     trainee = Trainee(settings).to(settings.device)
@@ -142,14 +143,21 @@ def fit_logit_scale(
     print(f"temperature 1/{best:.0f}", flush=True)
 
 
-def said_of(item: Item, rng: random.Random) -> str:
+def is_word(item: Item) -> bool:
+    return item.source in ("speech", "people")
+
+
+def said_of(item: Item, rng: random.Random, phrases: float = 0.0) -> str:
     """A text that is true of a sound; of a spoken word always the word itself."""
-    return item.caption if item.source in ("speech", "people") else contrastive.draw_text(item, rng)
+    return item.caption if is_word(item) else contrastive.draw_text(item, rng, phrases)
 
 
-def bank_of(items: Sequence[Item], texts: contrastive.TextVectors, device: str) -> Bank:
-    strings = sorted({text for item in items for text in contrastive.texts_of(item)})
-    vectors = torch.from_numpy(texts.of(strings)).to(device)
+def bank_of(items: Sequence[Item], texts: contrastive.TextVectors, settings: Settings) -> Bank:
+    known = {text for item in items for text in contrastive.texts_of(item)}
+    if settings.phrases:
+        known |= {t for item in items if not is_word(item) for t in contrastive.phrases_of(item)}
+    strings = sorted(known)
+    vectors = torch.from_numpy(texts.of(strings)).to(settings.device)
     same = contrastive.multi_positive_targets(vectors)
     return Bank(vectors, same, {text: row for row, text in enumerate(strings)})
 
@@ -187,7 +195,7 @@ def step(
         ]
     )
     words = random.Random(int(rng.integers(2**32)))
-    rows = [bank.row[said_of(item, words)] for item in batch]
+    rows = [bank.row[said_of(item, words, settings.phrases)] for item in batch]
     device = bank.vectors.device
     media = trainee.train()(torch.from_numpy(inputs).to(device))
     scale = trainee.logit_scale.exp().clamp(max=contrastive.MAX_LOGIT_SCALE)

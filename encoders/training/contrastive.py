@@ -19,6 +19,10 @@ from encoders.training.data import Item
 
 SAME_MEANING = 0.97  # cosine of two captions above which each is right for the other's media
 MAX_LOGIT_SCALE = 100.0  # as in CLIP
+TEMPLATES = {
+    "image": ("a picture of {}", "a drawing of {}"),
+    "audio": ("the sound of {}", "a recording of {}"),
+}
 
 
 def multi_positive_targets(captions: torch.Tensor) -> torch.Tensor:
@@ -70,8 +74,15 @@ def texts_of(item: Item) -> list[str]:
     return [item.caption, *joined, *tags[:8]]
 
 
-def draw_text(item: Item, rng: random.Random) -> str:
-    """The caption two times in three, else another text of the item."""
+def phrases_of(item: Item) -> list[str]:
+    """The caption within what people write around one (prompt templates, Radford et al. 2021)."""
+    return [template.format(item.caption) for template in TEMPLATES[item.modality]]
+
+
+def draw_text(item: Item, rng: random.Random, phrases: float = 0.0) -> str:
+    """In a share of `phrases` a phrase; else the caption two times in three, or another text."""
+    if phrases and rng.random() < phrases:
+        return rng.choice(phrases_of(item))
     texts = texts_of(item)
     return texts[0] if len(texts) == 1 or rng.random() < 0.67 else rng.choice(texts[1:])
 

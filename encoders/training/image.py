@@ -57,6 +57,7 @@ class Settings:
     classes: bool = True  # start from ImageNet's classes instead of at random
     imagined: float = 0.2  # weight of the loss on imagined photographs
     twice: tuple[str, ...] = ()  # sources that are drawn twice as often
+    phrases: float = 0.0  # share of the texts that are "a picture of ..."
     seed: int = 0
     device: str = "cpu"
 
@@ -106,6 +107,8 @@ def train(settings: Settings) -> None:
     validation = [item for item in items if item.split == "validation"]
     training = [item for item in items if item.split == "train"]
     texts.of({t for item in training for t in contrastive.texts_of(item)})
+    if settings.phrases:
+        texts.of({t for item in training for t in contrastive.phrases_of(item)})
     training += [item for item in training if item.source in settings.twice]
 
     classes = Classes.load(texts, settings.cache).to(settings.device)
@@ -140,7 +143,8 @@ def train(settings: Settings) -> None:
             maps = maps.to(settings.device, memory_format=torch.channels_last)  # faster on a CPU
             features = trainee.train().tail(maps)
             extra = settings.imagined * imagined_loss(trainee.head, features.detach(), classes)
-            losses.append(step(trainee.head, features, optimizer, batch, texts, rng, extra))
+            drawn = [contrastive.draw_text(item, rng, settings.phrases) for item in batch]
+            losses.append(step(trainee.head, features, optimizer, batch, drawn, texts, extra))
             schedule.step()
         run.save(trainee, optimizer, epoch)
         figures = recalls(trainee, validation, views[0], texts)
@@ -175,7 +179,9 @@ def train_head(
         shown = torch.from_numpy(np.stack([rng.choice(features)[row] for row in rows]))
         shown = shown.to(settings.device)
         extra = settings.imagined * imagined_loss(head, shown, classes)
-        step(head, shown, optimizer, [items[row] for row in rows], texts, rng, extra)
+        batch = [items[row] for row in rows]
+        drawn = [contrastive.draw_text(item, rng, settings.phrases) for item in batch]
+        step(head, shown, optimizer, batch, drawn, texts, extra)
         schedule.step()
 
 
@@ -192,15 +198,16 @@ def step(
     features: torch.Tensor,
     optimizer: torch.optim.Optimizer,
     batch: Sequence[Item],
+    drawn: Sequence[str],
     texts: contrastive.TextVectors,
-    rng: random.Random,
     extra: torch.Tensor,
 ) -> float:
-    """One update by the batch's features (B, 1280) and the `extra` loss; the batch's own loss."""
+    """One update by the batch's features (B, 1280), the text drawn for each item and the `extra`
+    loss; the batch's own loss.
+    """
     vectors, logit_scale = head(features), head.logit_scale
-    drawn = texts.of(contrastive.draw_text(item, rng) for item in batch)
-    captions = texts.of(item.caption for item in batch)
-    said, meant = (torch.from_numpy(rows).to(vectors.device) for rows in (drawn, captions))
+    rows = texts.of(drawn), texts.of(item.caption for item in batch)
+    said, meant = (torch.from_numpy(part).to(vectors.device) for part in rows)
     targets = contrastive.multi_positive_targets(meant)
     loss = contrastive.contrastive_loss(vectors, said, logit_scale, targets)
     optimizer.zero_grad()

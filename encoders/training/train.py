@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/encoders"))
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--learning-rate", type=float, default=None)
+    parser.add_argument(
+        "--phrases", type=_share, help='share of the texts that are "a picture of ..." and the like'
+    )
     parser.add_argument("--from-stored", action="store_true", help="audio: train the tower on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     chosen = {
         name: value
-        for name in ("epochs", "learning_rate")
+        for name in ("epochs", "learning_rate", "phrases")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.from_stored:
@@ -55,6 +58,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             **chosen,
         )
     )
+
+
+def _share(value: str) -> float:
+    if not 0 <= float(value) <= 1:
+        raise argparse.ArgumentTypeError("a share is 0 to 1")
+    return float(value)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):

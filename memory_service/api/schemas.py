@@ -534,6 +534,9 @@ class EvaluateRequest(Strict):
 
 class BackupRequest(Strict):
     name: str = Field("default", description="Folder below the one that is set for backups.")
+    with_access: bool = Field(
+        False, description="The API keys (their hashes) and the audit log, too."
+    )
 
 
 class JobOut(BaseModel):

@@ -17,7 +17,17 @@ from memory_service.errors import MemoryServiceError
 from memory_service.settings import Settings
 
 if TYPE_CHECKING:
-    from memory_service.storage.backup import Progress as Done
+    from memory_service.storage.backup import Manifest
+    from memory_service.storage.copying import Progress as Done
+
+RESTORED = (
+    "the API keys are as they were when the backup was made, those that were revoked since "
+    "included: see memory-service keys list"
+)
+LACKING = (
+    "API keys and the audit log are not in this backup: memory-service keys create makes new ones, "
+    "backup --with-access copies them"
+)
 
 
 def backup(
@@ -34,6 +44,9 @@ def backup(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read again what an earlier backup has.")
     ] = False,
+    with_access: Annotated[
+        bool, typer.Option("--with-access", help="The API keys and the audit log, too.")
+    ] = False,
     url: Annotated[
         str | None, typer.Option(help="Address of a service, to have it make the backup.")
     ] = None,
@@ -44,7 +57,7 @@ def backup(
         options.fail("--url goes with none of --data-dir, --hard-links and --verify")
     if url is not None:
         with options.service(url) as client:
-            job = waiting.ended(client, client.backup(target))
+            job = waiting.ended(client, client.backup(target, with_access=with_access))
         if job.state != "succeeded":
             options.fail(str((job.error or {}).get("message", f"the job was {job.state}")))
         _print(job.result or {}, as_json, "backup")
@@ -59,9 +72,10 @@ def backup(
             time.time(),
             hard_links=hard_links,
             verify=verify,
+            with_access=with_access,
             on_progress=show,
         )
-    _print({**asdict(done), "memories": manifest.memories}, as_json, "backup")
+    _print(_told(manifest, done), as_json, "backup")
 
 
 def restore(
@@ -74,7 +88,15 @@ def restore(
 
     with _failing(), _shown() as show:
         manifest, done = make(source, data_dir, on_progress=show)
-    _print({**asdict(done), "memories": manifest.memories}, as_json, "restore")
+    _print(_told(manifest, done), as_json, "restore")
+    if not as_json:
+        access = RESTORED if manifest.access_sha256 else LACKING
+        options.errors.print(access, highlight=False, markup=False, soft_wrap=True)
+
+
+def _told(manifest: Manifest, done: Done) -> dict[str, Any]:
+    named = sorted(manifest.access_sha256)
+    return {**asdict(done), "memories": manifest.memories, "access": named}
 
 
 def _print(told: Mapping[str, Any], as_json: bool, title: str) -> None:
@@ -83,6 +105,7 @@ def _print(told: Mapping[str, Any], as_json: bool, title: str) -> None:
         options.print_json(told)
     else:
         shown = {name.replace("_", " "): each for name, each in told.items() if name != "damaged"}
+        shown["access"] = ", ".join(told.get("access", ())) or "not in it"
         options.output.print(tables.mapping_table(shown, title))
     if damaged := told.get("damaged"):
         options.fail(

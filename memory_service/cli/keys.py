@@ -42,6 +42,13 @@ def create(
     expires: Annotated[
         str | None, typer.Option(help="12h, 30d, 2w, or a date: 2030-01-31. Default: never.")
     ] = None,
+    requests_per_s: Annotated[
+        float | None,
+        typer.Option(help="Its own limit, 0 for none. Default: that of the service's settings."),
+    ] = None,
+    bytes_per_min: Annotated[
+        int | None, typer.Option(help="Likewise, of request bodies: no body may be larger, either.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: options.AsJson = False,
     url: ServiceUrl = None,
@@ -50,7 +57,12 @@ def create(
     with _keeper(data_dir, url) as keeper:
         named = cast(Literal["read", "write", "admin"], scope)  # the keeper knows the valid ones
         made = keeper.create_key(
-            name, named, namespaces=namespace or None, expires_at=_moment(expires)
+            name,
+            named,
+            namespaces=namespace or None,
+            expires_at=_moment(expires),
+            requests_per_s=requests_per_s,
+            bytes_per_min=bytes_per_min,
         )
     if as_json:
         options.print_json(dict(made))
@@ -98,8 +110,16 @@ def _row(key: Mapping[str, Any]) -> dict[str, Any]:
         "name": key["name"],
         "scope": key["scope"],
         "namespaces": key["namespaces"] or "all",
+        "limits": _limits(key),
         "state": _state(key),
     }
+
+
+def _limits(key: Mapping[str, Any]) -> str:
+    """Its own ones: where it has none, those of the settings hold."""
+    own = {"/s": key["requests_per_s"], " B/min": key["bytes_per_min"]}
+    given = {unit: each for unit, each in own.items() if each is not None}
+    return ", ".join(f"{each:,}{unit}" if each else f"any{unit}" for unit, each in given.items())
 
 
 def _state(key: Mapping[str, Any]) -> str:
@@ -158,9 +178,9 @@ class _Folder:
         scope: str,
         *,
         namespaces: Sequence[str] | None = None,
-        expires_at: float | None = None,
+        **more: Any,
     ) -> Mapping[str, Any]:
-        key, text = self._keys.create(name, scope, namespaces=namespaces, expires_at=expires_at)
+        key, text = self._keys.create(name, scope, namespaces=namespaces, **more)
         return {**key.as_json(), "key": text}
 
     def api_keys(self) -> Sequence[Mapping[str, Any]]:

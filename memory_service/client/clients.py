@@ -270,9 +270,10 @@ class Client:
         """Begin to re-embed all memories into another profile's space; see `job` for the rest."""
         return self._send(operations.reembed(profile, dry_run, switch, accept_failures))
 
-    def backup(self, name: str = "default") -> results.Job:
-        """Begin to back up into a folder of this name, below the one that the service has set."""
-        return self._send(operations.backup(name))
+    def backup(self, name: str = "default", *, with_access: bool = False) -> results.Job:
+        """Begin to back up into a folder of this name, below the one that the service has set;
+        `with_access`: the API keys and the audit log, too."""
+        return self._send(operations.backup(name, with_access))
 
     def rollback(self) -> results.Job:
         """Begin to go back to before the last switch, or to drop an unfinished re-embedding."""
@@ -305,9 +306,15 @@ class Client:
         *,
         namespaces: Sequence[str] | None = None,
         expires_at: float | None = None,
+        requests_per_s: float | None = None,
+        bytes_per_min: int | None = None,
     ) -> Mapping[str, Any]:
         """The key's record, and its text under `key`: it is told here, and never again."""
-        return self._send(operations.create_key(name, scope, namespaces, expires_at))
+        return self._send(
+            operations.create_key(
+                name, scope, namespaces, expires_at, requests_per_s, bytes_per_min
+            )
+        )
 
     def api_keys(self) -> Sequence[Mapping[str, Any]]:
         """The oldest first, those that are revoked or expired among them."""
@@ -525,8 +532,8 @@ class AsyncClient:
     ) -> results.Job:
         return await self._send(operations.reembed(profile, dry_run, switch, accept_failures))
 
-    async def backup(self, name: str = "default") -> results.Job:
-        return await self._send(operations.backup(name))
+    async def backup(self, name: str = "default", *, with_access: bool = False) -> results.Job:
+        return await self._send(operations.backup(name, with_access))
 
     async def rollback(self) -> results.Job:
         return await self._send(operations.rollback())
@@ -553,8 +560,14 @@ class AsyncClient:
         *,
         namespaces: Sequence[str] | None = None,
         expires_at: float | None = None,
+        requests_per_s: float | None = None,
+        bytes_per_min: int | None = None,
     ) -> Mapping[str, Any]:
-        return await self._send(operations.create_key(name, scope, namespaces, expires_at))
+        return await self._send(
+            operations.create_key(
+                name, scope, namespaces, expires_at, requests_per_s, bytes_per_min
+            )
+        )
 
     async def api_keys(self) -> Sequence[Mapping[str, Any]]:
         return await self._send(operations.api_keys())

@@ -346,8 +346,9 @@ def reembed(
     return Operation("POST", "/reembed", _from_json(results.Job.read), {"json": body})
 
 
-def backup(name: str) -> Operation[results.Job]:
-    return Operation("POST", "/backup", _from_json(results.Job.read), {"json": {"name": name}})
+def backup(name: str, with_access: bool) -> Operation[results.Job]:
+    body = {"name": name, "with_access": with_access}
+    return Operation("POST", "/backup", _from_json(results.Job.read), {"json": body})
 
 
 def rollback() -> Operation[results.Job]:
@@ -379,10 +380,16 @@ def cancel_job(job_id: str) -> Operation[results.Job]:
 
 
 def create_key(
-    name: str, scope: str, namespaces: Sequence[str] | None, expires_at: float | None
+    name: str,
+    scope: str,
+    namespaces: Sequence[str] | None,
+    expires_at: float | None,
+    requests_per_s: float | None,
+    bytes_per_min: int | None,
 ) -> Operation[Mapping[str, Any]]:
     body: dict[str, Any] = {"name": name, "scope": scope, "expires_at": expires_at}
     body["namespaces"] = None if namespaces is None else list(namespaces)
+    body |= {"requests_per_s": requests_per_s, "bytes_per_min": bytes_per_min}
     return Operation("POST", "/keys", _object, {"json": body})
 
 

@@ -12,7 +12,8 @@ from memory_service.records import Job
 from memory_service.services import checks
 from memory_service.services.jobs import Jobs, Run
 from memory_service.settings import Settings
-from memory_service.storage.backup import Progress, backup
+from memory_service.storage.backup import backup
+from memory_service.storage.copying import Progress
 from memory_service.storage.store import Store
 
 KIND = "backup"
@@ -28,8 +29,9 @@ class Backups:
         self._settings = settings
         self._clock = clock
 
-    def begin(self, name: str = "default") -> Job:
+    def begin(self, name: str = "default", *, with_access: bool = False) -> Job:
         """Begin in the background. Made again under the same name, only what is new is copied.
+        `with_access`: the API keys and the audit log, too.
 
         Raises InvalidInput, NotConfigured, and JobConflict while another one runs.
         """
@@ -39,9 +41,10 @@ class Backups:
                 "no folder for backups is set: set MEMORY_SERVICE_BACKUP_DIR, or use the command "
                 "memory-service backup"
             )
-        return self._jobs.start(KIND, {"name": name}, lambda run: self._work(name, run))
+        parameters = {"name": name, "with_access": with_access}
+        return self._jobs.start(KIND, parameters, lambda run: self._work(name, with_access, run))
 
-    def _work(self, name: str, run: Run) -> Mapping[str, Any]:
+    def _work(self, name: str, with_access: bool, run: Run) -> Mapping[str, Any]:
         assert self._settings.backup_dir is not None
 
         def told(progress: Progress) -> None:
@@ -50,6 +53,17 @@ class Backups:
                 run.progress(contents=progress.contents, done=progress.done)
 
         target = self._settings.backup_dir / name
-        manifest, progress = backup(self._store.folder, target, self._clock.now(), on_progress=told)
+        manifest, progress = backup(
+            self._store.folder,
+            target,
+            self._clock.now(),
+            with_access=with_access,
+            on_progress=told,
+        )
         run.progress(contents=progress.contents, done=progress.done)
-        return {**asdict(progress), "name": name, "memories": manifest.memories}
+        return {
+            **asdict(progress),
+            "name": name,
+            "memories": manifest.memories,
+            "access": sorted(manifest.access_sha256),
+        }

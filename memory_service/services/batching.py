@@ -20,6 +20,7 @@ import numpy as np
 
 from encoders.base import Encoder, Vectors
 from memory_service.errors import NotReady, Overloaded
+from memory_service.observing import tell
 
 RECENT = 0.2  # weight of the last batch in the running mean of seconds per item
 MOST_RETRY_S = 60
@@ -153,8 +154,7 @@ class BatchingEncoder(Encoder):
         self._tell(lambda observer: observer.computed(self.modality, items, seconds))
 
     def _tell(self, what: Callable[[Observer], None]) -> None:
-        for observer in self._observers:
-            what(observer)
+        tell(self._observers, what)
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -221,7 +221,15 @@ class BatchingEncoder(Encoder):
             for (call, _), row in zip(batch, rows, strict=True):
                 call.rows.append(row)
                 if len(call.rows) == len(call.items):
-                    call.answer.set_result(np.stack(call.rows))
+                    self._answer(call)
+
+    def _answer(self, call: _Call) -> None:
+        try:
+            vectors = np.stack(call.rows)
+        except BaseException as error:  # rows of batches that do not fit, or no memory
+            call.answer.set_exception(error)
+        else:
+            call.answer.set_result(vectors)
 
     def _fail(self, call: _Call, error: BaseException) -> None:
         with self._changed:

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -119,7 +119,11 @@ class Jobs:
         thread = threading.Thread(target=in_background, name=f"job-{kind}", daemon=True)
         self._runs[kind] = run, thread
         begun = run.job  # soon it may say how it ends, before its end holds
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread for it
+            self._end(kind, replace(begun, state="interrupted"))
+            raise NotReady(f"the job could not be started: {error}") from error
         return begun
 
     def run(
@@ -195,10 +199,14 @@ class Jobs:
             problem = {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
             run.finished("failed", error=problem)
         finally:
-            try:
-                self._write(run.job)
-            except MemoryServiceError:  # a full disk, most likely: the next start says interrupted
-                log.exception("the end of job %s could not be recorded", run.job.id)
+            self._end(kind, run.job)
+
+    def _end(self, kind: str, job: Job) -> None:
+        try:
+            self._write(job)
+        except Exception:  # a full disk, most likely: the next start says interrupted
+            log.exception("the end of job %s could not be recorded", job.id)
+        finally:  # whatever it is: the next of its kind must be able to begin
             del self._runs[kind]
 
     def cancel(self, job_id: str) -> Job:
@@ -230,4 +238,5 @@ class Jobs:
 def _lower_priority() -> None:
     """Of the calling thread; elsewhere than on Linux it would be the whole process's."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        with suppress(OSError):  # forbidden here: the job does its work all the same
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

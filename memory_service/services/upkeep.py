@@ -6,7 +6,6 @@ import logging
 import threading
 
 from memory_service.clock import Clock
-from memory_service.errors import MemoryServiceError
 from memory_service.services.recalls import Recalls
 from memory_service.storage.store import Store
 
@@ -61,5 +60,5 @@ class Upkeep:
                 log.info("%d memories had expired and are deleted", swept)
             self._recalls.flush()
             self._store.removal.tidy()
-        except MemoryServiceError:  # a full disk, most likely: the next round tries again
+        except Exception:  # a full disk, most likely: the next round tries again
             log.exception("upkeep failed")

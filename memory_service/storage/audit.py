@@ -19,6 +19,11 @@ from memory_service.storage.failures import storage_errors
 FOLDER = "audit"
 
 
+def files(folder: Path) -> list[Path]:
+    """Those of a log, the newest first."""
+    return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name))
+
+
 class AuditLog:
     """`audit/0.jsonl` is written, up to `max_bytes`; then it becomes `1.jsonl`, that `2.jsonl`, and
     so on, `files` in all. Safe for use from several threads. Raises StorageFailure or StorageFull.

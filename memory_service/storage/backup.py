@@ -15,22 +15,23 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from memory_service.errors import InvalidInput, StorageFailure
 from memory_service.ids import new_id
-from memory_service.storage import generations, rows
+from memory_service.storage import access_files, generations, rows
 from memory_service.storage.blobs import BlobStore, sync_folder
 from memory_service.storage.catalog import Catalog
+from memory_service.storage.copying import Altered, Copying, Progress, copied
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.folder import CATALOG, require_free
 from memory_service.storage.schema import FORMAT
+from memory_service.storage.sqlite_copies import connect, require_sound, snapshot
 
 MANIFEST = "manifest.json"
 LOCK = "backup.lock"  # also tells a folder of backups from any other
-BLOCK = 2**20  # bytes read at a time
 
 _NAMED = "SELECT blob FROM (SELECT blob FROM memories UNION SELECT blob FROM generation_outputs)"
 _SMALL = " WHERE blob NOT IN (SELECT digest FROM small_contents)"
@@ -47,24 +48,8 @@ class Manifest:
     memories: int
     contents: int  # files
     damaged: tuple[str, ...] = ()  # contents that were missing or altered when it was made
-
-
-@dataclass
-class Progress:
-    """How far a backup or a restore is, and what it did."""
-
-    contents: int = 0
-    copied: int = 0
-    linked: int = 0
-    kept: int = 0  # there already
-    removed: int = 0  # no longer named
-    bytes_copied: int = 0
-    forgotten: int = 0  # memories that were forgotten while it was made, and are not in it
-    damaged: list[str] = field(default_factory=list)
-
-    @property
-    def done(self) -> int:
-        return self.copied + self.linked + self.kept + len(self.damaged)
+    access: str = ""  # the folder of keys and audit log; none where they were not asked for
+    access_sha256: dict[str, str] = field(default_factory=dict)  # by their paths in it
 
 
 def backup(
@@ -74,6 +59,7 @@ def backup(
     *,
     hard_links: bool = False,
     verify: bool = False,
+    with_access: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Manifest, Progress]:
     """Back up a data folder, whose service may run, into `target`.
@@ -81,7 +67,8 @@ def backup(
     What was acknowledged before the call is in it; what is forgotten while it is made is not.
     `hard_links`: contents are linked rather than copied where both are on one file system, which
     takes no room, and does not outlive damage to the disk. `verify`: contents that an earlier
-    backup has are read again, rather than known by their size. Contents that are missing or altered
+    backup has are read again, rather than known by their size. `with_access`: the API keys and the
+    audit log, too, which are no part of the memory. Contents that are missing or altered
     are listed as damaged. `on_progress` is called for each content, and may raise to stop.
 
     Raises InvalidInput for a target that is no place for it, StorageFull and StorageFailure; an
@@ -90,24 +77,28 @@ def backup(
     _require_apart(data_dir, target)
     progress = Progress()
     with storage_errors("making the backup"), _held(target):
-        source = _connect(data_dir / CATALOG)
+        source = connect(data_dir / CATALOG)
         with closing(source):
-            part = target / f"catalog-{new_id()}.sqlite3"
+            id = new_id()
+            part, access = target / f"catalog-{id}.sqlite3", target / f"access-{id}"
             try:
-                _snapshot(source, part)
+                snapshot(source, part)
                 files = BlobStore(data_dir / "blobs")
                 kept = BlobStore(target / "blobs")
-                copying = _Copying(files, kept, progress, on_progress, hard_links, verify)
+                copying = Copying(files, kept, progress, on_progress, hard_links, verify)
                 copying.all(_named(part))
                 progress.forgotten = _without_forgotten(source, part)
                 named = _named(part)
                 progress.damaged = sorted(set(progress.damaged) & named)
                 manifest = _manifest(part, made_at, len(named), progress)
+                if with_access and (copies := access_files.copy(data_dir, access)):
+                    manifest = replace(manifest, access=access.name, access_sha256=copies)
             except BaseException:
                 part.unlink(missing_ok=True)
+                shutil.rmtree(access, ignore_errors=True)
                 raise
         _write_manifest(target, manifest)
-        progress.removed = _clear(target, kept, named, part)
+        progress.removed = _clear(target, kept, named, {part.name, manifest.access})
     return manifest, progress
 
 
@@ -138,118 +129,12 @@ def _held(target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA busy_timeout = 10000")
-    return connection
-
-
-def _snapshot(source: sqlite3.Connection, part: Path) -> None:
-    """The catalog as of now, as one file. In one step: stores go on beside it, and do not make it
-    begin anew."""
-    part.touch(0o600)
-    with closing(_connect(part)) as copy:
-        source.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")
-
-
 def _named(catalog: Path) -> set[str]:
     """The contents that are files."""
-    with closing(_connect(catalog)) as connection:
+    with closing(connect(catalog)) as connection:
         tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'small_contents'")
         small = _SMALL if tables.fetchone() else ""
         return {digest for (digest,) in connection.execute(_NAMED + small)}
-
-
-@dataclass(frozen=True)
-class _Copying:
-    """Contents from one folder into another."""
-
-    files: BlobStore
-    target: BlobStore
-    progress: Progress
-    on_progress: Callable[[Progress], None]
-    hard_links: bool = False
-    verify: bool = False
-
-    def all(self, named: set[str]) -> None:
-        self.progress.contents = len(named)
-        touched: set[Path] = set()
-        for digest in sorted(named):
-            self.on_progress(self.progress)
-            source, target = self.files.path(digest), self.target.path(digest)
-            if self._holds(source, target, digest):
-                self.progress.kept += 1
-                continue
-            touched.add(target.parent)
-            try:
-                self._copy(source, target, digest)
-            except (FileNotFoundError, Altered):  # forgotten meanwhile, or damaged: told later
-                self.progress.damaged.append(digest)
-        for folder in sorted(touched):
-            sync_folder(folder)
-        self.on_progress(self.progress)
-
-    def _holds(self, source: Path, target: Path, digest: str) -> bool:
-        """The target has it: by its size, or where the source has another, by its hash."""
-        try:
-            size = target.stat().st_size
-        except FileNotFoundError:
-            return False
-        if not self.verify and source.exists() and source.stat().st_size == size:
-            return True
-        return _digest(target) == digest
-
-    def _copy(self, source: Path, target: Path, digest: str) -> None:
-        if self.hard_links and _linked(source, target, digest):
-            self.progress.linked += 1
-        else:
-            self.progress.bytes_copied += copied(source, target, digest)
-            self.progress.copied += 1
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Altered(Exception):
-    """A file is not what its name says."""
-
-
-def copied(source: Path, target: Path, digest: str) -> int:
-    """Copy a content, synced, and verify it on the way; returns its bytes. Raises Altered, with
-    nothing copied, FileNotFoundError and OSError."""
-    part = target.with_suffix(".part")
-    seen, size = hashlib.sha256(), 0
-    try:
-        with source.open("rb") as reading, part.open("wb") as writing:
-            os.chmod(part, 0o600)
-            while block := reading.read(BLOCK):
-                seen.update(block)
-                size += writing.write(block)
-            writing.flush()
-            os.fsync(writing.fileno())
-        if seen.hexdigest() != digest:
-            raise Altered(digest)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return size
-
-
-def _linked(source: Path, target: Path, digest: str) -> bool:
-    """False where the file system does not do it. Raises Altered, FileNotFoundError."""
-    if _digest(source) != digest:
-        raise Altered(digest)
-    try:
-        target.unlink(missing_ok=True)
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        return False
-    return True
 
 
 def _without_forgotten(source: sqlite3.Connection, part: Path) -> int:
@@ -284,9 +169,9 @@ def _missing(source: sqlite3.Connection, copy: Catalog, column: str, table: str)
 
 
 def _manifest(part: Path, made_at: float, contents: int, progress: Progress) -> Manifest:
-    with closing(_connect(part)) as copy:
+    with closing(connect(part)) as copy:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file again
-        _require_sound(copy, part)
+        require_sound(copy, part)
         (version,) = copy.execute("PRAGMA user_version").fetchone()
         (memories,) = copy.execute("SELECT COUNT(*) FROM memories").fetchone()
     with part.open("rb") as file:
@@ -294,12 +179,6 @@ def _manifest(part: Path, made_at: float, contents: int, progress: Progress) -> 
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     damaged = tuple(progress.damaged)
     return Manifest(version, made_at, part.name, digest, memories, contents, damaged)
-
-
-def _require_sound(connection: sqlite3.Connection, path: Path) -> None:
-    (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if said != "ok":
-        raise StorageFailure(f"the catalog {path} is damaged: {said}")
 
 
 def _write_manifest(target: Path, manifest: Manifest) -> None:
@@ -313,12 +192,15 @@ def _write_manifest(target: Path, manifest: Manifest) -> None:
     sync_folder(target)
 
 
-def _clear(target: Path, kept: BlobStore, named: set[str], catalog: Path) -> int:
+def _clear(target: Path, kept: BlobStore, named: set[str], own: set[str]) -> int:
     """Remove what an earlier backup had and this one does not name: what was forgotten since leaves
     the backup, too. Returns how many contents that were."""
     for path in target.glob("catalog-*"):
-        if path != catalog:
+        if path.name not in own:
             path.unlink()
+    for path in target.glob("access-*"):
+        if path.name not in own:
+            shutil.rmtree(path)
     return kept.sweep(named)
 
 
@@ -328,8 +210,10 @@ def read_manifest(source: Path) -> Manifest:
     try:
         values = json.loads((source / MANIFEST).read_bytes())
         manifest = Manifest(**{**values, "damaged": tuple(values["damaged"])})
-        if Path(manifest.catalog).name != manifest.catalog:
-            raise ValueError(f"{manifest.catalog!r} is no file beside it")
+        for name in (manifest.catalog, manifest.access):
+            if Path(name).name != name:
+                raise ValueError(f"{name!r} does not lie beside it")
+        access_files.require_known(manifest.access_sha256)
     except FileNotFoundError:
         raise InvalidInput(f"{source} holds no whole backup: there is no {MANIFEST}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -380,12 +264,12 @@ def _restore_into(
         raise StorageFailure(
             f"the catalog of the backup {source} is missing or was altered"
         ) from None
-    with closing(_connect(catalog)) as connection:
-        _require_sound(connection, catalog)
+    with closing(connect(catalog)) as connection:
+        require_sound(connection, catalog)
     progress = Progress()
     named = _named(catalog) - set(manifest.damaged)
     kept, files = BlobStore(source / "blobs"), BlobStore(part / "blobs")
-    _Copying(kept, files, progress, on_progress).all(named)
+    Copying(kept, files, progress, on_progress).all(named)
     if progress.damaged:
         raise StorageFailure(
             f"{len(progress.damaged)} contents of the backup {source} are missing or were altered: "
@@ -393,5 +277,17 @@ def _restore_into(
             damaged=progress.damaged,
         )
     progress.damaged = list(manifest.damaged)
+    _restore_access(part, source, manifest)
     sync_folder(part)
     return progress
+
+
+def _restore_access(part: Path, source: Path, manifest: Manifest) -> None:
+    for name, digest in manifest.access_sha256.items():
+        (part / name).parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            copied(source / manifest.access / name, part / name, digest)
+        except (Altered, FileNotFoundError):
+            raise StorageFailure(
+                f"{name} of the backup {source} is missing or was altered"
+            ) from None

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from memory_service.clock import Clock, SystemClock
 from memory_service.errors import NotFound, StorageFailure
+from memory_service.observing import tell
 from memory_service.records import Episode, Memory, SubMemoryStats, Vector
 from memory_service.storage import namespace_settings, rows, traces
 from memory_service.storage.changes import Changes
@@ -43,6 +45,16 @@ class Embedding:
     segment: int = 0
     start_s: float | None = None
     end_s: float | None = None
+
+
+class WriteObserver(Protocol):
+    """Is told what was written, by the thread that wrote it; must be quick."""
+
+    def grouped(self, episodes: int) -> None:
+        """So many episodes, of whichever callers, were written together."""
+
+    def committed(self, doing: str, seconds: float) -> None:
+        """A transaction took so long from its begin until it was on the disk."""
 
 
 # What answers are made of. `alive`: not expired. `ranked`: besides, no member of a prototype that
@@ -113,6 +125,7 @@ class Catalog:
         self._readers_lock = threading.Lock()
         self.write_lock = threading.RLock()
         self.changes = Changes()
+        self.observers: list[WriteObserver] = []
         with storage_errors("opening the catalog"):
             self._writer = self._connect()
             path.chmod(0o600)  # SQLite gives its log the same
@@ -163,6 +176,7 @@ class Catalog:
     def transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
         """Commit at the end, or change nothing. Durable when it returns."""
         with self.write_lock, storage_errors(doing):
+            begun = time.perf_counter()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -173,6 +187,8 @@ class Catalog:
                     self._writer.execute("ROLLBACK")
                 self.changes.rolled_back()
                 raise
+            seconds = time.perf_counter() - begun
+            tell(self.observers, lambda observer: observer.committed(doing, seconds))
 
     def forget_the_log(self) -> None:
         """Fold the write-ahead log into the database, so that deleted rows leave it, too."""
@@ -237,11 +253,13 @@ class Catalog:
             raise NotFound(f"there is no memory {memory_id!r}", kind="memory", id=memory_id)
         return rows.memory(found[0])
 
-    def memories(self, sequences: Iterable[int]) -> dict[int, Memory]:
-        """Those of `sequences` that exist."""
+    def memories(self, sequences: Iterable[int], *, members: bool = True) -> dict[int, Memory]:
+        """Those of `sequences` that exist; without `members`, none that a prototype stands for."""
         wanted = json.dumps([int(sequence) for sequence in sequences])
         found = self.select(
-            "SELECT alive.* FROM json_each(?) JOIN alive ON sequence = value", (wanted,)
+            f"SELECT m.* FROM json_each(?) JOIN {'alive' if members else 'ranked'} m"
+            " ON sequence = value",
+            (wanted,),
         )
         return {row["sequence"]: rows.memory(row) for row in found}
 

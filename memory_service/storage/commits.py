@@ -49,18 +49,22 @@ class GroupCommit(Generic[Work, Answer]):
         self._commit = commit
         self._queue = threading.Lock()
         self._waiting: deque[_Turn[Work, Answer]] = deque()
-        self._led = False
+        self._leader: _Turn[Work, Answer] | None = None
 
     def do(self, works: Sequence[Work]) -> Sequence[Answer]:
         """Returns when the works are done, whoever did them."""
         turn: _Turn[Work, Answer] = _Turn(works)
         with self._queue:
             self._waiting.append(turn)
-            leads, self._led = not self._led, True
-        if not leads:
-            turn.woken.wait()
-        if not turn.done():
-            self._lead()
+            if leads := self._leader is None:
+                self._leader = turn
+        try:
+            if not leads:
+                turn.woken.wait()
+            if not turn.done():
+                self._lead()
+        finally:
+            self._leave(turn)
         if turn.error is not None:
             raise turn.error
         assert turn.answers is not None
@@ -73,11 +77,21 @@ class GroupCommit(Generic[Work, Answer]):
                 group = self._take()
                 self._do(group)
         finally:
-            with self._queue:
-                heir = self._waiting[0] if self._waiting else None
-                self._led = heir is not None
-            for turn in (*group, *([heir] if heir else [])):
+            for turn in group:
                 turn.woken.set()
+
+    def _leave(self, turn: _Turn[Work, Answer]) -> None:
+        """Hand over to the first that waits, also where this caller was interrupted before it came
+        to commit: the others must not wait for it."""
+        if turn.done() and self._leader is not turn:
+            return
+        with self._queue:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            if self._leader is turn:
+                self._leader = self._waiting[0] if self._waiting else None
+                if self._leader is not None:
+                    self._leader.woken.set()
 
     def _take(self) -> list[_Turn[Work, Answer]]:
         with self._queue:
@@ -91,9 +105,8 @@ class GroupCommit(Generic[Work, Answer]):
     def _do(self, group: Sequence[_Turn[Work, Answer]]) -> None:
         try:
             answers = list(self._commit([work for turn in group for work in turn.works]))
+            for turn in group:
+                turn.answers, answers = answers[: len(turn.works)], answers[len(turn.works) :]
         except BaseException as error:
             for turn in group:
                 turn.error = error
-            return
-        for turn in group:
-            turn.answers, answers = answers[: len(turn.works)], answers[len(turn.works) :]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from memory_service.errors import KeyReused, NotFound, StorageFailure, StorageFull
+from memory_service.observing import tell
 from memory_service.records import Claim, Episode, Memory
 from memory_service.storage import idempotency, insertion, rows
 from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
@@ -133,6 +134,7 @@ class Intake:
 
     def _commit(self, arrivals: Sequence[_Arrival]) -> list[Outcome]:
         """In one transaction; where that fails, each in its own, so that others do not suffer."""
+        tell(self._catalog.observers, lambda observer: observer.grouped(len(arrivals)))
         plan = _Plan()
         for each in arrivals:
             self._plan(each, plan)

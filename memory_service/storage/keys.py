@@ -98,12 +98,13 @@ class KeyFile:
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
             if version != self._seen:
                 found = self._connection.execute("SELECT * FROM keys ORDER BY created_at, id")
-                self._kept = {row["id"]: _kept(row) for row in found.fetchall()}
+                self._kept = {row["id"]: read_row(row) for row in found.fetchall()}
                 self._seen = version
             return self._kept
 
 
-def _kept(row: sqlite3.Row) -> Kept:
+def read_row(row: sqlite3.Row) -> Kept:
+    """Raises KeyError or ValueError for one that was never written so."""
     named = row["namespaces"]
     key = Key(
         id=row["id"],

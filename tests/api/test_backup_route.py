@@ -30,6 +30,20 @@ def test_a_backup_is_a_job(settings: Settings, tmp_path: Path, tiger: dict[str, 
     assert check(tmp_path / "new").findings == []
 
 
+def test_with_access(settings: Settings, tmp_path: Path) -> None:
+    own = settings.model_copy(update={"backup_dir": tmp_path / "backups"})
+    with TestClient(create_app(settings=own)) as client:
+        made = client.post("/keys", json={"name": "camera", "scope": "read"}).json()
+        asked = client.post("/backup", json={"with_access": True})
+        job = finished(client, asked.json())
+        assert job["result"]["access"] == ["audit/0.jsonl", "keys.sqlite3"]
+    restore(tmp_path / "backups/default", tmp_path / "new")
+    restored = settings.model_copy(update={"data_dir": tmp_path / "new", "auth": "required"})
+    with TestClient(create_app(settings=restored)) as client:
+        headers = {"Authorization": f"Bearer {made['key']}"}
+        assert client.get("/stats", headers=headers).status_code == 200
+
+
 def test_without_a_folder(client: TestClient) -> None:
     answer = client.post("/backup", json={})
     assert (answer.status_code, answer.json()["code"]) == (409, "not_configured")

@@ -1,9 +1,11 @@
 """Brief calls stay in the event loop's thread as long as they are brief."""
 
+import asyncio
 import threading
 import time
 
 import anyio
+import pytest
 
 from memory_service.api.calls import BRIEF_S, Calls
 
@@ -48,5 +50,34 @@ def test_others_never_stay() -> None:
         calls = Calls(2, 0)
         found = await threads_of(calls, *[threading.get_ident] * 5, brief=False)
         assert threading.get_ident() not in found
+
+    anyio.run(main)
+
+
+def test_what_no_future_takes_is_an_error_all_the_same() -> None:
+    """asyncio refuses StopIteration as the outcome of a future, which then has none."""
+
+    def raising() -> None:
+        next(iter(()))
+
+    async def main() -> None:
+        calls = Calls(2, 0)
+        with anyio.fail_after(10), pytest.raises(RuntimeError, match="StopIteration"):
+            await calls.run(raising)
+        assert await calls.run(threading.get_ident)
+
+    anyio.run(main)
+
+
+def test_an_observer_that_raises_keeps_no_answer_back() -> None:
+    class Broken:
+        def got_turn(self, seconds: float) -> None:
+            raise RuntimeError("cannot count")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        calls = Calls(2, 0, observer=Broken())  # type: ignore[arg-type]
+        with anyio.fail_after(10):
+            assert await calls.run(lambda: 7) == 7
 
     anyio.run(main)

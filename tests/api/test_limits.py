@@ -230,6 +230,9 @@ def test_metrics_of_what_is_there(client: TestClient, stored: dict[str, Any]) ->
     assert 'memory_service_disk_bytes{what="free"}' in text
     assert 'memory_service_batch_encode_seconds_count{modality="text"} 1.0' in text
     assert "memory_service_request_wait_seconds_count" in text
+    assert "memory_service_commit_group_episodes_count 1.0" in text
+    assert "memory_service_commit_group_episodes_sum 1.0" in text
+    assert 'memory_service_catalog_write_seconds_count{what="storing the episode"} 1.0' in text
 
 
 @pytest.fixture

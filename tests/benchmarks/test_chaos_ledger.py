@@ -113,3 +113,47 @@ def test_what_one_client_is_at_another_leaves_alone(ledger: Ledger) -> None:
     assert ledger.pick(random.Random(1), episode=True) == []
     ledger.unchanged(picked)
     assert len(ledger.pick(random.Random(1), episode=True)) == 2
+
+
+class TestSentAgain:
+    """A store with an idempotency key that was not answered before the service died."""
+
+    @pytest.fixture
+    def doubtful(self, ledger: Ledger) -> Ledger:
+        ledger.storing("two", [A])
+        ledger.sending("two", {"items": []})
+        return ledger
+
+    def test_it_was_done(self, doubtful: Ledger, there: list) -> None:
+        there.append(memory("m3", "two"))
+        assert doubtful.compare(there) == []
+        assert doubtful.unanswered == {"two": ["m3"]}
+        assert doubtful.repeated("two", there[2:], replayed=True) == ""
+        assert doubtful.compare(there) == []
+        assert (doubtful.keyed, doubtful.unanswered, doubtful.doubtful) == ({}, {}, {})
+
+    def test_it_was_not_done(self, doubtful: Ledger, there: list) -> None:
+        assert doubtful.compare(there) == []
+        assert doubtful.unanswered == {"two": []}
+        there.append(memory("m3", "two"))
+        assert doubtful.repeated("two", there[2:], replayed=False) == ""
+        assert doubtful.compare(there) == []
+        assert "m3" in doubtful.known
+
+    def test_it_is_killed_again(self, doubtful: Ledger, there: list) -> None:
+        """As long as nobody answers, it is sent again, and may be there or not."""
+        for _ in range(2):
+            assert doubtful.compare(there) == []
+        assert doubtful.unanswered == {"two": []}
+        assert doubtful.compare([*there, memory("m3", "two")]) == []
+        assert doubtful.unanswered == {"two": ["m3"]}
+
+    @pytest.mark.parametrize(("id", "replayed"), [("m4", True), ("m4", False), ("m3", False)])
+    def test_twice_is_told(self, doubtful: Ledger, there: list, id: str, replayed: bool) -> None:
+        assert doubtful.compare([*there, memory("m3", "two")]) == []
+        answered = [memory(id, "two")]
+        assert "was stored as ['m3']" in doubtful.repeated("two", answered, replayed)
+
+    def test_a_double_that_no_answer_tells_of(self, doubtful: Ledger, there: list) -> None:
+        doubles = [memory("m3", "two"), memory("m4", "two")]
+        assert doubtful.compare([*there, *doubles]) == ["two was stored by half"]

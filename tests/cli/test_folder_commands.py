@@ -56,7 +56,14 @@ def test_backup_and_restore(folder: Path, tmp_path: Path) -> None:
     assert linked.exit_code == 0, linked.output
     back = invoke("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
     assert back.exit_code == 0, back.output
+    assert "API keys and the audit log are not in this backup" in back.stderr
     assert invoke("fsck", "--data-dir", tmp_path / "new").exit_code == 0
+    whole = invoke("backup", tmp_path / "whole", "--data-dir", folder, "--with-access", "--json")
+    assert json.loads(whole.stdout)["access"] == ["audit/0.jsonl", "keys.sqlite3"]
+    too = invoke("restore", tmp_path / "whole", "--data-dir", tmp_path / "with-access")
+    assert "see memory-service keys list" in too.stderr
+    listed = invoke("keys", "list", "--data-dir", tmp_path / "with-access", "--json").stdout
+    assert [key["name"] for key in json.loads(listed)["keys"]] == ["of the fixture"]
     again = invoke("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
     assert (again.exit_code, "not empty" in again.stderr) == (1, True)
     sorted(folder.glob("blobs/??/*"))[0].unlink()

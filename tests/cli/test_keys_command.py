@@ -48,7 +48,7 @@ def test_a_key_made_beside_a_running_service_opens_it(tmp_path: Path) -> None:
         assert service.post("/sweep", headers=headers).status_code == 403
 
         listed = invoke("list", *folder)
-        assert re.search(r"camera +│ write +│ yard +│ valid until", listed.stdout)
+        assert re.search(r"camera +│ write +│ yard +│ +│ valid until", listed.stdout)
         assert key not in listed.stdout
         (kept,) = json.loads(invoke("list", "--json", *folder).stdout)["keys"]
         assert kept["namespaces"] == ["yard"]
@@ -56,6 +56,24 @@ def test_a_key_made_beside_a_running_service_opens_it(tmp_path: Path) -> None:
         assert revoked.stdout.startswith(f"revoked {kept['id']} (camera)")
         assert service.get("/stats", headers=headers).status_code == 401
         assert "revoked 20" in invoke("list", *folder).stdout
+
+
+def test_limits_of_a_key(tmp_path: Path) -> None:
+    folder = ("--data-dir", str(tmp_path / "data"))
+    made = ("create", "--scope", "read", *folder)
+    limits = ("--requests-per-s", "0.001", "--bytes-per-min", "2000")
+    slow = invoke(*made, "--name", "slow", *limits).stdout.strip()
+    free = invoke(*made, "--name", "free", "--requests-per-s", "0").stdout.strip()
+    settings = Settings(
+        data_dir=tmp_path / "data", profile="fake", auth="required", request_burst=1
+    )
+    with TestClient(create_app(settings=settings)) as service:
+        for key, statuses in ((slow, [200, 429]), (free, [200, 200])):
+            headers = {"Authorization": f"Bearer {key}"}
+            assert [service.get("/stats", headers=headers).status_code for _ in "12"] == statuses
+    listed = invoke("list", *folder).stdout
+    assert re.search(r"slow +│ read +│ all +│ 0.001/s, 2,000 B/min +│ valid", listed)
+    assert re.search(r"free +│ read +│ all +│ any/s +│ valid", listed)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +84,10 @@ def test_a_key_made_beside_a_running_service_opens_it(tmp_path: Path) -> None:
         (["create", "--name", "a", "--scope", "read", "--expires", "soon"], "30d"),
         (["create", "--name", "a", "--scope", "read", "--expires", "2001-01-01"], "in the future"),
         (["create", "--name", "a", "--scope", "read", "-n", "a/b"], "not a name of a namespace"),
+        (
+            ["create", "--name", "a", "--scope", "read", "--requests-per-s", "-1"],
+            "requests_per_s must be a number from 0",
+        ),
         (["revoke", "nothing"], "there is no key 'nothing'"),
         (["list", "--url", "http://127.0.0.1:1"], "either --data-dir or --url"),
     ],
@@ -93,8 +115,8 @@ def test_the_client_sends_its_key(monkeypatch: pytest.MonkeyPatch, settings: Set
         transport = httpx.MockTransport(forward)
         _, text = app.state.application.keys.create("boss", "admin")
         with Client("http://testserver", api_key=text, transport=transport) as client:
-            made = client.create_key("reader", "read", namespaces=["home"])
-            assert made["namespaces"] == ["home"]
+            made = client.create_key("reader", "read", namespaces=["home"], bytes_per_min=9)
+            assert (made["namespaces"], made["bytes_per_min"]) == (["home"], 9)
             assert [each["name"] for each in client.api_keys()] == ["boss", "reader"]
             assert not any("key" in each for each in client.api_keys())
             monkeypatch.setenv("MEMORY_SERVICE_API_KEY", made["key"])

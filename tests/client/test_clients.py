@@ -315,7 +315,10 @@ def test_forgetting() -> None:
 def test_backup() -> None:
     seen: list[httpx.Request] = []
     assert client(answers.JOB, seen).backup("nightly").id == "j1"
-    assert (seen[0].url.path, json.loads(seen[0].content)) == ("/backup", {"name": "nightly"})
+    assert (seen[0].url.path, json.loads(seen[0].content)) == (
+        "/backup",
+        {"name": "nightly", "with_access": False},
+    )
 
 
 def test_iterate_follows_the_cursor() -> None:

@@ -53,13 +53,32 @@ def test_a_step_of_the_sound_tower_stays_on_its_device(
     heard = audio.spectrograms(items, tmp_path, tmp_path / "log_mel.npz")
     texts = contrastive.TextVectors(text_and_image()[0], tmp_path / "texts.npz")
     trainee = audio.Trainee(settings).to(settings.device)
-    bank = audio.bank_of(items, texts, settings.device)
+    bank = audio.bank_of(items, texts, settings)
     seen = {"horn": np.ones((2, 384), np.float32), "bell": np.ones((1, 384), np.float32)}
     optimizer = torch.optim.AdamW(trainee.parameters())
     rng = np.random.default_rng(0)
     with pytest.raises(RuntimeError, match=VALUE_ASKED):
         audio.step(trainee, optimizer, items, heard, bank, seen, settings, rng)
     assert optimizer.state  # it came to its end
+
+
+def test_phrases_are_among_the_texts_of_sounds_but_not_of_spoken_words(tmp_path: Path) -> None:
+    settings = audio.Settings(tmp_path, tmp_path, tmp_path, phrases=1.0)
+    horn, bell, _, _ = sounds_of(tmp_path)
+    word = replace(bell, source="speech")
+    texts = contrastive.TextVectors(text_and_image()[0], tmp_path / "texts.npz")
+    bank = audio.bank_of([horn, word], texts, settings)
+    assert set(bank.row) == {"horn", "bell", "the sound of horn", "a recording of horn"}
+    rng = audio.random.Random(0)
+    said = {audio.said_of(horn, rng, settings.phrases) for _ in range(20)}
+    assert said == {"the sound of horn", "a recording of horn"}
+    assert {audio.said_of(word, rng, settings.phrases) for _ in range(20)} == {"bell"}
+
+
+def test_a_share_of_phrases_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train.main(["image", "--phrases", "2"])
+    assert "--phrases: a share is 0 to 1" in capsys.readouterr().err
 
 
 def test_a_step_of_the_projection_stays_on_its_device(tmp_path: Path) -> None:
@@ -70,9 +89,10 @@ def test_a_step_of_the_projection_stays_on_its_device(tmp_path: Path) -> None:
     texts = contrastive.TextVectors(text_and_image()[0], tmp_path / "texts.npz")
     features = torch.rand(3, 1280, device="meta")
     extra = image.imagined_loss(head, features, classes)
+    drawn = [item.caption for item in items]
     optimizer = torch.optim.AdamW(head.parameters())
     with pytest.raises(RuntimeError, match=VALUE_ASKED):
-        image.step(head, features, optimizer, items, texts, image.random.Random(0), extra)
+        image.step(head, features, optimizer, items, drawn, texts, extra)
     assert optimizer.state
 
 

@@ -177,6 +177,40 @@ def test_an_encoder_that_loses_an_item_is_an_error(make: Callable[..., BatchingE
         encoder.encode(["a", "b"])
 
 
+def test_an_observer_that_raises_stops_nobody(
+    make: Callable[..., BatchingEncoder],
+    pool: ThreadPoolExecutor,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Counts):
+        def encoded(self, modality: str, items: int, waited_s: Sequence[float]) -> None:
+            raise RuntimeError("cannot count")
+
+        computed = queued = rejected = encoded  # type: ignore[assignment]
+
+    counts = Counts()
+    encoder = make(observers=[Broken(), counts])
+    for _ in range(2):
+        vectors = pool.submit(encoder.encode, ["a", "b"]).result(10)
+        np.testing.assert_array_equal(vectors, expected(["a", "b"]))
+    assert sum(counts.sizes) == 4  # the next one is told all the same
+    assert "an observer failed" in caplog.text
+
+
+def test_vectors_that_do_not_fit_together_are_an_error_and_not_the_end(
+    make: Callable[..., BatchingEncoder],
+    slow: Slow,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lengths = iter((3, 4, 3))
+    monkeypatch.setattr(slow, "encode", lambda batch: np.ones((len(batch), next(lengths))))
+    encoder = make(max_batch=1)
+    with pytest.raises(ValueError, match="same shape"):
+        pool.submit(encoder.encode, ["a", "b"]).result(10)
+    assert pool.submit(encoder.encode, ["a"]).result(10).shape == (1, 3)
+
+
 def test_a_full_queue_refuses(
     slow: Slow, make: Callable[..., BatchingEncoder], pool: ThreadPoolExecutor
 ) -> None:

@@ -178,3 +178,22 @@ class TestChanging:
     def test_unknown(self, empty_app: Application) -> None:
         with pytest.raises(NotFound):
             empty_app.memory.update("nobody", {"metadata": {}})
+
+
+def test_the_upkeep_goes_on_whatever_a_round_meets(
+    open_app: Open, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_app(clock, upkeep_s=0.01)
+    rounds = []
+
+    def tidy() -> None:
+        rounds.append(1)
+        if len(rounds) == 1:
+            raise ValueError("unforeseen")
+
+    monkeypatch.setattr(app.store.removal, "tidy", tidy)
+    for _ in range(500):
+        if len(rounds) > 1:
+            break
+        time.sleep(0.01)
+    assert len(rounds) > 1

@@ -100,3 +100,78 @@ def test_many_threads_many_times(recorder: Recorder) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(0, 800, 100)))
     assert sum(map(len, recorder.groups)) == 400
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt, which would stop the tests."""
+
+
+class InterruptedOnce:
+    """A lock that the first caller is interrupted at; so late that others wait behind it."""
+
+    def __init__(self) -> None:
+        self.waited_for = threading.Event()
+        self.go = threading.Event()
+        self.first = True
+
+    def __enter__(self) -> None:
+        if self.first:
+            self.first = False
+            self.waited_for.set()
+            assert self.go.wait(20)
+            raise Interrupted
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_a_leader_that_is_interrupted_hands_over(recorder: Recorder) -> None:
+    lock = InterruptedOnce()
+    group = GroupCommit(lock, recorder.commit)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(group.do, [1])
+        assert lock.waited_for.wait(20)
+        rest = [pool.submit(group.do, [number]) for number in (2, 3)]
+        while len(group._waiting) < 3:
+            threading.Event().wait(0.001)
+        lock.go.set()
+        with pytest.raises(Interrupted):
+            first.result(20)
+        assert [each.result(20) for each in rest] == [[4], [6]]
+    assert group.do([4]) == [8]
+    assert 1 not in [work for works in recorder.groups for work in works]
+
+
+def test_who_is_interrupted_while_it_waits_leads_nobody(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Event(threading.Event):
+        """Interrupts the second caller: it waits behind the first."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if threading.current_thread().name == "interrupted":
+                raise Interrupted
+            return super().wait(timeout)
+
+    raised: list[BaseException] = []
+
+    def interrupted() -> None:
+        try:
+            recorder.group.do([1])
+        except Interrupted as error:
+            raised.append(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        recorder.open.clear()
+        first = pool.submit(recorder.group.do, [0])
+        assert recorder.entered.acquire(timeout=20)
+        monkeypatch.setattr(commits.threading, "Event", Event)
+        thread = threading.Thread(target=interrupted, name="interrupted")
+        thread.start()
+        thread.join(20)
+        monkeypatch.undo()
+        assert raised
+        recorder.open.set()
+        assert first.result(20) == [0]
+        assert pool.submit(recorder.group.do, [2]).result(20) == [4]
+    assert recorder.groups == [[0], [2]]

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from data_folders import store_of_everything
 
+from memory_service.bootstrap import build
 from memory_service.errors import StorageFailure
+from memory_service.settings import Settings
 from memory_service.storage.fsck.findings import KINDS
 from memory_service.storage.fsck.run import Report, check
 from memory_service.storage.schema import FORMAT
@@ -142,6 +144,9 @@ def test_every_kind_is_tested() -> None:
         "deletion_unfinished",
         "thumbnail_unnamed",
         "snapshot_broken",
+        "keys_damaged",
+        "key_broken",
+        "audit_broken",
     }
     assert DAMAGE.keys() | elsewhere == KINDS.keys()
 
@@ -204,6 +209,46 @@ class TestContents:
         assert kinds(check(folder)) == {"deletion_unfinished"}
         assert check(folder, repair=True).quarantined == 0
         assert not path.exists()
+
+
+class TestAccess:
+    def test_a_damaged_file_of_keys(self, folder: Path) -> None:
+        path = folder / "keys.sqlite3"
+        path.write_bytes(b"SQLite format 3\0" + b"?" * (path.stat().st_size - 16))
+        report = check(folder, repair=True)
+        assert (kinds(report), report.left) == ({"keys_damaged"}, 1)
+        assert "make keys anew" in report.findings[0].note
+        path.unlink()
+        assert (check(folder).findings, check(folder).checked["keys"]) == ([], 0)
+
+    @pytest.mark.parametrize(
+        "damage", ["scope = 'all'", "namespaces = '[\"no'", "hash = X'00'", "hash = X''"]
+    )
+    def test_a_key_that_cannot_be_read(self, folder: Path, damage: str) -> None:
+        with build(Settings(data_dir=folder, profile="fake")) as app:
+            whole = app.keys.create("whole", "read")[1]
+        with closing(sqlite3.connect(folder / "keys.sqlite3")) as connection, connection:
+            connection.execute(f"UPDATE keys SET {damage} WHERE name = 'of the fixture'")
+        assert kinds(check(folder)) == {"key_broken"}
+        report = check(folder, repair=True)
+        assert (report.left, report.quarantined) == (0, 1)
+        assert check(folder).findings == []
+        with build(Settings(data_dir=folder, profile="fake")) as app:
+            assert [key.name for key in app.keys.list()] == ["whole"]
+            assert app.keys.caller(whole).key is not None
+
+    def test_lines_that_cannot_be_read(self, folder: Path) -> None:
+        path = folder / "audit/0.jsonl"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([lines[0], '{"method": "DEL', *lines[1:]]) + "\n")
+        report = check(folder)
+        assert kinds(report) == {"audit_broken"}
+        assert report.findings[0].subject == "audit/0.jsonl"
+        mended = check(folder, repair=True)
+        assert (mended.left, mended.quarantined) == (0, 1)
+        assert check(folder).findings == []
+        assert path.read_text().splitlines() == lines
+        assert path.stat().st_mode & 0o077 == 0
 
 
 class TestVectors:

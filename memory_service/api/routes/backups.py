@@ -11,7 +11,10 @@ from memory_service.api.schemas import BackupRequest, JobOut
 
 router = APIRouter(tags=["jobs"])
 
-EXAMPLES = {"the usual one": {}, "another one": {"name": "before-the-move"}}
+EXAMPLES = {
+    "the usual one": {},
+    "another one": {"name": "before-the-move", "with_access": True},
+}
 
 
 @router.post(
@@ -24,6 +27,6 @@ async def backup(request: Request, response: Response) -> JobOut:
     """Back up into a folder of this name below the one that the operator has set; what an earlier
     backup has there is not copied again. Answers the job."""
     body = await read_json(request, BackupRequest)
-    job = await call(request, application_of(request).backups.begin, body.name)
+    job = await call(request, application_of(request).backups.begin, **body.model_dump())
     response.headers["Location"] = f"/jobs/{job.id}"
     return views.job(job)

@@ -118,4 +118,7 @@ KINDS = {
     "trace_wrong": "a trace is not the sum of its vectors",
     "snapshot_broken": "the snapshot of an index is damaged, or of no index",
     "generation_broken": "a generation without an output, or with a query of the wrong length",
+    "keys_damaged": "SQLite finds the file of keys damaged",
+    "key_broken": "a key that cannot be read",
+    "audit_broken": "lines of the audit log that cannot be read",
 }

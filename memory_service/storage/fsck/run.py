@@ -15,7 +15,7 @@ from memory_service.storage.blobs import BlobStore
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.folder import CATALOG, hold
-from memory_service.storage.fsck import contents, indexes, rows, vectors
+from memory_service.storage.fsck import access, contents, indexes, rows, vectors
 from memory_service.storage.fsck.findings import Finding, Folder
 from memory_service.storage.quarantine import Quarantine
 from memory_service.storage.schema import FORMAT
@@ -30,6 +30,7 @@ CHECKS: tuple[Callable[[Folder], Iterator[Finding]], ...] = (
     vectors.check_complete,
     vectors.check_traces,
     indexes.check,
+    access.check,
 )
 _COUNTED = {
     "memories": "SELECT COUNT(*) FROM memories",
@@ -104,7 +105,8 @@ def _told(found: Finding, repair: bool) -> Told:
 
 
 def _counted(folder: Folder) -> dict[str, int]:
-    return {name: folder.catalog.select(each)[0][0] for name, each in _COUNTED.items()}
+    rows = {name: folder.catalog.select(each)[0][0] for name, each in _COUNTED.items()}
+    return rows | access.counted(folder.path)
 
 
 @contextmanager
