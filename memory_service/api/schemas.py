@@ -525,6 +525,10 @@ class EvaluateRequest(Strict):
     max_items: int = Field(
         400, description="Episodes, at most: drawn by `seed` where there are more."
     )
+    queries: int | None = Field(
+        None,
+        description="Per task, 3 to 1000, half of the episodes at most; default: by their number.",
+    )
     seed: int = 0
     field: str = Field(
         "folder",

@@ -134,8 +134,8 @@ class Client:
         return self._send(operations.undo_consolidation(name))
 
     def evaluate(self, **given: Any) -> results.Job:
-        """Begin to measure a namespace: `namespace`, `depth`, `max_items`, `seed`, `field`; the
-        job's result has the figures."""
+        """Begin to measure a namespace: `namespace`, `depth`, `max_items`, `queries`, `seed`,
+        `field`; the job's result has the figures."""
         return self._send(operations.evaluate(given))
 
     def evaluation_page(self, job_id: str) -> str:

@@ -137,12 +137,17 @@ class Part(ABC):
 
     def gather(self, query: Query, rows: Rows, depth: int) -> tuple[Rows, Cosines]:
         """Compare just these rows, exactly."""
+        places, cosines = self.ranked(query, rows, depth)
+        return rows[places], cosines
+
+    def ranked(self, query: Query, rows: Rows, depth: int) -> tuple[Rows, Cosines]:
+        """Places among `rows`, best first, and cosines."""
         if not len(rows):
             return NO_SEQUENCES, NO_COSINES
         near = fp16_index(self.dimension)
         add_codes(near, self.codes[rows])
         cosines, places = near.search(query[None], min(depth, len(rows)))
-        return rows[places[0]], cosines[0]
+        return places[0], cosines[0]
 
     @abstractmethod
     def search(
