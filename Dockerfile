@@ -5,12 +5,15 @@ FROM python:3.11-slim
 # here, or the index that has it as PIP_EXTRA_INDEX_URL.
 ARG TORCH_REQUIREMENT=torch==2.13.0
 ARG PIP_EXTRA_INDEX_URL
+# What POST /evaluate needs: plots and measures, 270 MB. Empty: left out, and it answers that.
+ARG EXTRAS=evaluation
 
 ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     OMP_NUM_THREADS=1 \
     MEMORY_SERVICE_DATA_DIR=/data \
-    HF_HOME=/data/huggingface
+    HF_HOME=/data/huggingface \
+    MPLCONFIGDIR=/tmp/matplotlib
 
 RUN useradd --uid 10001 --create-home memory && install --directory --owner memory /data
 
@@ -22,7 +25,7 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY encoders ./encoders
 COPY generator ./generator
 COPY memory_service ./memory_service
-RUN pip install --no-cache-dir --constraint constraints.txt .
+RUN pip install --no-cache-dir --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 
 # Out of /app, so that the installed packages run, and nothing else.
 WORKDIR /data

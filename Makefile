@@ -75,11 +75,11 @@ bench-stores: $(READY)
 bench-batching: $(READY)
 	$(BIN)/python -m benchmarks.batching
 
-collection/manifest.jsonl: | $(READY)
+collection/summary.json: | $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[training]"
 	$(BIN)/python -m encoders.training.data
 
-eval-encoders: collection/manifest.jsonl
+eval-encoders: collection/summary.json
 	$(BIN)/python -m encoders.training.evaluate
 
 bench-dynamics: $(READY)

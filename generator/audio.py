@@ -1,9 +1,10 @@
 """Sounds from memory: a variational autoencoder of log-mels, and a generator over its latents.
 
-What is remembered is a mixture: the retrieved sounds, added in power by their weights, and encoded.
-Creativity 0 decodes that mixture. Above, its latents are noised and then led back by a small
-rectified-flow network (Liu et al. 2022; SDEdit, Meng et al. 2021) conditioned on the fused vector,
-the query, the neighbours' vectors and the mixture's latents; creativity 1 starts from noise alone.
+What is remembered is the sound that matches best, and with it another that matches nearly as
+well, added in power and encoded. Creativity 0 decodes that. Above, its latents are noised and then
+led back by a small rectified-flow network (Liu et al. 2022; SDEdit, Meng et al. 2021) conditioned
+on the fused vector, the query, the neighbours' vectors and those latents; creativity 1 starts from
+noise alone.
 Knows nothing about encoders (but their log-mel front end) and storage.
 """
 
@@ -40,6 +41,7 @@ from generator.phase import griffin_lim, magnitude_from_log_mel
 
 Floats = npt.NDArray[np.float32]
 MIN_DURATION_S = 1.0  # shorter sounds are kept up to here, silence included
+TOGETHER = 0.7  # of the best match: from here on another is heard with it (docs/experiments.md)
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,17 @@ def mix(mels: Sequence[Floats], weights: Sequence[float]) -> Floats:
     heard = [i for i in np.argsort(-shares, kind="stable")[:2] if shares[i] > 1e-5]
     power = sum(shares[i] * np.exp(2.0 * mels[i].astype(np.float64)) for i in heard)
     return np.asarray(0.5 * np.log(np.maximum(power, FLOOR**2)), np.float32)
+
+
+def heard_weights(weights: Sequence[float]) -> list[float]:
+    """The weights of those that match nearly as well as the best, and 0 of the others.
+
+    A worse match fills the pauses of the better one. Weights that are all 0 count alike.
+    """
+    best = max(weights)
+    if best <= 0:
+        return [1.0] * len(weights)
+    return [weight if weight >= TOGETHER * best else 0.0 for weight in weights]
 
 
 class SoundGenerator(Generator):
@@ -223,9 +236,7 @@ class SoundGenerator(Generator):
         """Latents of the mixture of remembered sounds; weights that are all 0 count alike."""
         if not sounds:
             return []
-        weights = [max(weight, 0.0) for _, weight in sounds]
-        if max(weights) <= 0:
-            weights = [1.0] * len(sounds)
+        weights = heard_weights([weight for _, weight in sounds])
         return [self.encode(mix([mels[sound.id] for sound, _ in sounds], weights))]
 
 

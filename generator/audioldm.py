@@ -7,59 +7,40 @@ model `laion/clap-htsat-unfused`. Knows nothing about the service; imports torch
 
 from __future__ import annotations
 
-import threading
 import warnings
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from diffusers import AudioLDMPipeline
 
 from encoders.base import Modality, Space, Vectors, Waveform, normalize
-from encoders.errors import ModelUnavailable
-from generator.base import Condition, Generated, Generator
-from generator.pipelines import open_pipeline, seeded
+from generator.base import Condition, Generated
+from generator.pipelines import STEPS, PipelineGenerator, seeded
 
-STEPS = 20
 LENGTH_S = 2.56
 GUIDANCE = 2.5
 
 
-class AudioLdmGenerator(Generator):
-    """Safe for use from several threads: one sound is made at a time."""
-
+class AudioLdmGenerator(PipelineGenerator[AudioLDMPipeline]):
     modality: ClassVar[Modality] = "audio"
+    pipeline_class = AudioLDMPipeline
+    kind = "audioldm"
+    wants = "CLAP model"
 
-    def __init__(
-        self,
-        pipeline: AudioLDMPipeline,
-        fingerprint: str,
-        name: str,
-        space: Space,
-        steps: int = STEPS,
-    ) -> None:
-        """Raises ModelUnavailable when the pipeline takes vectors of another dimension."""
-        dimension = int(pipeline.text_encoder.config.projection_dim)
-        if dimension != space.dimension:
-            raise ModelUnavailable(
-                f"{name} takes vectors of {dimension} values, sounds live in {space.id} with "
-                f"{space.dimension}: start the profile openclip with the CLAP model it goes with"
-            )
-        self.name = f"audioldm {name}"
-        self.fingerprint = fingerprint
-        self.space_id = space.id
-        self._pipeline = pipeline
-        self._steps = steps
+    def __init__(self, pipeline: AudioLDMPipeline, *given: Any) -> None:
+        super().__init__(pipeline, *given)
         self._nothing = _vector_of_nothing(pipeline)
-        self._lock = threading.Lock()  # the scheduler keeps the state of one run
 
     @classmethod
-    def open(cls, name: str, space: Space, steps: int = STEPS) -> AudioLdmGenerator:
-        """`owner/name` of the hub, or `local-dir:folder`; raises as `open_pipeline` does."""
+    def open(cls, name: str, space: Space, steps: int = STEPS) -> Self:
         with warnings.catch_warnings():  # diffusers maintains it no further, and says so
             warnings.simplefilter("ignore", FutureWarning)
-            pipeline, fingerprint = open_pipeline(AudioLDMPipeline, name)
-        return cls(pipeline, fingerprint, name, space, steps)
+            return super().open(name, space, steps)
+
+    @staticmethod
+    def dimension_of(pipeline: AudioLDMPipeline) -> int:
+        return int(pipeline.text_encoder.config.projection_dim)
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
         """A `Waveform` of 2.56 s at the vocoder's rate.

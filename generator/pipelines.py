@@ -1,4 +1,4 @@
-"""Pipelines of diffusers, from a hub or a folder: finds their files, loads them, hashes them.
+"""Pipelines of diffusers, from a hub or a folder, as generators: found, loaded, hashed.
 
 A pipeline is a folder with `model_index.json` and a folder per component. Weights are read from
 safetensors only. Knows nothing about what a pipeline makes; imports torch and diffusers.
@@ -7,8 +7,10 @@ safetensors only. Knows nothing about what a pipeline makes; imports torch and d
 from __future__ import annotations
 
 import hashlib
+import threading
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 
@@ -17,10 +19,51 @@ import encoders.torchvision_import  # noqa: F401 - before diffusers
 from diffusers import DiffusionPipeline  # isort: skip
 
 from encoders import hub
+from encoders.base import Space
 from encoders.checkpoints import LOADING_ERRORS
 from encoders.errors import ModelUnavailable, UnknownName
+from generator.base import Generator
+
+STEPS = 20  # of diffusion
 
 P = TypeVar("P", bound=DiffusionPipeline)
+
+
+class PipelineGenerator(Generator, Generic[P]):
+    """Safe for use from several threads: one thing is made at a time."""
+
+    pipeline_class: ClassVar[type[Any]]
+    kind: ClassVar[str]  # before the colon of its name
+    wants: ClassVar[str]  # the model that it goes with
+
+    def __init__(
+        self, pipeline: P, fingerprint: str, name: str, space: Space, steps: int = STEPS
+    ) -> None:
+        """Raises ModelUnavailable when the pipeline takes vectors of another dimension."""
+        dimension = self.dimension_of(pipeline)
+        if dimension != space.dimension:
+            raise ModelUnavailable(
+                f"{name} takes vectors of {dimension} values, {self.modality} lives in {space.id} "
+                f"with {space.dimension}: start the profile openclip with the {self.wants} that it "
+                "goes with"
+            )
+        self.name = f"{self.kind} {name}"
+        self.fingerprint = fingerprint
+        self.space_id = space.id
+        self._pipeline = pipeline
+        self._steps = steps
+        self._lock = threading.Lock()  # the scheduler keeps the state of one run
+
+    @classmethod
+    def open(cls, name: str, space: Space, steps: int = STEPS) -> Self:
+        """`owner/name` of the hub, or `local-dir:folder`; raises as `open_pipeline` does."""
+        pipeline, fingerprint = open_pipeline(cls.pipeline_class, name)
+        return cls(pipeline, fingerprint, name, space, steps)
+
+    @staticmethod
+    @abstractmethod
+    def dimension_of(pipeline: Any) -> int:
+        """Of the vectors that it takes."""
 
 
 def open_pipeline(kind: type[P], name: str) -> tuple[P, str]:

@@ -18,6 +18,7 @@ PROGRAM = "espeak-ng"
 VOICE = "en-us"
 MOST_CHARS = 1_000
 PATIENCE_S = 30.0
+SOURCE_TYPE = "algorithmicMedia"  # IPTC: made by an algorithm that no sampled data trained
 
 
 class SpeechGenerator(Generator):
@@ -44,7 +45,8 @@ class SpeechGenerator(Generator):
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
         """A `Waveform` at 22,050 Hz; seed and creativity are the draft's, and change nothing here.
 
-        `details`: the text that is spoken, cut after 1,000 characters, and the voice.
+        `details`: the text that is spoken, cut after 1,000 characters, the voice, and
+        IPTC's digital source type, which is not that of trained generators.
         """
         require_creativity(creativity)
         text = " ".join((condition.draft or "").replace("\0", " ").split())[:MOST_CHARS]
@@ -58,7 +60,8 @@ class SpeechGenerator(Generator):
                 samples, rate = np.zeros(0, np.float32), 22_050
         # What has no sound is a quarter of a second of silence, which can be stored and embedded.
         samples = np.pad(samples, (0, max(0, rate // 4 - len(samples))))
-        return Generated(Waveform(samples, rate), {"text": text, "voice": VOICE})
+        details = {"text": text, "voice": VOICE, "source_type": SOURCE_TYPE}
+        return Generated(Waveform(samples, rate), details)
 
     def _run(self, *options: str, said: str = "") -> bytes:
         """Raises Unavailable where espeak-ng fails."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 from torch import nn
@@ -35,6 +36,7 @@ from generator.wording import Spelling, is_copy, repeated
 FUSED, QUERY, NEIGHBOUR, CAPTION, TARGET = range(5)  # kinds of position, each with its embedding
 STRAY = 1.2  # length of the random vector added to query and fused vector at creativity 1
 DRAFTS = 8  # written side by side
+TOWARDS_TEXTS = 0.3  # strength of DeCap's projection
 STRAY_FURTHER = (0.0, 0.4, 0.8)  # as long as every draft is a copy
 IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
 
@@ -51,7 +53,7 @@ class TextSettings:
     positions: int = 112
     copy_width: int = 64  # of the pointer's queries and keys
     neighbours: int = 4  # vectors and captions read, the heaviest first
-    caption_tokens: int = 12  # per remembered caption; the rest is cut
+    caption_tokens: int = 19  # per remembered caption; the rest is cut
     max_tokens: int = 24  # written
     space_id: str = "bundled"
 
@@ -64,6 +66,7 @@ class Prompt:
     shares: tuple[float, ...]  # (N,) of the neighbours
     captions: tuple[tuple[int, ...], ...]  # token ids of remembered texts
     caption_shares: tuple[float, ...]
+    whole: tuple[bool, ...]  # of each caption; False: it went on
 
 
 class CaptionDecoder(nn.Module):
@@ -144,10 +147,15 @@ class _Writer:
         output = decoder.gpt.transformer(inputs_embeds=prefix, use_cache=True)
         self.past = output.past_key_values
         self.past.batch_repeat_interleave(count)
-        tokens = [t for c in prompt.captions for t in (decoder.separator, *c)]
-        # After a caption comes its end, where the sequence has the next separator.
-        following = [t if t != decoder.separator else decoder.eos for t in tokens[1:]]
-        self.values = torch.tensor([*following, decoder.eos][: len(tokens)], dtype=torch.long)
+        # What follows each position: after a caption its end, unless it was cut there.
+        following = [t for caption in prompt.captions for t in (*caption, decoder.eos)]
+        self.values = torch.tensor(following, dtype=torch.long)
+        known = [
+            known
+            for caption, whole in zip(prompt.captions, prompt.whole, strict=True)
+            for known in (*[True] * len(caption), whole)
+        ]
+        self.valid = torch.tensor(known, dtype=torch.bool)
         hidden = output.last_hidden_state[0, len(prompt.vectors) :]
         self.keys = decoder.copy_key(hidden)
 
@@ -161,8 +169,7 @@ class _Writer:
         self.past = output.past_key_values
         hidden = output.last_hidden_state[:, 0]  # (B, width)
         scores = self.decoder.pointing(hidden, self.keys)
-        valid = torch.ones_like(scores, dtype=torch.bool)
-        vocabulary, pointer = self.decoder.mixed(hidden, scores, valid)
+        vocabulary, pointer = self.decoder.mixed(hidden, scores, self.valid.expand_as(scores))
         return vocabulary.exp().index_add(1, self.values, pointer)
 
 
@@ -263,6 +270,25 @@ def towards_texts(vector: Vectors, texts: Vectors, *, strength: float) -> Vector
     return normalize((1 - strength) * vector + strength * projected)
 
 
+def arranged(
+    fused: Vectors,
+    vectors: Vectors,
+    ranking: Vectors,
+    is_text: npt.NDArray[np.bool_],
+    most: int,
+) -> tuple[Vectors, npt.NDArray[np.int64], Vectors]:
+    """What the decoder is told of a memory of vectors (N, D) with ranks and kinds (N,).
+
+    Returns the fused vector drawn towards the remembered texts, the places of the `most` memories
+    that are read, texts first and the best ranked first, and the shares of these.
+    """
+    order = np.lexsort((-ranking, ~is_text))[:most]
+    total = max(float(ranking[order].sum()), 1e-12)
+    # All texts count for the projection, also those too light to be read.
+    drawn = towards_texts(fused, vectors[is_text], strength=TOWARDS_TEXTS)
+    return drawn, order, np.asarray(ranking[order] / total, np.float32)
+
+
 class TextGenerator(Generator):
     """Writes one sentence or phrase from a condition."""
 
@@ -324,34 +350,32 @@ class TextGenerator(Generator):
 
     def _prompt(self, condition: Condition) -> tuple[Prompt, list[str]]:
         """The best neighbours as a prompt, texts first, and the ids of those that are read."""
-        ranking, most = condition.ranking, self.settings.neighbours
-        unread = np.array([n.modality != "text" for n in condition.neighbours], bool)
-        order = np.lexsort((-ranking, unread))[:most]
-        total = max(float(ranking[order].sum()), 1e-12)
-        chosen = [(condition.neighbours[i], float(ranking[i]) / total) for i in order]
+        neighbours = condition.neighbours
+        vectors = np.zeros((len(neighbours), self.settings.dimension), np.float32)
+        for row, neighbour in enumerate(neighbours):
+            vectors[row] = neighbour.vector
+        is_text = np.array([n.modality == "text" for n in neighbours], bool)
+        fused, order, shares = arranged(
+            condition.fused, vectors, condition.ranking, is_text, self.settings.neighbours
+        )
+        chosen = [(neighbours[at], float(w)) for at, w in zip(order, shares, strict=True)]
         texts = [(n, w) for n, w in chosen if n.modality == "text" and str(n.media).strip()]
-        # All texts of the condition count for the projection, also those too light to be read.
-        rows = [n.vector for n in condition.neighbours if n.modality == "text"]
-        anchors = np.stack(rows) if rows else np.zeros((0, self.settings.dimension), np.float32)
-        fused = towards_texts(condition.fused, anchors, strength=0.3)
+        captions = [self._caption(str(n.media)) for n, _ in texts]
         prompt = Prompt(
-            vectors=np.stack([fused, condition.query, *(n.vector for n, _ in chosen)]).astype(
-                np.float32
-            ),
+            vectors=np.stack([fused, condition.query, *vectors[order]]).astype(np.float32),
             shares=tuple(weight for _, weight in chosen),
-            captions=tuple(self._caption(str(n.media)) for n, _ in texts),
+            captions=tuple(ids for ids, _ in captions),
             caption_shares=tuple(weight for _, weight in texts),
+            whole=tuple(whole for _, whole in captions),
         )
         return prompt, [n.id for n, _ in texts]
 
-    def _caption(self, text: str) -> tuple[int, ...]:
+    def _caption(self, text: str) -> tuple[tuple[int, ...], bool]:
+        """Token ids of its beginning, and whether that is all of it."""
         # Longer texts are cut before they are tokenised: a book costs no more than its first line.
         ids = self.tokenizer.encode(text[:400], add_special_tokens=False).ids
-        end = self.settings.caption_tokens
-        if len(ids) > end:  # cut between words, where there are any: "Emper" is no word
-            starts = [place for place in range(1, end + 1) if self.spelling.begins[ids[place]]]
-            end = starts[-1] if starts else end
-        return tuple(ids[:end])
+        cut = self.spelling.cut(ids, self.settings.caption_tokens)
+        return cut, len(cut) == len(ids)
 
 
 def special_tokens(tokenizer: Tokenizer) -> tuple[int, int, int]:

@@ -8,56 +8,33 @@ service; imports torch and diffusers.
 
 from __future__ import annotations
 
-import threading
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers import StableUnCLIPImg2ImgPipeline
 
-from encoders.base import Modality, Space, Vectors, normalize
-from encoders.errors import ModelUnavailable
-from generator.base import Condition, Generated, Generator
-from generator.pipelines import open_pipeline, seeded
+from encoders.base import Modality, Vectors, normalize
+from generator.base import Condition, Generated
+from generator.pipelines import PipelineGenerator, seeded
 
-STEPS = 20
 MAX_PROMPT_CHARS = 300  # CLIP reads 77 tokens
 
 
-class UnclipGenerator(Generator):
-    """Safe for use from several threads: one picture is made at a time."""
-
+class UnclipGenerator(PipelineGenerator[StableUnCLIPImg2ImgPipeline]):
     modality: ClassVar[Modality] = "image"
+    pipeline_class = StableUnCLIPImg2ImgPipeline
+    kind = "unclip"
+    wants = "model"
 
-    def __init__(
-        self,
-        pipeline: StableUnCLIPImg2ImgPipeline,
-        fingerprint: str,
-        name: str,
-        space: Space,
-        steps: int = STEPS,
-    ) -> None:
-        """Raises ModelUnavailable when the pipeline takes vectors of another dimension."""
-        dimension = int(pipeline.image_normalizer.config.embedding_dim)
-        if dimension != space.dimension:
-            raise ModelUnavailable(
-                f"{name} takes vectors of {dimension} values, pictures live in {space.id} with "
-                f"{space.dimension}: start the profile openclip with the model that it goes with"
-            )
-        self.name = f"unclip {name}"
-        self.fingerprint = fingerprint
-        self.space_id = space.id
-        self._pipeline = pipeline
-        self._steps = steps
+    def __init__(self, pipeline: StableUnCLIPImg2ImgPipeline, *given: Any) -> None:
+        super().__init__(pipeline, *given)
         self._length = typical_length(pipeline)
         self._most_noise = int(pipeline.image_noising_scheduler.config.num_train_timesteps) - 1
-        self._lock = threading.Lock()  # the scheduler keeps the state of one run
 
-    @classmethod
-    def open(cls, name: str, space: Space, steps: int = STEPS) -> UnclipGenerator:
-        """`owner/name` of the hub, or `local-dir:folder`; raises as `open_pipeline` does."""
-        pipeline, fingerprint = open_pipeline(StableUnCLIPImg2ImgPipeline, name)
-        return cls(pipeline, fingerprint, name, space, steps)
+    @staticmethod
+    def dimension_of(pipeline: StableUnCLIPImg2ImgPipeline) -> int:
+        return int(pipeline.image_normalizer.config.embedding_dim)
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
         """A `PIL.Image.Image` RGB of the pipeline's size.

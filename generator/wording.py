@@ -42,6 +42,13 @@ class Spelling:
             open_word = bool(self.begins[token] or self.goes_on[token])
         return found
 
+    def cut(self, ids: Sequence[int], most: int) -> tuple[int, ...]:
+        """At most `most` tokens, and only whole words where there is more than one."""
+        if len(ids) <= most:
+            return tuple(ids)
+        starts = [place for place in range(1, most + 1) if self.begins[ids[place]]]
+        return tuple(ids[: starts[-1] if starts else most])
+
     def breaks_off(self, ids: Sequence[int], remembered: Collection[tuple[int, ...]]) -> bool:
         """Whether `ids` stop within a remembered word, at what is no remembered word itself."""
         if not ids or not (self.begins[ids[-1]] or self.goes_on[ids[-1]]):

@@ -26,8 +26,10 @@ STATEMENT = (
 PNG_KEY = "simmim:generation"
 XMP_KEY = "XML:com.adobe.xmp"
 WAV_CHUNK = b"smim"
-# IPTC NewsCodes, Digital Source Type: what picture tools show as "made with AI".
+# IPTC NewsCodes, Digital Source Type: what picture tools show as "made with AI". An output whose
+# generator was not trained says in its details of which type it is.
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED = "trainedAlgorithmicMedia"
 XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -46,7 +48,7 @@ def of(record: Generation, output: GenerationOutput) -> Manifest:
         "software": SOFTWARE,
         "generated": True,
         "statement": STATEMENT,
-        "source_type": SOURCE_TYPES + "trainedAlgorithmicMedia",
+        "source_type": SOURCE_TYPES + output.details.get("source_type", TRAINED),
         "generation_id": record.id,
         "output_id": output.id,
         "modality": output.modality,

@@ -169,6 +169,7 @@ def evaluate(
     settings: Settings,
     *,
     seed: int = 0,
+    queries: int | None = None,
     on_stored: Callable[[int, int], None] = lambda done, of: None,
     on_change: Callable[[Job], None] = lambda job: None,
 ) -> tuple[Job, Report | None]:
@@ -181,6 +182,7 @@ def evaluate(
         field=planned.field,
         training=TRAINING if planned.training else None,
         source=planned.source,
+        queries=queries,
     )
     with filled(planned, settings, on_stored) as application:
         job = application.evaluation.run(request, on_change)

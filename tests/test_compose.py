@@ -63,6 +63,25 @@ def test_the_image_does_not_run_as_root_and_checks_its_health() -> None:
     assert "/readyz" in DOCKERFILE
 
 
+def test_the_image_can_evaluate(compose: dict[str, Any]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chosen = re.search(r"^ARG EXTRAS=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert chosen
+    assert set(chosen[1].split(",")) <= extras["optional-dependencies"].keys()
+    assert compose["services"]["memory"]["build"]["args"]["EXTRAS"] == f"${{EXTRAS-{chosen[1]}}}"
+
+
+@pytest.mark.parametrize(
+    ("extras", "asked"), [("evaluation", ".[evaluation]"), ("", "."), ("a,b", ".[a,b]")]
+)
+def test_without_extras_the_project_alone_is_installed(extras: str, asked: str) -> None:
+    (install,) = re.findall(r"^RUN pip install .* (\S*EXTRAS\S*)$", DOCKERFILE, re.MULTILINE)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"printf %s {install}"], env={"EXTRAS": extras}, capture_output=True
+    )
+    assert done.stdout.decode() == asked
+
+
 def test_torch_is_the_tested_one() -> None:
     tested = re.search(r"^torch==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert tested

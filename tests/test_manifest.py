@@ -2,6 +2,7 @@
 
 import io
 import wave
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -51,6 +52,16 @@ def test_a_picture_is_the_same_with_and_without() -> None:
     (description,) = xmp.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
     name = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
     assert description.attrib[name] == SAYS["source_type"]
+
+
+def test_a_generator_that_was_not_trained_says_so() -> None:
+    assert SAYS["source_type"].endswith("/trainedAlgorithmicMedia")
+    spoken = replace(OUTPUT, modality="audio", details={"source_type": "algorithmicMedia"})
+    says = manifest.of(RECORD, spoken)
+    assert says["source_type"].endswith("/digitalsourcetype/algorithmicMedia")
+    content = render("audio", SOUND, says)[1]
+    assert b"/algorithmicMedia" in content
+    assert b"trainedAlgorithmicMedia" not in content
 
 
 def test_a_sound_is_the_same_with_and_without() -> None:

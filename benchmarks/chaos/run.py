@@ -38,7 +38,7 @@ from memory_service.demo.service import free_port
 from memory_service.storage.fsck.run import check
 
 CLIENTS = 4
-START_S = 60.0
+LOOKS, LOOK_S = 3000, 0.02  # for the service to be ready: a minute, that of a pause left out
 LOAD_S = (0.05, 1.2)  # until a kill from outside
 MOST_S = 4.0  # for a point to be come by
 SAMPLE = 40  # contents read of those that nothing happened to since the last round
@@ -94,17 +94,19 @@ class Run:
         with (self.folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         with httpx.Client(transport=httpx.HTTPTransport()) as client:
+            looks = 0
             while process.poll() is None:
+                looks += 1
                 try:
                     if client.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
                         self.starts_s.append(time.monotonic() - started)
                         self.wrong += json.loads(report.read_text())
                         return process, port
                 except httpx.TransportError:
-                    time.sleep(0.02)
-                if time.monotonic() - started > START_S:
+                    time.sleep(LOOK_S)
+                if looks > LOOKS:
                     process.kill()
-                    raise Broken(f"not ready after {START_S:.0f} s: {self._log()}")
+                    raise Broken(f"not ready after {looks} looks: {self._log()}")
         if crash is None or process.returncode != -signal.SIGKILL:
             raise Broken(f"ended with {process.returncode}: {self._log()}")
         self.last = f"{crash} at start"
@@ -219,7 +221,7 @@ class Run:
         self.compare(port, where, every=True)
         self.send_again(port, where)
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         report = check(self.folder / "data")
         self.checked = report.checked
         for found in report.findings:

@@ -57,6 +57,7 @@ class Settings:
     from_stored: bool = False  # start from the stored tower instead of at random
     seed: int = 0
     device: str = "cpu"
+    anew: bool = False  # begin again where there is a checkpoint
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def train(settings: Settings) -> None:
         trainee.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
     run = Run(settings.run, settings)
+    if settings.anew:
+        run.forget()
     done = run.resume(trainee, optimizer) or 0
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * settings.steps + 1,
@@ -112,16 +115,17 @@ def train(settings: Settings) -> None:
         by_source[item.source].append(item)
     for epoch in range(done + 1, settings.epochs + 1):
         started = time.monotonic()
+        torch.manual_seed(settings.seed + epoch)  # dropout's, so that a resumed run is the same
         rng = np.random.default_rng([settings.seed, epoch])
         losses = []
         for _ in track(range(settings.steps), description=f"epoch {epoch}"):
             batch = draw(by_source, settings.batch, rng)
             losses.append(step(trainee, optimizer, batch, heard, bank, pictures, settings, rng))
             schedule.step()
-        run.save(trainee, optimizer, epoch)
-        figures = recalls(trainee, sounds, heard, texts) if epoch % 5 == 0 else {}
+        figures = recalls(trainee, sounds, heard, texts)
         seconds = round(time.monotonic() - started, 1)
         run.log(epoch=epoch, loss=round(float(np.mean(losses)), 4), seconds=seconds, **figures)
+        run.save(trainee, optimizer, epoch)
     store(trainee.tower)
 
 

@@ -36,19 +36,20 @@ def read_sound(path: Path) -> Waveform:
 
 
 def spectrograms(items: Sequence[Item], root: Path, cache: Path) -> dict[str, Floats]:
-    """Item id -> log-mel (80, T), stored on disk as fp16."""
+    """Item id -> log-mel (80, T), stored on disk as fp16; of a sound made anew, anew."""
+    key = {item.id: f"{item.id} {(root / item.path).stat().st_size}" for item in items}
     known: dict[str, Floats] = {}
     if cache.exists():
         with np.load(cache) as stored:
             known = {name: stored[name] for name in stored.files}
-    missing = [item for item in items if item.id not in known]
+    missing = [item for item in items if key[item.id] not in known]
     for item in missing:
         spectrogram = log_mel(resample(read_sound(root / item.path)))
-        known[item.id] = spectrogram.astype(np.float16)
+        known[key[item.id]] = spectrogram.astype(np.float16)
     if missing:
         cache.parent.mkdir(parents=True, exist_ok=True)
         np.savez(cache, **known)  # type: ignore[arg-type]
-    return {item.id: known[item.id].astype(np.float32) for item in items}
+    return {item.id: known[key[item.id]].astype(np.float32) for item in items}
 
 
 def augmented(

@@ -18,6 +18,7 @@ from encoders.base import Encoder, Vectors
 from encoders.training.data import Item
 
 SAME_MEANING = 0.97  # cosine of two captions above which each is right for the other's media
+SAME_TOWER = 0.999  # cosine of a cached vector with the same text's now: runtimes differ by less
 MAX_LOGIT_SCALE = 100.0  # as in CLIP
 TEMPLATES = {
     "image": ("a picture of {}", "a drawing of {}"),
@@ -41,7 +42,7 @@ def contrastive_loss(
 
 
 class TextVectors:
-    """Vectors of texts by the frozen text tower, cached on disk."""
+    """Vectors of texts by the frozen text tower, cached on disk for as long as that is the same."""
 
     def __init__(self, encoder: Encoder, cache: Path) -> None:
         self._encoder = encoder
@@ -49,7 +50,9 @@ class TextVectors:
         self._known: dict[str, Vectors] = {}
         if cache.exists():
             stored = np.load(cache)
-            self._known = dict(zip(stored["texts"].tolist(), stored["vectors"], strict=True))
+            first = encoder.encode([str(stored["texts"][0])])[0]
+            if float(first @ stored["vectors"][0]) > SAME_TOWER:
+                self._known = dict(zip(stored["texts"].tolist(), stored["vectors"], strict=True))
 
     def of(self, texts: Iterable[str]) -> Vectors:
         """(N, D), unit length."""

@@ -10,13 +10,18 @@ all items of the row; texts are one caption per concept. Rows by what was held o
 - `new style`: such concepts in a style of emoji that was never trained on, either.
 - `independent`: GCompris' photographs, drawings and recordings, of which none was trained on; their
   concepts may have been, by other items.
-- `new voice`: spoken words of the train split in a voice that was never trained on.
+- `new voice`: spoken words of the train split in a voice that was never trained on. Those of people
+  are few: they are also asked for among the words of another of these voices.
+
+The figures are kept with digests of the weights and of the collection that they belong to.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,8 +41,11 @@ from encoders.training.calibrate import fit
 from encoders.training.contrastive import TextVectors, one_per_concept, same_concept
 from encoders.training.data import Item, load_collection, split_of
 from encoders.training.data.emoji import HELD_OUT_STYLE
+from encoders.training.data.records import MANIFEST, is_complete
 from encoders.training.data.speech import TEST_VOICES
 from encoders.training.features import picture_vectors_from_cache
+
+RECORDED_VOICE = TEST_VOICES[-1]
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,40 @@ class Row:
     recall_at_5: float
     recall_at_10: float
     chance_at_10: float
+
+    @property
+    def error_at_10(self) -> float:
+        """Standard error of recall@10: that of a share with one hit and one miss more."""
+        share = (self.recall_at_10 * self.queries + 1) / (self.queries + 2)
+        return math.sqrt(share * (1 - share) / (self.queries + 3))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Rows, and what they were measured on: SHA-256 of each weight file and of the manifest."""
+
+    weights: dict[str, str]
+    collection: str
+    items: int
+    rows: list[Row]
+
+    @classmethod
+    def load(cls, path: Path) -> Figures:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**known, "rows": [Row(**row) for row in known["rows"]]})
+
+    def save(self, path: Path) -> None:
+        """One row per line, so that a difference can be read."""
+        head = {"weights": self.weights, "collection": self.collection, "items": self.items}
+        rows = ",\n".join(json.dumps(asdict(row)) for row in self.rows)
+        path.write_text(f'{json.dumps(head, indent=1)[:-2]},\n "rows": [\n{rows}\n]}}\n')
+
+
+def digests_of_weights(folder: Path = FOLDER) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.safetensors"))
+    }
 
 
 class Vectorised:
@@ -121,6 +163,7 @@ def all_rows(known: Vectorised) -> list[Row]:
         rows += text_rows(known, name, items)
     every_picture = [item for items in pictures.values() for item in items]
     rows += sound_and_picture(known, "test", sounds, every_picture)
+    rows += people_among_other_words(known)
     recordings = {"gcompris recording": known.where("audio", lambda i: i.source == "gcompris")}
     shown = known.where("image", lambda i: i.source == "gcompris")
     rows += sound_and_picture(known, "independent", recordings, shown)
@@ -139,9 +182,24 @@ def others(known: Vectorised) -> dict[tuple[str, str], list[Item]]:
         found[f"gcompris {style}", "independent"] = items
     for voice in (HUMAN, *TEST_VOICES):
         name = "stamps, human voice" if voice == HUMAN else f"speech {voice}"
-        items = known.where("audio", lambda i, voice=voice: i.style == voice and i.split == "train")  # type: ignore[misc]
-        found[name, "new voice"] = items
+        found[name, "new voice"] = words_in(known, voice)
     return {name: items for name, items in found.items() if items}
+
+
+def words_in(known: Vectorised, voice: str) -> list[Item]:
+    """The words of the train split in one voice that was never trained on."""
+    return known.where("audio", lambda i: i.style == voice and i.split == "train")
+
+
+def people_among_other_words(known: Vectorised) -> list[Row]:
+    """Words by people -> text, among the words of another new voice, too, not these few alone."""
+    people = words_in(known, HUMAN)
+    if not people:
+        return []
+    said = one_per_concept(people + words_in(known, RECORDED_VOICE))
+    heard, texts = (people, known.of(people)), (said, known.captions(said))
+    name = f"stamps, human voice, with {RECORDED_VOICE}'s words"
+    return [measure("audio>text", (name, "new voice"), heard, texts)]
 
 
 def sound_and_picture(
@@ -176,10 +234,10 @@ def text_rows(known: Vectorised, source: tuple[str, str], items: Sequence[Item])
 
 def show(rows: Sequence[Row]) -> None:
     table = Table(
-        "direction", "source", "held out", "queries", "of", "R@1", "R@5", "R@10", "chance@10"
+        "direction", "source", "held out", "queries", "of", "R@1", "R@5", "R@10", "chance@10", "+-"
     )
     for row in rows:
-        table.add_row(*(str(value) for value in asdict(row).values()))
+        table.add_row(*(str(value) for value in asdict(row).values()), f"{row.error_at_10:.3f}")
     Console(width=120).print(table)
 
 
@@ -187,17 +245,31 @@ def as_markdown(rows: Sequence[Row]) -> str:
     """The table, with shares as `.123`."""
     lines = [
         "Made by `python -m encoders.training.evaluate`, see there and docs/experiments.md.",
+        "±: standard error of R@10, by the number of queries.",
         "",
-        "| direction | source | held out | queries | of | R@1 | R@5 | R@10 | chance@10 |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| direction | source | held out | queries | of | R@1 | R@5 | R@10 | chance@10 | ± |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = [row.direction.replace(">", " -> "), row.source, row.held_out]
         cells += [str(row.queries), str(row.candidates)]
-        shares = (row.recall_at_1, row.recall_at_5, row.recall_at_10, row.chance_at_10)
+        shares = [row.recall_at_1, row.recall_at_5, row.recall_at_10, row.chance_at_10]
+        shares.append(row.error_at_10)
         cells += [f"{share:.3f}".removeprefix("0") for share in shares]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def difference(before: Figures, now: Figures) -> str:
+    """Whether the figures are those that were kept, and of the same things."""
+    same = "the same"
+    parts = [
+        f"weights {same if before.weights == now.weights else 'others'}",
+        f"collection {same if before.collection == now.collection else 'another'}",
+    ]
+    old = {(row.direction, row.source, row.held_out): row for row in before.rows}
+    moved = sum(old.get((row.direction, row.source, row.held_out)) != row for row in now.rows)
+    return f"beside the figures kept: {', '.join(parts)}; {moved} of {len(now.rows)} rows differ"
 
 
 def plot(rows: Sequence[Row], target: Path) -> None:
@@ -234,13 +306,21 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if not is_complete(arguments.collection):
+        parser.error(
+            f"{arguments.collection} is not there or was built in part: "
+            "python -m encoders.training.data goes on with it"
+        )
     known = Vectorised(arguments.collection, arguments.cache)
     rows = all_rows(known)
     show(rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
     target = arguments.out / "encoders.json"
-    lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
-    target.write_text(f"[\n{lines}\n]\n")
+    manifest = hashlib.sha256((arguments.collection / MANIFEST).read_bytes()).hexdigest()
+    figures = Figures(digests_of_weights(), manifest, len(known.items), rows)
+    if target.exists():
+        print(difference(Figures.load(target), figures))
+    figures.save(target)
     target.with_suffix(".md").write_text(as_markdown(rows), encoding="utf-8")
     plot(rows, target.with_suffix(".png"))
     print(f"written to {target}, with a table (.md) and a plot (.png) beside it")

@@ -148,7 +148,8 @@ def _view(model: OpenClipModel, items: Sequence[Item], root: Path, view: int, ca
 def _group(
     model: OpenClipModel, wanted: Sequence[Item], root: Path, view: int, place: Path
 ) -> Halves:
-    mark = hashlib.sha256(" ".join(item.id for item in wanted).encode()).hexdigest()[:12]
+    files = (f"{item.id} {(root / item.path).stat().st_size}" for item in wanted)
+    mark = hashlib.sha256(" ".join(files).encode()).hexdigest()[:12]
     path, progress = Path(f"{place}-{mark}.npy"), Path(f"{place}-{mark}.done")
     done = int(progress.read_text()) if progress.exists() else 0
     if not done:

@@ -60,6 +60,7 @@ class Settings:
     phrases: float = 0.0  # share of the texts that are "a picture of ..."
     seed: int = 0
     device: str = "cpu"
+    anew: bool = False  # begin again where there is a checkpoint
 
 
 IMAGINED = 256  # photographs per step
@@ -121,12 +122,14 @@ def train(settings: Settings) -> None:
     ]
     optimizer = torch.optim.AdamW(groups, settings.learning_rate)
     run = Run(settings.run, settings)
+    if settings.anew:
+        run.forget()
     done = run.resume(trainee, optimizer)
     if done is None:
-        train_head(trainee, training, views, texts, classes, settings)
+        loss = train_head(trainee, training, views, texts, classes, settings)
         done = 0
+        run.log(epoch=done, loss=loss, **recalls(trainee, validation, views[0], texts))
         run.save(trainee, optimizer, done)
-        run.log(epoch=done, **recalls(trainee, validation, views[0], texts))
     steps = len(training) // settings.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * steps + 1,
@@ -134,6 +137,7 @@ def train(settings: Settings) -> None:
     )  # fmt: skip
     for epoch in range(done + 1, settings.epochs + 1):
         started = time.monotonic()
+        torch.manual_seed(settings.seed + epoch)  # dropout's, so that a resumed run is the same
         rng = random.Random(f"{settings.seed}:{epoch}")
         order = rng.sample(training, len(training))
         losses = []
@@ -146,10 +150,10 @@ def train(settings: Settings) -> None:
             drawn = [contrastive.draw_text(item, rng, settings.phrases) for item in batch]
             losses.append(step(trainee.head, features, optimizer, batch, drawn, texts, extra))
             schedule.step()
-        run.save(trainee, optimizer, epoch)
         figures = recalls(trainee, validation, views[0], texts)
         seconds = round(time.monotonic() - started, 1)
         run.log(epoch=epoch, loss=round(float(np.mean(losses)), 4), seconds=seconds, **figures)
+        run.save(trainee, optimizer, epoch)
     store(tower.cpu().state_dict(), trainee.head.cpu())
 
 
@@ -166,14 +170,15 @@ def train_head(
     texts: contrastive.TextVectors,
     classes: Classes,
     settings: Settings,
-) -> None:
-    """The projection alone, over frozen features."""
+) -> float:
+    """The projection alone, over frozen features; the mean loss of its last 50 steps."""
     shown_views = views[: settings.head_views + 1]
     features = [features_of(trainee.tail, maps, items) for maps in shown_views]
     head, rng = trainee.head.train(), random.Random(settings.seed)
     rate, decay = settings.head_learning_rate, settings.head_weight_decay
     optimizer = torch.optim.AdamW(head.parameters(), rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, settings.head_steps + 1)
+    losses = []
     for _ in track(range(settings.head_steps), description="projection"):
         rows = rng.sample(range(len(items)), min(settings.head_batch, len(items)))
         shown = torch.from_numpy(np.stack([rng.choice(features)[row] for row in rows]))
@@ -181,8 +186,9 @@ def train_head(
         extra = settings.imagined * imagined_loss(head, shown, classes)
         batch = [items[row] for row in rows]
         drawn = [contrastive.draw_text(item, rng, settings.phrases) for item in batch]
-        step(head, shown, optimizer, batch, drawn, texts, extra)
+        losses.append(step(head, shown, optimizer, batch, drawn, texts, extra))
         schedule.step()
+    return round(float(np.mean(losses[-50:])), 4)
 
 
 def imagined_loss(head: Projection, features: torch.Tensor, classes: Classes) -> torch.Tensor:

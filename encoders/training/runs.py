@@ -3,33 +3,64 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+ELSEWHERE = {"collection", "run", "cache", "device", "anew"}  # a run may go on in another place
+
+
+class OtherSettings(ValueError):
+    """The folder holds a run that was begun with other settings."""
 
 
 class Run:
     """`folder/checkpoint.pt` and `folder/log.jsonl`."""
 
-    def __init__(self, folder: Path, settings: object) -> None:
+    def __init__(self, folder: Path, settings: DataclassInstance) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._checkpoint = folder / "checkpoint.pt"
         self._log = folder / "log.jsonl"
-        self._settings = repr(settings)
+        self._settings = {
+            field.name: repr(getattr(settings, field.name))
+            for field in fields(settings)
+            if field.name not in ELSEWHERE
+        }
 
     def resume(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int | None:
-        """The number of epochs done; None without a checkpoint of the same settings."""
+        """The number of epochs done; None without a checkpoint.
+
+        Raises OtherSettings: a run is never begun anew in silence.
+        """
         if not self._checkpoint.exists():
             return None
         # Onto the processor: what is loaded is copied to where the model is.
         stored = torch.load(self._checkpoint, weights_only=True, map_location="cpu")
-        if stored["settings"] != self._settings:
-            return None
+        before: dict[str, str] = stored["settings"]
+        if before != self._settings:
+            names = sorted(before.keys() | self._settings.keys())
+            changed = [
+                f"{name} {before.get(name, 'unknown')} then, {self._settings.get(name)} now"
+                for name in names
+                if before.get(name) != self._settings.get(name)
+            ]
+            raise OtherSettings(
+                f"{self._checkpoint} was begun with other settings: {'; '.join(changed)}. "
+                "Go on with those, or begin anew in another folder (--run) or with --anew"
+            )
         model.load_state_dict(stored["model"])
         optimizer.load_state_dict(stored["optimizer"])
         print(f"resuming after epoch {stored['epoch']}", flush=True)
         return int(stored["epoch"])
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._checkpoint.unlink(missing_ok=True)
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         """Write the checkpoint after `epoch` epochs; a crash leaves the one before."""

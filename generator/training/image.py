@@ -37,7 +37,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--stage", choices=("autoencoder", "decoder", "flow", "both"), default="both"
     )
     parser.add_argument("--autoencoder-steps", type=int, default=5000)
-    parser.add_argument("--decoder-steps", type=int, default=3000)
+    parser.add_argument("--decoder-steps", type=int, default=1800)
     parser.add_argument("--flow-steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--flow-batch-size", type=int, default=64)
@@ -55,7 +55,7 @@ def add_losses(parser: argparse.ArgumentParser) -> None:
         "--perceptual-sides",
         type=int,
         nargs="+",
-        default=[128, 224],
+        default=[112, 128, 144],
         help="px that the tower gets, drawn at every step",
     )
     group.add_argument(

@@ -82,7 +82,7 @@ def augmented(pictures: torch.Tensor) -> torch.Tensor:
 
 def train_autoencoder(args: argparse.Namespace) -> None:
     model = PictureAutoencoder(PictureSettings()).to(args.device)
-    run(args, model, "autoencoder", args.autoencoder_steps)
+    run(args, model, "autoencoder", args.autoencoder_steps, args.learning_rate)
 
 
 def train_decoder(args: argparse.Namespace) -> None:
@@ -92,13 +92,17 @@ def train_decoder(args: argparse.Namespace) -> None:
     model.requires_grad_(False)
     for part in (model.vae.decoder, model.vae.post_quant_conv):
         part.requires_grad_(True)
-    run(args, model.to(args.device), "decoder", args.decoder_steps)
+    # Faster, it first unlearns what the end of the training before it settled.
+    rate = args.learning_rate / 5
+    run(args, model.to(args.device), "decoder", args.decoder_steps, rate)
 
 
-def run(args: argparse.Namespace, model: PictureAutoencoder, name: str, steps: int) -> None:
+def run(
+    args: argparse.Namespace, model: PictureAutoencoder, name: str, steps: int, highest: float
+) -> None:
     """Train what requires a gradient; write weights, sheet and checkpoint after every epoch."""
     trained = [each for each in model.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(trained, lr=highest, betas=(0.9, 0.99), weight_decay=1e-4)
     loss = picture_loss(args)
     average = Average(model)
     parts: dict[str, Stateful] = {
@@ -116,18 +120,18 @@ def run(args: argparse.Namespace, model: PictureAutoencoder, name: str, steps: i
     while step < steps:
         start, totals = time.monotonic(), Counter[str]()
         for _ in range(args.epoch_steps):
-            set_rate(optimizer, args.learning_rate, step, steps)
+            set_rate(optimizer, highest, step, steps)
             chosen = np.sort(random.choice(rows, args.batch_size, replace=False))
             batch = augmented(to_tensor(pictures[chosen])).to(args.device)
             totals.update(picture_step(model, optimizer, loss, batch, step))
             average.update(model)
             step += 1
-        rate = args.epoch_steps * args.batch_size / (time.monotonic() - start)
+        speed = args.epoch_steps * args.batch_size / (time.monotonic() - start)
         with average.applied(model):
             quality = held_out.measure(model, args.runs / f"{name}-{step}.png")
             save_weights(model, args.weights / "image_vae.safetensors")
         terms = " ".join(f"{term} {total / args.epoch_steps:.4f}" for term, total in totals.items())
-        print(f"step {step}/{steps} {terms}; {quality}; {rate:.0f} pictures/s", flush=True)
+        print(f"step {step}/{steps} {terms}; {quality}; {speed:.0f} pictures/s", flush=True)
         keep(checkpoint, step, average, **parts)
 
 
@@ -154,7 +158,7 @@ def picture_step(
             posterior = model.posterior(batch)
             latents = posterior.sample()
         made = model.decode(latents)
-    slope, terms = loss.slope(made, batch, step)
+    slope, terms = loss.slope(made, batch, step, model.vae.decoder.conv_out.weight)
     optimizer.zero_grad(set_to_none=True)
     total = (made.float() * slope).sum()  # its gradient by the pictures is the slope
     if whole:
@@ -175,6 +179,7 @@ class HeldOut:
     names: Vectors  # (C, D), one per concept
     relevant: npt.NDArray[np.bool_]  # (N, C)
     image: OpenClipImageEncoder
+    vectors: Vectors  # (N, D), of the pictures
 
     @classmethod
     def of(cls, items: list[Item], pictures: Bytes) -> HeldOut:
@@ -185,11 +190,14 @@ class HeldOut:
         asked = one_per_concept(chosen)
         text, image = text_and_image()
         names = text.encode([item.caption for item in asked])
-        return cls(pictures[rows], names, same_concept(chosen, asked), image)
+        real = image.encode([Image.fromarray(each) for each in pictures[rows]])
+        return cls(pictures[rows], names, same_concept(chosen, asked), image, real)
 
     @torch.inference_mode()
     def measure(self, model: PictureAutoencoder, sheet: Path) -> str:
-        """PSNR in dB, and how often a reconstruction, encoded again, finds its caption."""
+        """PSNR in dB; of reconstructions encoded again the cosine to the original, and how often
+        they find its caption.
+        """
         device = next(model.parameters()).device
         parts = []
         for start in range(0, len(self.pictures), 64):
@@ -201,7 +209,11 @@ class HeldOut:
         psnr_db = float((10 * np.log10(255**2 / np.maximum(error, 1e-3))).mean())
         vectors = self.image.encode([Image.fromarray(each) for each in made])
         recalls = [recall_at_k(vectors, self.names, self.relevant, k) for k in (1, 10)]
-        return f"held-out PSNR {psnr_db:.2f} dB, R@1 {recalls[0]:.3f}, R@10 {recalls[1]:.3f}"
+        cosine = float((vectors * self.vectors).sum(axis=1).mean())
+        return (
+            f"held-out PSNR {psnr_db:.2f} dB, cosine {cosine:.3f}, "
+            f"R@1 {recalls[0]:.3f}, R@10 {recalls[1]:.3f}"
+        )
 
 
 def write_sheet(pictures: Bytes, made: Bytes, path: Path) -> None:

@@ -123,13 +123,23 @@ def hinge_loss(real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
 class Shares:
     """How much each judgement weighs beside the pixels' loss."""
 
-    maps: float = 0.5
-    vectors: float = 0.1
-    critic: float = 0.2  # length of its slope beside that of all others together
-    critic_from: int = 500  # step at which it is first heard; it learns from the start
+    maps: float = 1.0
+    vectors: float = 0.2
+    critic: float = 0.1  # length of its gradient beside that of all others together
+    critic_from: int = 600  # step at which it is first heard; it learns from the start
 
     def of_critic(self, step: int) -> float:
         return self.critic * min(1.0, max(0.0, (step - self.critic_from) / HEARD_OVER))
+
+
+def length_at(weights: torch.Tensor, made: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    """Length of the gradient by `weights` of a loss whose gradient by `made` is `slope`.
+
+    Beside slopes of pixels, it counts what places have in common and not what is noise among them.
+    """
+    [found] = torch.autograd.grad(made, weights, slope.to(made.dtype), retain_graph=True)
+    length: torch.Tensor = found.norm()
+    return length
 
 
 @dataclass
@@ -139,20 +149,19 @@ class PictureLoss:
     shares: Shares
     perception: Perception | None
     critic: nn.Module
-    sides_px: Sequence[int] = (128, 224)  # one of them is drawn at every step
+    sides_px: Sequence[int] = (112, 128, 144)  # one of them is drawn at every step
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.critic.parameters(), CRITIC_RATE, betas=(0.5, 0.99))
 
     def slope(
-        self, made: torch.Tensor, target: torch.Tensor, step: int
+        self, made: torch.Tensor, target: torch.Tensor, step: int, last: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss's gradient by the made pictures (B, 3, S, S), and each judgement's value.
 
-        The critic's part is scaled to a share of the others' length (after VQGAN's adaptive
-        weight), which needs both gradients: by pictures rather than by weights, none is computed
-        twice.
+        The critic's part is scaled to a share of the others' length, both as they arrive at `last`,
+        the weights of the layer that made the pictures (VQGAN's adaptive weight).
         """
         leaf = made.detach().float().requires_grad_()
         terms = {"pixels": pixel_loss(leaf, target)}
@@ -168,7 +177,8 @@ class PictureLoss:
         if share := self.shares.of_critic(step):
             judged = self.critic(leaf).mean()
             [pull] = torch.autograd.grad(-judged, leaf)
-            slope = slope + share * slope.norm() / pull.norm().clamp_min(1e-12) * pull
+            others, own = (length_at(last, made, each) for each in (slope, pull))
+            slope = slope + share * others / own.clamp_min(1e-12) * pull
             terms["critic"] = judged
         return slope, {name: float(term.detach()) for name, term in terms.items()}
 

@@ -17,7 +17,7 @@ import soundfile
 from encoders.base import Vectors, Waveform, normalize
 from encoders.training.data import Item, load_collection
 from encoders.training.data.speech import TEST_VOICES
-from generator.audio import SoundSettings, mel_window, mix
+from generator.audio import SoundSettings, heard_weights, mel_window, mix
 from generator.training.text_data import Encode, noisy, vectors_of
 
 Floats = npt.NDArray[np.float32]
@@ -146,4 +146,5 @@ def similar_sounds(sounds: Sounds, count: int, seed: int) -> npt.NDArray[np.int6
 
 def mixture(mels: npt.NDArray[np.float16], rows: Sequence[int], shares: Sequence[float]) -> Floats:
     """The log-mel of the sounds of a memory, as the generator mixes them."""
-    return mix([mels[row].astype(np.float32) for row in rows], shares[: len(rows)])
+    weights = heard_weights(shares[: len(rows)])
+    return mix([mels[row].astype(np.float32) for row in rows], weights)

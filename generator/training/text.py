@@ -9,41 +9,27 @@ import argparse
 import json
 import math
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from encoders.base import Vectors
 from encoders.training.data import Item, load_collection
-from encoders.training.features import picture_vectors_from_cache
 from encoders.training.precision import mixed_precision
-from generator.checkpoint import save_weights
-from generator.text import (
-    CAPTION,
-    FUSED,
-    IGNORED,
-    NEIGHBOUR,
-    QUERY,
-    TARGET,
-    CaptionDecoder,
-    TextSettings,
-    special_tokens,
-)
+from generator.checkpoint import load_weights, save_weights
+from generator.registry import WEIGHTS
+from generator.text import IGNORED, CaptionDecoder, TextSettings, special_tokens
 from generator.training.arguments import training_parser
+from generator.training.shown import bundled_towers, chosen, shown, shown_vectors
+from generator.training.text_batches import Batch, Lines, example_batches, held_out_batches
 from generator.training.text_data import (
     Encode,
-    Example,
     Texts,
     cached_neighbours,
     caption_texts,
-    make_example,
-    neighbours_of,
     pairs_of,
     tidy_caption,
     train_tokenizer,
@@ -51,15 +37,13 @@ from generator.training.text_data import (
     wordnet_texts,
 )
 
-Batch = dict[str, torch.Tensor]
-
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = training_parser("text", __doc__, learning_rate=1e-3, epoch_steps=250)
-    parser.add_argument("--encoder-cache", type=Path, default=Path("runs/encoders"))
     parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--stop-at", type=int, default=None, help="leave off early; resume later")
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--from-stored", action="store_true", help="start from the stored weights")
     return parser.parse_args(argv)
 
 
@@ -67,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train, and write weights, tokenizer and settings after every epoch."""
     args = parse(argv)
     torch.manual_seed(args.seed)
+    args.runs.mkdir(parents=True, exist_ok=True)
     data, held_out = load_texts(args)
     tokenizer = load_tokenizer(args)
     settings = TextSettings(vocabulary=tokenizer.get_vocab_size())
@@ -75,13 +60,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         decoder.parameters(), lr=args.learning_rate, weight_decay=0.05, betas=(0.9, 0.98)
     )
     step = restore(args.runs / "checkpoint.pt", decoder, optimizer) if args.resume else 0
-    if step == 0:
+    if step == 0 and args.from_stored:
+        load_weights(decoder, WEIGHTS / "text.safetensors")
+    elif step == 0:
         initialise(decoder, tokenizer, text_encoder())
     print(f"{len(data.texts)} texts, {sum(p.numel() for p in decoder.parameters())} parameters")
-    tokens = [e.ids for e in tokenizer.encode_batch(data.texts, add_special_tokens=False)]
     near = cached_neighbours(data.vectors, 8, args.cache)
-    validation = held_out_batches(held_out, tokenizer, decoder, args)
-    batches = example_batches(data, near, tokens, decoder, args, step)
+    lines = Lines(tokenizer, data.texts, decoder)
+    batches = example_batches(data, near, lines, args.batch_size, (args.seed, step))
+    by_text, by_sight = (
+        held_out_batches(held_out, tokenizer, decoder, args.batch_size, args.seed, seen)
+        for seen in (0.0, 1.0)
+    )
     while step < min(args.steps, args.stop_at or args.steps):
         start, total = time.monotonic(), 0.0
         decoder.train()
@@ -93,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         seconds = time.monotonic() - start
         print(
             f"step {step}/{args.steps} loss {total / args.epoch_steps:.3f} "
-            f"held-out captions {evaluate(decoder, validation, args.device):.3f} "
+            f"held-out captions {evaluate(decoder, by_text, args.device):.3f}, asked by pictures "
+            f"and sounds {evaluate(decoder, by_sight, args.device):.3f} "
             f"{args.epoch_steps * args.batch_size / seconds:.0f} texts/s",
             flush=True,
         )
@@ -157,7 +148,7 @@ def batch_loss(decoder: CaptionDecoder, batch: Batch, device: str) -> torch.Tens
         labels = batch["labels"]
         row, place = (labels != IGNORED).nonzero(as_tuple=True)
         wanted = labels[row, place]
-        values, valid = pointed_at(batch, decoder, hidden.shape[1])
+        values, valid = batch["following"], batch["pointable"]
         # The vocabulary's projection is the widest layer: only where something is to be written.
         scores = decoder.pointing(hidden, decoder.copy_key(hidden))[row, place]
         vocabulary, pointer = decoder.mixed(hidden[row, place], scores, valid[row])
@@ -166,114 +157,11 @@ def batch_loss(decoder: CaptionDecoder, batch: Batch, device: str) -> torch.Tens
         return -(written + copied).clamp(min=1e-9).log().mean()
 
 
-def pointed_at(
-    batch: Batch, decoder: CaptionDecoder, length: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """For every position (B, L): the token after it, and whether the pointer may use it.
-
-    Usable are the captions and their separators; what follows a caption's last token is its end.
-    """
-    tokens, kinds, mask = batch["tokens"], batch["token_kinds"], batch["mask"]
-    slots = length - tokens.shape[1]
-    after = torch.roll(tokens, -1, 1)
-    ends = (after == decoder.separator) | (after == decoder.bos)
-    after = torch.where(ends, decoder.eos, after)
-    usable = (kinds == CAPTION) & (mask[:, slots:] == 1)
-    empty = torch.zeros_like(mask[:, :slots])
-    return torch.cat([empty, after], 1), torch.cat([empty.bool(), usable], 1)
-
-
 @torch.no_grad()
 def evaluate(decoder: CaptionDecoder, batches: list[Batch], device: str) -> float:
     decoder.eval()
     losses = [batch_loss(decoder, batch, device).item() for batch in batches]
     return float(np.mean(losses)) if losses else math.nan
-
-
-def collate(
-    examples: Sequence[Example], tokens: Sequence[Sequence[int]], decoder: CaptionDecoder
-) -> Batch:
-    """Examples as padded tensors: six slots of vectors, then captions and the text to write."""
-    settings = decoder.settings
-    slots = 2 + settings.neighbours
-    rows = [_sequence(example, tokens, decoder) for example in examples]
-    length = max(len(ids) for ids, *_ in rows)
-    size = len(rows)
-    vectors = np.zeros((size, slots, settings.dimension), np.float32)
-    shares = np.zeros((size, slots + length), np.float32)
-    mask = np.zeros((size, slots + length), np.int64)
-    labels = np.full((size, slots + length), IGNORED, np.int64)
-    ids_of = np.zeros((size, length), np.int64)
-    kinds_of = np.zeros((size, length), np.int64)
-    for row, (example, (ids, kinds, weights, wanted)) in enumerate(
-        zip(examples, rows, strict=True)
-    ):
-        count = len(example.vectors)
-        vectors[row, :count] = example.vectors
-        shares[row, 2:count] = example.shares
-        mask[row, :count] = 1
-        end = slots + len(ids)
-        ids_of[row, : len(ids)], kinds_of[row, : len(ids)] = ids, kinds
-        shares[row, slots:end], mask[row, slots:end], labels[row, slots:end] = weights, 1, wanted
-    vector_kinds = np.array([FUSED, QUERY] + [NEIGHBOUR] * settings.neighbours)
-    arrays = {
-        "vectors": vectors,
-        "vector_kinds": np.broadcast_to(vector_kinds, (size, slots)).copy(),
-        "tokens": ids_of,
-        "token_kinds": kinds_of,
-        "shares": shares,
-        "mask": mask,
-        "labels": labels,
-    }
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _sequence(
-    example: Example, tokens: Sequence[Sequence[int]], decoder: CaptionDecoder
-) -> tuple[list[int], list[int], list[float], list[int]]:
-    """Token ids, their kinds, shares and labels: captions first, then the text to be written."""
-    ids: list[int] = []
-    shares: list[float] = []
-    for caption, share in zip(example.captions, example.caption_shares, strict=True):
-        shown = [decoder.separator, *tokens[caption][: decoder.settings.caption_tokens]]
-        ids += shown
-        shares += [share] * len(shown)
-    target = list(tokens[example.target][: decoder.settings.max_tokens])
-    kinds = [CAPTION] * len(ids) + [TARGET] * (len(target) + 1)
-    labels = [IGNORED] * len(ids) + [*target, decoder.eos]
-    return [*ids, decoder.bos, *target], kinds, [*shares, *[0.0] * (len(target) + 1)], labels
-
-
-def example_batches(
-    data: Texts,
-    near: npt.NDArray[np.int32],
-    tokens: Sequence[Sequence[int]],
-    decoder: CaptionDecoder,
-    args: argparse.Namespace,
-    first_step: int,
-) -> Iterator[Batch]:
-    """Endless batches; 16 at a time are sorted by length, so that little is padding."""
-    random = np.random.default_rng((args.seed, first_step))
-    while True:
-        drawn = random.choice(len(data.texts), 16 * args.batch_size, p=data.rates)
-        examples = [make_example(int(row), data, near, random) for row in drawn]
-        examples.sort(key=lambda e: len(tokens[e.target]) + sum(len(tokens[c]) for c in e.captions))
-        for part in random.permutation(16):
-            yield collate(examples[part * args.batch_size :][: args.batch_size], tokens, decoder)
-
-
-def held_out_batches(
-    data: Texts | None, tokenizer: Tokenizer, decoder: CaptionDecoder, args: argparse.Namespace
-) -> list[Batch]:
-    """Validation captions with memories out of their own split."""
-    if data is None or len(data.texts) < 32:
-        return []
-    tokens = [e.ids for e in tokenizer.encode_batch(data.texts, add_special_tokens=False)]
-    near, random = neighbours_of(data.vectors, 8), np.random.default_rng(args.seed)
-    rows = random.permutation(len(data.texts))[:512]
-    examples = [make_example(int(row), data, near, random) for row in rows]
-    size = args.batch_size
-    return [collate(examples[i : i + size], tokens, decoder) for i in range(0, len(rows), size)]
 
 
 def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
@@ -284,18 +172,18 @@ def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
     glosses = wordnet_texts(args.cache)
     captions: dict[str, float] = {}
     held: dict[str, float] = {}
-    pictures: dict[str, Vectors] = {}
+    items: dict[str, list[Item]] = {}
     if (args.collection / "manifest.jsonl").is_file():
-        items = load_collection(args.collection)
-        parts = {
-            split: caption_texts(
-                [i.caption for i in items if i.split == split],
-                [i.tags for i in items if i.split == split],
-            )
+        every = load_collection(args.collection)
+        items = {
+            split: [i for i in every if i.split == split]
             for split in ("train", "validation", "test")
         }
+        parts = {
+            split: caption_texts([i.caption for i in own], [i.tags for i in own])
+            for split, own in items.items()
+        }
         captions, held = parts["train"], parts["validation"]
-        pictures = pictures_of(items, args)
         # A text of the test split is not learnt from WordNet either.
         glosses = {t: r for t, r in glosses.items() if t not in parts["test"]}
     pairs = pairs_of(list(captions) or list(glosses), 6000, args.seed)
@@ -303,37 +191,28 @@ def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
     scale = total / sum(glosses.values()) if total else 1.0
     rates = {t: r * scale for t, r in glosses.items()} | captions
     rates |= dict.fromkeys(pairs, 0.12 * sum(rates.values()) / max(1, len(pairs)))
-    cache = args.cache / "text_vectors.npz"
-    known = as_texts(rates, cache, pairs, pictures)
-    return known, as_texts(held, cache, {}, pictures) if held else None
-
-
-def pictures_of(items: Sequence[Item], args: argparse.Namespace) -> dict[str, Vectors]:
-    """Caption -> vectors (P, D) of its pictures, by the image tower as it is stored."""
-    cache = args.encoder_cache / "features"
-    vectors = picture_vectors_from_cache(items, args.collection, cache)
-    grouped: dict[str, list[Vectors]] = defaultdict(list)
-    for item in items:
-        if item.id in vectors:
-            grouped[tidy_caption(item.caption)].append(vectors[item.id])
-    return {caption: np.stack(rows) for caption, rows in grouped.items()}
+    known = as_texts(rates, pairs, items.get("train", ()), args)
+    return known, as_texts(held, {}, items["validation"], args) if held else None
 
 
 def as_texts(
     rates: dict[str, float],
-    cache: Path,
     pairs: Mapping[str, tuple[str, ...]],
-    pictures: Mapping[str, Vectors],
+    items: Sequence[Item],
+    args: argparse.Namespace,
 ) -> Texts:
+    """`items`: of one split; pictures and sounds of the texts are out of these."""
     texts = sorted(rates)
     weights = np.array([rates[text] for text in texts])
     row = {text: number for number, text in enumerate(texts)}
+    owned = [i for i in chosen(items) if tidy_caption(i.caption) in row]
+    sights = shown_vectors(owned, args.collection, args.cache / "shown.npz", bundled_towers())
     return Texts(
         texts,
-        vectors_of(texts, cache, text_encoder()),
+        vectors_of(texts, args.cache / "text_vectors.npz", text_encoder()),
         weights / weights.sum(),
+        shown({i.id: row[tidy_caption(i.caption)] for i in owned}, owned, sights, len(texts)),
         parts={row[text]: tuple(row[part] for part in of) for text, of in pairs.items()},
-        pictures={row[text]: shown for text, shown in pictures.items() if text in row},
     )
 
 
@@ -356,9 +235,10 @@ def text_encoder() -> Encode:
 
 def load_tokenizer(args: argparse.Namespace) -> Tokenizer:
     """Learnt from WordNet alone, so that it does not change with the collection."""
+    if args.from_stored:
+        return Tokenizer.from_file(str(WEIGHTS / "text.tokenizer.json"))
     path = args.runs / "tokenizer.json"
     if not path.is_file():
-        args.runs.mkdir(parents=True, exist_ok=True)
         train_tokenizer(list(wordnet_texts(args.cache)), 4096).save(str(path))
     return Tokenizer.from_file(str(path))
 

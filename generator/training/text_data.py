@@ -1,4 +1,4 @@
-"""What the caption decoder learns from: texts, their vectors, and examples with remembered texts.
+"""What the caption decoder learns from: texts, and their vectors.
 
 Texts are the captions and tags of the collection's training split, and WordNet's names and
 definitions for breadth. Knows nothing about the decoder's weights.
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from encoders.base import Vectors, normalize
+from generator.training.shown import Shown
 from generator.training.wordnet import Synset, article, find_wordnet, synsets
 
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<mem>"]
@@ -30,8 +31,8 @@ class Texts:
     texts: list[str]
     vectors: Vectors  # (N, D)
     rates: npt.NDArray[np.float64]  # (N,), sum 1
+    shown: Shown  # pictures and sounds
     parts: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # of texts that name two
-    pictures: Mapping[int, Vectors] = field(default_factory=dict)  # (P, D) of what a text captions
 
 
 def wordnet_texts(cache: Path) -> dict[str, float]:
@@ -144,78 +145,6 @@ def neighbours_of(vectors: Vectors, count: int, chunk: int = 2048) -> npt.NDArra
         for row, line in zip(rows, hits, strict=True):
             found[row] = line[line != row][:count]
     return found
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training item: what is written, and from what."""
-
-    target: int
-    vectors: Vectors  # (2 + K, D): fused, query, neighbours
-    shares: Vectors  # (K,)
-    captions: tuple[int, ...]  # rows of the remembered texts whose caption is shown
-    caption_shares: tuple[float, ...]
-
-
-def make_example(
-    target: int, data: Texts, near: npt.NDArray[np.int32], random: np.random.Generator
-) -> Example:
-    """A target with a query like its vector and a memory of the kinds that occur in use.
-
-    Memory: none (10 %), unrelated texts (8 %), the target itself among others (20 %), else only
-    others out of its eight nearest, and for most targets that name two things, the two. Drawing
-    from a longer list than is shown, and mostly without the target, keeps the decoder from copying
-    what it reads (SmallCap).
-    """
-    vector = data.vectors[target]
-    query = noisy(vector, random)
-    kind = random.random()
-    count = int(random.integers(1, 5))
-    if kind < 0.10:
-        rows = np.zeros(0, np.int64)
-    elif kind < 0.18:
-        rows = random.integers(0, len(data.texts), count)
-    else:
-        rows = random.choice(near[target], count, replace=False).astype(np.int64)
-        if kind < 0.38:
-            rows[int(random.integers(count))] = target
-        elif target in data.parts and kind < 0.80:
-            rows = random.permutation([*data.parts[target], *rows[: min(count, 3) - 1]])
-    # Pictures and sounds among the neighbours: a vector off the text, and no caption to read.
-    silent = random.random(len(rows)) < 0.25
-    memories = data.vectors[rows]
-    for place in np.flatnonzero(silent):
-        memories[place] = seen(int(rows[place]), data, random, share=0.8)
-    shares = _shares(query, memories, random)
-    fused = normalize(query + shares @ memories * (len(rows) if random.random() < 0.3 else 1))
-    order = np.argsort(-shares, kind="stable")
-    shown = [i for i in order if not silent[i]]
-    return Example(
-        target=target,
-        vectors=np.concatenate([fused[None], query[None], memories[order]]).astype(np.float32),
-        shares=shares[order],
-        captions=tuple(int(rows[i]) for i in shown),
-        caption_shares=tuple(float(shares[i]) for i in shown),
-    )
-
-
-def seen(row: int, data: Texts, random: np.random.Generator, *, share: float) -> Vectors:
-    """A vector that stands for a text: of a picture that it captions, or its own with noise."""
-    shown = data.pictures.get(row)
-    if shown is not None and random.random() < share:
-        picture: Vectors = shown[int(random.integers(len(shown)))]
-        return picture
-    return noisy(data.vectors[row], random)
-
-
-def _shares(query: Vectors, memories: Vectors, random: np.random.Generator) -> Vectors:
-    """Softmax over similarity at a temperature drawn between .02 and .5: any fusion may be used."""
-    if not len(memories):
-        return np.zeros(0, np.float32)
-    temperature = 0.02 * 25.0 ** random.random()
-    scores = memories @ query / temperature
-    weights = np.exp(scores - scores.max())
-    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def noisy(vector: Vectors, random: np.random.Generator) -> Vectors:

@@ -100,6 +100,9 @@ class Calls:
         self._present = 0  # running or waiting
         self._call_s = 0.0  # running mean
         self._work_s = BRIEF_S  # the same of brief calls, by what they computed
+        # What takes long may have waited for a processor; only then is it asked what was computed:
+        # that is a system call, at which Linux likes to let others have the processor.
+        self._clock: Callable[[], float] = time.thread_time
 
     @property
     def waiting(self) -> int:
@@ -122,11 +125,15 @@ class Calls:
             raise self._overloaded()
         if not brief:
             return await self._run(function, request)
+        clock = self._clock
         if self._work_s < BRIEF_S:
-            result, worked_s = _timed(function)
+            result, took_s = _timed(function, clock)
         else:
-            result, worked_s = await self._run(partial(_timed, function), request)
-        self._work_s += RECENT * (worked_s - self._work_s)
+            result, took_s = await self._run(partial(_timed, function, clock), request)
+        brief = took_s < BRIEF_S
+        if brief or clock is time.thread_time:
+            self._work_s += RECENT * (took_s - self._work_s)
+        self._clock = time.perf_counter if brief else time.thread_time
         return result
 
     async def _run(self, function: Callable[[], T], request: Request | None) -> T:
@@ -222,11 +229,11 @@ class Calls:
             self._observer.given_up(reason, begun)
 
 
-def _timed(function: Callable[[], T]) -> tuple[T, float]:
-    """The result, and the seconds of computing that it took."""
-    worked = time.thread_time()
+def _timed(function: Callable[[], T], clock: Callable[[], float]) -> tuple[T, float]:
+    """The result, and the seconds that it took."""
+    started = clock()
     result = function()
-    return result, time.thread_time() - worked
+    return result, clock() - started
 
 
 def _body_is_read(request: Request) -> bool:

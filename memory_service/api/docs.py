@@ -16,18 +16,20 @@ from swagger_ui_bundle import swagger_ui_path
 
 from memory_service.api import statuses
 from memory_service.api.forgetting import ForgetRequest
+from memory_service.api.operator_schemas import (
+    BackupRequest,
+    EvaluateRequest,
+    KeyRequest,
+    ReembedRequest,
+)
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
-    BackupRequest,
     BatchLineOut,
     ConsolidateRequest,
-    EvaluateRequest,
     GenerateRequest,
-    KeyRequest,
     MemoryPatch,
     NamespaceSettings,
     QueryRequest,
-    ReembedRequest,
     RetrieveRequest,
     StoreRequest,
 )

@@ -30,6 +30,7 @@ from memory_service.api.routes import (
     retrieve,
     store,
 )
+from memory_service.api.shortcut import Shortcut
 from memory_service.app import Application
 from memory_service.settings import Settings, asks_for_keys, is_loopback
 
@@ -42,6 +43,7 @@ CONCURRENT_PROBES = 2
 
 
 STREAMED = ("/store/batch",)  # bodies of any length
+FREQUENT = ("/store", "/retrieve")
 
 
 def create_app(
@@ -105,6 +107,8 @@ def create_app(
         public.append("/metrics")
     if not asks_for_keys(settings) or is_loopback(settings.host):
         public += ["/docs", "/docs-assets", "/openapi.json"]
+    frequent = [*store.router.routes, *retrieve.router.routes]
+    app.add_middleware(Shortcut, routes=frequent, paths=FREQUENT)
     app.add_middleware(
         BodyLimit,
         max_bytes=app.state.body_limit,

@@ -34,6 +34,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -62,12 +63,13 @@ class RequestContext:
             nonlocal status, started_answer
             if message["type"] == "http.response.start":
                 status, started_answer = message["status"], True
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = identity
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = list(message.get("headers", ()))
+                present = {name.lower() for name, _ in headers}
+                headers += [each for each in _SECURITY if each[0] not in present]
+                headers.append((b"x-request-id", identity.encode()))
+                message["headers"] = headers
                 if scope["app"].state.draining:  # so that the client does not send another one here
-                    headers["Connection"] = "close"
+                    MutableHeaders(scope=message)["Connection"] = "close"
                 audit.record(scope, status, identity)  # before the answer: what is told is noted
             elif head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}

@@ -192,6 +192,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
 
 
+async def answer(request: Request, error: Exception) -> JSONResponse | None:
+    """What the app answers when a route raises this; None for what nobody expects."""
+    if isinstance(error, errors.MemoryServiceError):
+        return await _service_error(request, error)
+    if isinstance(error, HTTPException):
+        return await _http_error(request, error)
+    return None
+
+
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.MemoryServiceError)
     if STATUS.get(type(error), 500) >= 500:

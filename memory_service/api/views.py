@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from memory_service.access import Key
-from memory_service.api import schemas
+from memory_service.api import operator_schemas, schemas
 from memory_service.records import (
     Episode,
     Explained,
@@ -200,8 +200,8 @@ def _output(
     )
 
 
-def job(record: Job) -> schemas.JobOut:
-    return schemas.JobOut(
+def job(record: Job) -> operator_schemas.JobOut:
+    return operator_schemas.JobOut(
         id=record.id,
         kind=record.kind,
         state=record.state,
@@ -216,5 +216,5 @@ def job(record: Job) -> schemas.JobOut:
     )
 
 
-def key(record: Key) -> schemas.KeyOut:
-    return schemas.KeyOut(**record.as_json())
+def key(record: Key) -> operator_schemas.KeyOut:
+    return operator_schemas.KeyOut(**record.as_json())

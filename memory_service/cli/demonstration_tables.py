@@ -37,7 +37,7 @@ def creation_table(findings: Findings) -> Table:
             table.add_row(
                 escape(f"{creation.text} + picture: {creation.picture.caption}"),
                 GLYPH[made.item.modality],
-                f"{made.creativity:.1f}",
+                f"{made.creativity:g}",
                 novelty,
                 escape(what),
                 "yes" if creation.replayed else "no",

@@ -30,6 +30,10 @@ def evaluate(
     ] = "shipped",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("evaluation"),
     max_items: Annotated[int | None, typer.Option(help="Episodes, at most.")] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(help="Per task of the ladder, 3 to 1000. Default: by the episodes; from 24."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="What is drawn by lot follows from it.")] = 0,
     samples: Annotated[Path, typer.Option(help="Folder of the sample.")] = SAMPLES,
     collection: Annotated[
@@ -44,10 +48,10 @@ def evaluate(
 ) -> None:
     """Measure recall and generation; writes report.html and report.json."""
     if suite == "namespace":
-        body = {"namespace": namespace, "seed": seed, "field": field}
+        body = {"namespace": namespace, "seed": seed, "field": field, "queries": queries}
         done = _over_http(url, body | ({} if max_items is None else {"max_items": max_items}))
     else:
-        done = _here(suite, samples, collection, profile, max_items, seed)
+        done = _here(suite, samples, collection, profile, max_items, seed, queries)
     figures, page = done
     out.mkdir(parents=True, exist_ok=True)
     (out / PAGE).write_text(page, encoding="utf-8")
@@ -93,6 +97,7 @@ def _here(
     profile: str | None,
     max_items: int | None,
     seed: int,
+    queries: int | None,
 ) -> tuple[Mapping[str, Any], str]:
     given: dict[str, Any] = {} if profile is None else {"profile": profile}
     settings = Settings(**given)
@@ -111,6 +116,7 @@ def _here(
                 planned,
                 settings,
                 seed=seed,
+                queries=queries,
                 on_stored=lambda done, of: show({"phase": f"storing {done} of {of}"}),
                 on_change=lambda job: show(job.progress),
             )

@@ -1,7 +1,9 @@
 """Python client of the service, sync and async. Knows the HTTP API and nothing else of ours."""
 
 from memory_service.client.arguments import Media
-from memory_service.client.clients import DEFAULT_URL, AsyncClient, Client
+from memory_service.client.async_client import AsyncClient
+from memory_service.client.client import Client
+from memory_service.client.connection import DEFAULT_URL
 from memory_service.client.failures import ServiceError
 from memory_service.client.results import (
     BatchAnswer,

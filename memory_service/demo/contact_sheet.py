@@ -7,7 +7,7 @@ from itertools import groupby
 
 from PIL import Image, ImageDraw
 
-from memory_service.demo.findings import Answer, Creation, Findings, FoundItem, Item
+from memory_service.demo.findings import Answer, Creation, Findings, FoundItem, Item, Swap
 from memory_service.demo.pictures import thumbnail
 from memory_service.drawing import font, paragraph
 
@@ -52,12 +52,21 @@ def contact_sheet(findings: Findings) -> Image.Image:
         for creation in findings.creations:
             _creation_row(sheet, draw, y, creation)
             y += ROW_HEIGHT
+    if findings.swaps:
+        followed, of = findings.followed
+        note = "The same text and seed, three memories; nothing is trained in between. Colour "
+        note += f"follows the memory between {followed} of {of} pairs of pictures."
+        y = _heading(draw, y, "Memory swap", note)
+        for swap in findings.swaps:
+            _swap_row(sheet, draw, y, swap)
+            y += ROW_HEIGHT
     return sheet
 
 
 def _height(findings: Findings) -> int:
-    rows = sum(len(section.answers) for section in findings.sections) + len(findings.creations)
-    return 112 + (len(findings.sections) + 1) * 74 + rows * ROW_HEIGHT + 20
+    rows = sum(len(section.answers) for section in findings.sections)
+    rows += len(findings.creations) + len(findings.swaps)
+    return 112 + (len(findings.sections) + 2) * 74 + rows * ROW_HEIGHT + 20
 
 
 def _heading(draw: ImageDraw.ImageDraw, y: int, title: str, note: str) -> int:
@@ -94,7 +103,6 @@ def _creation_row(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int, creation: Creation
 ) -> None:
     _query(sheet, draw, y, f"“{creation.text}” and this picture", creation.picture)
-    x = MARGIN + QUERY + 34
     tiles: list[tuple[str, Tile]] = [
         ("made from", Tile(source.item, _caption(source.item), f"weight {source.weight:.2f}"))
         for source in creation.sources[:4]
@@ -103,10 +111,32 @@ def _creation_row(
         creation.made, key=lambda made: ("image", "text", "audio").index(made.item.modality)
     )
     for made in order:
-        kind = {"image": "generated pictures", "text": "text", "audio": "sound"}[made.item.modality]
-        level = f"creativity {made.creativity:.1f}"
+        kind = {"image": "imagined pictures", "text": "text", "audio": "sound"}[made.item.modality]
+        if made.item.modality == "image" and made.creativity == 0:
+            kind = "recalled picture"
+        level = f"creativity {made.creativity:g}"
         novelty = "" if made.novelty is None else f"novelty {made.novelty:.2f}"
         tiles.append((kind, Tile(made.item, level, novelty)))
+    _groups(sheet, draw, y, tiles)
+
+
+def _swap_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int, swap: Swap) -> None:
+    _query(sheet, draw, y, "", Item("text", swap.text.encode(), "text/plain", swap.text))
+    tiles: list[tuple[str, Tile]] = []
+    for panel in swap.panels:
+        kind = f"memory: {panel.memory}"
+        tiles.append((kind, Tile(panel.source, "remembered", "")))
+        tiles += [
+            (kind, Tile(made.item, f"creativity {made.creativity:g}", "")) for made in panel.made
+        ]
+    _groups(sheet, draw, y, tiles)
+
+
+def _groups(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int, tiles: list[tuple[str, Tile]]
+) -> None:
+    """From left to right, the kind over the first of each."""
+    x = MARGIN + QUERY + 34
     for kind, group in groupby(tiles, key=lambda tile: tile[0]):
         draw.text((x, y), kind, QUIET, font(14))
         for _, tile in group:

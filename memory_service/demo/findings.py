@@ -86,6 +86,25 @@ class Creation:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """What one memory makes of a query: the heaviest picture in it, and pictures made from it."""
+
+    memory: str
+    source: Item
+    made: tuple[Made, ...]
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One query with several memories."""
+
+    text: str
+    panels: tuple[Panel, ...]
+    # Pairs of pictures whose colour differs the way that their memories' does, of how many pairs.
+    followed: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Section:
     title: str
     note: str
@@ -101,6 +120,13 @@ class Findings:
     seconds: Mapping[str, float]  # by step
     sections: tuple[Section, ...]
     creations: tuple[Creation, ...]
+    swaps: tuple[Swap, ...] = ()
+
+    @property
+    def followed(self) -> tuple[int, int]:
+        """As `Swap.followed`, of all swaps."""
+        told = [swap.followed for swap in self.swaps]
+        return sum(each for each, _ in told), sum(of for _, of in told)
 
     @property
     def unseen(self) -> bool:

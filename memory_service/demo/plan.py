@@ -42,7 +42,9 @@ GENERATE = (
     ("a red apple", "food/fruit/apple_red"),
     ("the sound of a drum", "hobbies/music/percussion/drumkit"),
 )
-CREATIVITY = (0.0, 0.3, 0.6, 1.0)
+CREATIVITY = (0.0, 0.25, 0.5, 1.0)  # at 0 it is a recall
+SWAP = ("a bird", "a red apple", "a guitar")
+SWAP_CREATIVITY = (0.25, 0.5)
 SEED = 7
 
 
@@ -54,6 +56,7 @@ class Plan:
     spoken: tuple[str, ...]
     forget: tuple[Bundle, ...]
     generate: tuple[tuple[str, Bundle], ...]
+    swap: tuple[str, ...]
 
 
 def plan(bundles: Sequence[Bundle]) -> Plan:
@@ -75,4 +78,5 @@ def plan(bundles: Sequence[Bundle]) -> Plan:
         spoken=SPOKEN,
         forget=wanted(FORGET, "audio")[: len(bundles) // 2],  # something must be left
         generate=tuple(zip(texts, wanted(pictures, "image"), strict=False)),
+        swap=SWAP,
     )

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from memory_service.client import Client
 from memory_service.demo.contact_sheet import contact_sheet
-from memory_service.demo.findings import Findings
+from memory_service.demo.findings import Findings, Made
 from memory_service.demo.plan import Plan, plan
 from memory_service.demo.report import report
 from memory_service.demo.service import DemoError, connect, running_service
 from memory_service.demo.spoken import speak
+from memory_service.demo.swap import swap
 from memory_service.demo.walk import Walk
 from memory_service.importer import Outcome, Scan, scan
 
@@ -106,6 +107,9 @@ def _walk(
     with clock.step("generation"):
         say("generating")
         creations = [walk.generate(text, bundle, out) for text, bundle in questions.generate]
+    with clock.step("memory swap"):
+        say("swapping the memory")
+        swaps = swap(walk, questions.swap, out)
     if questions.forget:
         with clock.step("forgetting"):
             say("forgetting")
@@ -118,6 +122,7 @@ def _walk(
         seconds=clock.seconds,
         sections=tuple(sections),
         creations=tuple(creations),
+        swaps=swaps,
     )
 
 
@@ -140,9 +145,7 @@ def _write(findings: Findings, out: Path) -> Written:
         contact_sheet=out / "contact-sheet.png",
         retrieval=out / "retrieval.json",
         generation=out / "generation.json",
-        generated=tuple(
-            out / made.file for creation in findings.creations for made in creation.made
-        ),
+        generated=tuple(out / made.file for made in _every_made(findings)),
     )
     contact_sheet(findings).save(written.contact_sheet, optimize=True)
     written.report.write_text(report(findings), encoding="utf-8")
@@ -158,6 +161,14 @@ def _write(findings: Findings, out: Path) -> Written:
     _write_json(written.retrieval, {"models": findings.profile, "retrievals": retrievals})
     _write_json(written.generation, [creation.raw for creation in findings.creations])
     return written
+
+
+def _every_made(findings: Findings) -> Iterator[Made]:
+    for creation in findings.creations:
+        yield from creation.made
+    for each in findings.swaps:
+        for panel in each.panels:
+            yield from panel.made
 
 
 def _write_json(path: Path, value: object) -> None:

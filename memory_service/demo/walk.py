@@ -171,7 +171,7 @@ class Walk:
             for creativity, first in zip(CREATIVITY, (False, True, False, False), strict=True)
         ]
         elapsed = time.monotonic() - started
-        made = [part for generation in generations for part in self._made(text, generation, out)]
+        made = [part for generation in generations for part in self.made(text, generation, out)]
         if {part.item.modality for part in made} != {"image", "text", "audio"}:
             raise DemoError(f"{text!r} did not generate a picture, a text and a sound")
         whole = generations[1]
@@ -180,13 +180,14 @@ class Walk:
         sources = self._sources(whole)
         return Creation(text, picture, sources, tuple(made), replayed, elapsed * 1000, raw)
 
-    def _made(self, text: str, generation: Generation, out: Path) -> list[Made]:
+    def made(self, text: str, generation: Generation, out: Path) -> list[Made]:
+        """The outputs, each as a file of the output folder, too."""
         made = []
         for part in generation.outputs:
             if not part.content:
                 raise DemoError(f"{text!r} generated an empty {part.modality}")
             slug = "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
-            level = f"-{generation.creativity:.1f}" if part.modality == "image" else ""
+            level = f"-{generation.creativity:g}" if part.modality == "image" else ""
             name = f"generated-{slug}{level}{SUFFIX[part.modality]}"
             (out / name).write_bytes(part.content)
             item = Item(part.modality, part.content, part.media_type, part.text or "")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from encoders.base import Encoder, Modality, Space, Weights
@@ -92,8 +94,16 @@ class Models:
         return self.encoder(modality).space
 
     def spaces(self, modality: str) -> tuple[Space, ...]:
-        """Those that the modality's memories live in, its home first."""
-        return tuple(encoder.space for encoder in self.encoders_of(modality))
+        """Those that the modality's memories live in, its home first; raises as `encoder`."""
+        found = self._spaces.get(modality)
+        return found or tuple(encoder.space for encoder in self.encoders_of(modality))
+
+    @cached_property
+    def _spaces(self) -> dict[Modality, tuple[Space, ...]]:
+        return {
+            modality: tuple(encoder.space for encoder in self.encoders_of(modality))
+            for modality in self.encoders
+        }
 
     def generator(self, modality: Modality, mode: str | None = None) -> Generator:
         """The generator; its weights are loaded at first use. `mode` None: the default one.
@@ -124,23 +134,28 @@ class Models:
 
         Raises ModalityUnavailable when the profile has none, or they differ.
         """
-        spaces = {
-            modality: self.generator_spaces.get(modality, self.generator_space)
-            for modality in modalities
-        }
+        spaces = {each: self._space_of_generator(each) for each in modalities}
         found = set(spaces.values())
         if None in found:
             raise ModalityUnavailable("the active profile has no generators", accepted=[])
         if len(found) > 1:
-            named = {name: space.id for name, space in spaces.items() if space}
+            together: dict[Space | None, list[Modality]] = defaultdict(list)
+            for modality in self.generators:
+                together[self._space_of_generator(modality)].append(modality)
+            groups = list(together.values())
             raise ModalityUnavailable(
                 f"{' and '.join(modalities)} are made from vectors of different spaces here: ask "
-                "for them one at a time",
-                found=named,
+                "for them in requests of their own, with the same seed. Together can be asked for: "
+                + "; ".join(" and ".join(group) for group in groups),
+                found={name: space.id for name, space in spaces.items() if space},
+                accepted=groups,
             )
         (space,) = found
         assert space is not None
         return space
+
+    def _space_of_generator(self, modality: Modality) -> Space | None:
+        return self.generator_spaces.get(modality, self.generator_space)
 
     def decode(self, modality: str, content: bytes, **where: Any) -> Decoded:
         """Raises UnsupportedMedia, InvalidMedia or TooLarge; `where` goes into the details."""

@@ -32,7 +32,8 @@ class Query:
 
 @dataclass(frozen=True)
 class _Encoded:
-    vector: Double  # (D,), unit length times weight
+    vector: Double  # (D,), unit length
+    weight: float
     space: Space
     modality: Modality | None
 
@@ -56,10 +57,13 @@ def encode_parts(
 
 
 def _sum(encoded: Sequence[_Encoded]) -> Query:
+    if len(encoded) == 1:
+        (only,) = encoded
+        return Query(only.vector.astype(np.float32), only.space, only.modality)
     modalities = {each.modality for each in encoded}
-    total = np.sum([each.vector for each in encoded], axis=0)
+    total = np.sum([each.weight * each.vector for each in encoded], axis=0)
     length = float(np.linalg.norm(total))
-    if length < 1e-6 * max(float(np.linalg.norm(each.vector)) for each in encoded):
+    if length < 1e-6 * max(each.weight for each in encoded):
         raise InvalidVector("the parts of the query cancel each other out", found=length)
     return Query(
         vector=(total / length).astype(np.float32),
@@ -107,7 +111,7 @@ def _encode(part: QueryPart, number: int, models: Models, settings: Settings) ->
         modality = None if part.modality is None else checks.known_modality(part.modality)
         vector = given_vectors.unit(part.vector, part=number)
         space = _space_of(vector, part, modality, models, number)
-        return [_Encoded(vector * part.weight, space, modality)]
+        return [_Encoded(vector, part.weight, space, modality)]
     if part.space is not None:
         raise InvalidInput("a space is named for a vector, not for media", part=number)
     modality = checks.modality(part.modality, models.encoders)
@@ -127,7 +131,7 @@ def _encode(part: QueryPart, number: int, models: Models, settings: Settings) ->
             raise InvalidInput(
                 f"the {modality} of the query holds nothing to search by", part=number
             )
-        encoded.append(_Encoded(vector * part.weight, encoder.space, modality))
+        encoded.append(_Encoded(vector, part.weight, encoder.space, modality))
     return encoded
 
 

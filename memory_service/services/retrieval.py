@@ -10,6 +10,7 @@ all of them.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from encoders.base import Modality
 from memory_service.records import (
     NEAREST,
     Hit,
+    Memory,
     QueryPart,
     Reach,
     Retrieval,
@@ -72,6 +74,10 @@ class _Request:
     filter: Filter
     depth: int
     weights: Weights
+    # One ranking by likeness alone is not joined, nor put into another order: its best are all, and
+    # are read whole at once.
+    alone: bool = False
+    memories: dict[int, Memory] = field(default_factory=dict)
     # Searches without a restriction: each modality asked for follows the same ones.
     searched: dict[Modality, list[_Found]] = field(default_factory=dict)
     branched: dict[Modality, list[_Found]] = field(default_factory=dict)
@@ -137,6 +143,14 @@ class Retriever(Service):
             self._recalls.note(namespace, (hit.memory.sequence for hit in hits))
         return found
 
+    def at_hand(
+        self, namespace: str, modalities: Sequence[str] | None, filter: Mapping[str, Any]
+    ) -> bool:
+        """Whether it is known what the filter allows. Raises InvalidInput."""
+        wanted = filters.parse(filter)
+        asked = checks.modalities(modalities, self._models.encoders)
+        return all(self._store.allowed.at_hand(namespace, each, wanted) for each in asked)
+
     @steady
     def recall(
         self,
@@ -158,10 +172,9 @@ class Retriever(Service):
         weights = checks.weights(weights)
         for modality in asked if mode == "direct" else self._models.encoders:
             require_same_space(modality, self._models, self._store)
-        # One ranking by likeness alone is not joined, nor put into another order: its best are all.
         alone = mode == "direct" and not (weights.recency or weights.strength)
         depth = k if alone else max(4 * k, MIN_DEPTH)
-        request = _Request(namespace, queries, filters.parse(filter), depth, weights)
+        request = _Request(namespace, queries, filters.parse(filter), depth, weights, alone)
         with watch.stage("search"):
             hits: dict[str, tuple[Hit, ...]] = {
                 modality: self._hits(request, modality, mode, k) for modality in asked
@@ -186,7 +199,9 @@ class Retriever(Service):
             found = self._join(direct, associative)[:k]
         else:
             found = (direct or associative)[:k]
-        memories = self._store.catalog.memories(each.sequence for each in found)
+        memories = request.memories
+        if not request.alone:
+            memories = self._store.catalog.memories(each.sequence for each in found)
         own = self._own_matches(request, modality, found)
         return tuple(
             Hit(memories[each.sequence], each.score, cosine, each.reached_by, segment)
@@ -282,10 +297,20 @@ class Retriever(Service):
         depth = request.depth
         while True:
             nearest = self._nearest(request, modality, depth, allowed)
-            places = self._store.catalog.places(nearest.sequences, members=members)
+            places = self._places(request, nearest, members)
             if len(places) >= request.depth or len(nearest.sequences) < depth:
                 return nearest, places
             depth *= DEEPER
+
+    def _places(
+        self, request: _Request, nearest: Nearest, members: bool
+    ) -> dict[int, tuple[str, str]]:
+        """(memory id, episode id) of those that may be ranked."""
+        if not request.alone:
+            return self._store.catalog.places(nearest.sequences, members=members)
+        found = self._store.catalog.memories(nearest.sequences.tolist(), members=members)
+        request.memories.update(found)
+        return {sequence: (each.id, each.episode_id) for sequence, each in found.items()}
 
     def _nearest(
         self, request: _Request, modality: Modality, depth: int, allowed: Allowed | None
@@ -433,10 +458,10 @@ class Retriever(Service):
             if query is None:
                 continue
             trace = self._store.catalog.trace(request.namespace, modality, key_of(query.space))
-            if trace is None or not np.any(trace):
+            if trace is None or not (length := math.sqrt(trace @ trace)):
                 found[modality] = 0.0
             else:
-                found[modality] = float(query.vector @ trace / np.linalg.norm(trace))
+                found[modality] = float(query.vector @ trace) / length
         return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -55,22 +55,21 @@ def _keys(data_dir: Path, folder: Path) -> str:
     return _synced(path)
 
 
-def _audit(folder: Path) -> list[bytes]:
+def _audit(folder: Path) -> Iterator[bytes]:
     """The files, the newest first. One that is closed while we read moves up by one number: it is
     met again, and known by its inode."""
-    found: list[bytes] = []
     seen: set[int] = set()
     for number in range(len(audit.files(folder)) + 1):
         try:
             with (folder / f"{number}.jsonl").open("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
-                if inode not in seen:
-                    seen.add(inode)
-                    content = file.read()
-                    found.append(content[: content.rfind(b"\n") + 1])  # not a line half written
+                if inode in seen:
+                    continue
+                seen.add(inode)
+                content = file.read()
         except FileNotFoundError:  # just moved up
             continue
-    return found
+        yield content[: content.rfind(b"\n") + 1]  # not a line half written
 
 
 def _synced(path: Path) -> str:

@@ -20,6 +20,7 @@ from memory_service.storage.vectors import NO_SEQUENCES, Allowed, Sequences
 
 MOST_SETS = 64
 MOST_SEQUENCES = 8_000_000  # in all sets together: 64 MB
+FEW = 100  # memories are asked in a moment
 
 
 NOBODY = Allowed(NO_SEQUENCES)
@@ -81,6 +82,17 @@ class AllowedSets:
                 allowed = allowed.extended(more, kept.last)
         self._keep(key, _Kept(allowed, last, memories, lineage, until))
         return allowed
+
+    def at_hand(self, namespace: str, modality: str, filter: Filter) -> bool:
+        """Whether `of` has hardly anything to read."""
+        kept = self._get((namespace, modality, repr(filter)))
+        return (
+            isinstance(kept, _Kept)
+            and kept.lineage == self._catalog.changes.lineage
+            and self._catalog.now() < kept.until
+            and self._catalog.newest() - kept.last <= FEW
+            and self._catalog.changes.memories - kept.memories <= FEW
+        )
 
     def mates(self, namespace: str, modality: str, filter: Filter) -> dict[str, Allowed]:
         """By modality, the memories whose episode holds another one that the filter allows."""

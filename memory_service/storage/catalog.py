@@ -253,11 +253,13 @@ class Catalog:
             raise NotFound(f"there is no memory {memory_id!r}", kind="memory", id=memory_id)
         return rows.memory(found[0])
 
-    def memories(self, sequences: Iterable[int]) -> dict[int, Memory]:
-        """Those of `sequences` that exist."""
+    def memories(self, sequences: Iterable[int], *, members: bool = True) -> dict[int, Memory]:
+        """Those of `sequences` that exist; without `members`, none that a prototype stands for."""
         wanted = json.dumps([int(sequence) for sequence in sequences])
         found = self.select(
-            "SELECT alive.* FROM json_each(?) JOIN alive ON sequence = value", (wanted,)
+            f"SELECT m.* FROM json_each(?) JOIN {'alive' if members else 'ranked'} m"
+            " ON sequence = value",
+            (wanted,),
         )
         return {row["sequence"]: rows.memory(row) for row in found}
 

@@ -111,3 +111,16 @@ class Probe:
             )[0][0]
             for table, column in _BY_SEQUENCE.items()
         }
+
+
+def summed(probes: Sequence[Probe]) -> dict[str, Any]:
+    """Of all batches; `absent` when that holds for each."""
+    found = [probe.after() for probe in probes]
+    total: dict[str, Any] = {
+        name: sum(each[name] for each in found)
+        for name in ("memories", "searches", "found_before", "found_after", "index_entries")
+    }
+    tables = {table for each in found for table in each["rows"]}
+    total["rows"] = {table: sum(each["rows"][table] for each in found) for table in sorted(tables)}
+    total["contents"] = sum(each["contents"] for each in found)
+    return {**total, "absent": all(each["absent"] for each in found)}

@@ -11,7 +11,7 @@ import json
 import logging
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ import numpy as np
 from memory_service.clock import Clock
 from memory_service.errors import MemoryServiceError, StorageFailure, StorageFull, UnexpectedCount
 from memory_service.ids import new_id
-from memory_service.records import PLAIN, Forgotten, Manner, Memory, Vector
-from memory_service.storage import expiry, generations, jobs, lineage, receipts, residue, rows
+from memory_service.records import PLAIN, Forgotten, Manner, Memory
+from memory_service.storage import expiry, generations, jobs, lineage, receipts, rows
 from memory_service.storage.catalog import Catalog
+from memory_service.storage.clearing import Clearing
 from memory_service.storage.contents import Contents
 from memory_service.storage.filters import Filter, where
-from memory_service.storage.probe import Probe
+from memory_service.storage.probe import Probe, summed
 from memory_service.storage.quarantine import Quarantine
 from memory_service.storage.reserve import Reserve
 from memory_service.storage.thumbnails import Thumbnails
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 256  # memories per transaction: stores wait for no longer
 UNASKED = Manner(keep_receipt=False)  # nobody waits for a receipt of what goes by itself
-PATIENCE = 3  # attempts to fold in the log that `wait` makes, each up to the busy timeout
 
 Batches = Iterator[Sequence[Memory]]
 
@@ -107,7 +107,7 @@ class Removal:
         self._reserve = Reserve(folder)
         self.thumbnails = Thumbnails(folder / "thumbnails")
         self.quarantine = Quarantine(folder / "quarantine")
-        self._log_dirty = True  # an earlier process may have left anything in it
+        self._clearing = Clearing(catalog, blobs, indexes)
 
     # What is to be forgotten.
 
@@ -237,7 +237,7 @@ class Removal:
         if forgetting.manner.probe:
             forgetting.probes.append(Probe(self._catalog, self._indexes, self._blobs, memories))
         if forgetting.manner.wait:
-            forgetting.marks.update(self._marks(memories))
+            forgetting.marks.update(self._clearing.marks(memories))
         leaving = self._with_reserve(lambda: self._delete_rows(forgetting, memories))
         grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
         for memory in memories:
@@ -309,7 +309,7 @@ class Removal:
         forgetting.contents.update(dict.fromkeys(leaving))
         forgetting.erased += erased
         forgetting.removed.update(counted)
-        self._log_dirty = True
+        self._clearing.deleted()
 
     def _with_reserve(self, delete: Callable[[], list[str]]) -> list[str]:
         try:
@@ -337,10 +337,9 @@ class Removal:
             return forgetting.receipt(complete=True)
         self._reserve.keep()
         if forgetting.manner.wait:
-            compact = self._compact(forgetting.namespace)
-            forgetting.clean = self._clean(forgetting.marks) and compact
+            forgetting.clean = self._clearing.all(forgetting.namespace, forgetting.marks)
         if forgetting.manner.probe:
-            forgetting.probe = _summed(forgetting.probes)
+            forgetting.probe = summed(forgetting.probes)
         receipt = forgetting.receipt(complete=True)
         try:
             with self._catalog.write_lock:
@@ -372,53 +371,7 @@ class Removal:
             if leaving:
                 self._remove_files(self._begun("expired", UNASKED), leaving)
                 self._settle()
-        if self._log_dirty:
-            self._forget_the_log(1)
-
-    def _forget_the_log(self, attempts: int) -> bool:
-        for _ in range(attempts):
-            self._log_dirty = False  # before: what is deleted meanwhile sets it again
-            try:
-                self._catalog.forget_the_log()
-                return True
-            except StorageFailure:  # a reader is slow, most likely
-                self._log_dirty = True
-                log.warning("what was deleted is still in the write-ahead log: it is being read")
-        return False
-
-    def _marks(self, memories: Sequence[Memory]) -> Iterator[bytes]:
-        vectors: dict[int, list[Vector]] = defaultdict(list)
-        for row in self._catalog.select(
-            "SELECT sequence, vector FROM json_each(?) JOIN vectors ON sequence = value",
-            (json.dumps([memory.sequence for memory in memories]),),
-        ):
-            vectors[row["sequence"]].append(rows.vector(row["vector"]))
-        for memory in memories:
-            yield from residue.marks(memory, vectors[memory.sequence])
-        for digest, content in self._blobs.small(memory.blob for memory in memories).items():
-            yield from residue.content_marks(digest, content)
-
-    def _compact(self, namespace: str) -> bool:
-        """Take what was deleted out of the indexes' segments and files."""
-        try:
-            self._indexes.compact(namespace)
-        except (OSError, RuntimeError):  # no room, most likely
-            log.exception("what was deleted could not be taken out of the indexes' files")
-            return False
-        return True
-
-    def _clean(self, marks: Collection[bytes]) -> bool:
-        """Fold in the log, and rewrite the catalog when its pages have anything of it still."""
-        if not self._forget_the_log(PATIENCE):
-            return False
-        try:
-            if not residue.left(self._catalog.path, marks):
-                return True
-            self._catalog.rewrite()
-        except (OSError, StorageFailure, StorageFull):  # no room, most likely
-            log.exception("what was deleted could not be cleared from the catalog's pages")
-            return False
-        return self._forget_the_log(PATIENCE) and not residue.left(self._catalog.path, marks)
+        self._clearing.tidy()
 
     def start(self) -> None:
         """Work off what a crash left: deletions to their end, and files that no row names, of a
@@ -442,16 +395,3 @@ def _count_rows(connection: sqlite3.Connection, memories: Sequence[Memory]) -> d
         ).fetchone()[0]
         for table in ("vectors", "recalls")
     }
-
-
-def _summed(probes: Sequence[Probe]) -> dict[str, Any]:
-    """Of all batches; `absent` when that holds for each."""
-    found = [probe.after() for probe in probes]
-    total: dict[str, Any] = {
-        name: sum(each[name] for each in found)
-        for name in ("memories", "searches", "found_before", "found_after", "index_entries")
-    }
-    tables = {table for each in found for table in each["rows"]}
-    total["rows"] = {table: sum(each["rows"][table] for each in found) for table in sorted(tables)}
-    total["contents"] = sum(each["contents"] for each in found)
-    return {**total, "absent": all(each["absent"] for each in found)}

@@ -46,7 +46,15 @@ def test_no_report(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"depth": "deep"}, {"max_items": 1}, {"seed": -1}, {"namespace": "?"}, {"unknown": 1}],
+    [
+        {"depth": "deep"},
+        {"max_items": 1},
+        {"queries": 2},
+        {"queries": 1001},
+        {"seed": -1},
+        {"namespace": "?"},
+        {"unknown": 1},
+    ],
 )
 def test_wrong_requests(client: TestClient, wrong: dict) -> None:
     assert_problem(client.post("/evaluate", json=wrong), 422, "invalid_input")

@@ -138,10 +138,15 @@ def test_pipelines_make_media_and_replay(hubbed: TestClient, output: str) -> Non
     assert identical(hubbed, answer) == [True]
 
 
-def test_spaces_that_differ_are_asked_for_one_at_a_time(hubbed: TestClient) -> None:
+def test_spaces_that_differ_are_asked_for_apart(hubbed: TestClient) -> None:
     answer = ask(hubbed, ["image", "audio"])
     assert_problem(answer, 422, "modality_unavailable")
-    assert "one at a time" in answer.json()["detail"]
+    assert "Together can be asked for: image; audio" in answer.json()["detail"]
+    accepted = answer.json()["accepted"]
+    assert accepted == [["image"], ["audio"]]
+    assert answer.json()["found"].keys() == {"image", "audio"}
+    for group in accepted:
+        assert ask(hubbed, group).status_code == 201
 
 
 def test_the_models_name_their_generators(hubbed: TestClient) -> None:

@@ -16,8 +16,10 @@ from memory_service.demo.findings import (
     FoundItem,
     Item,
     Made,
+    Panel,
     Section,
     Source,
+    Swap,
 )
 from memory_service.demo.pictures import spectrogram, thumbnail
 from memory_service.demo.report import report
@@ -67,6 +69,16 @@ def findings() -> Findings:
         seconds={"import": 1.0},
         sections=(Section("Sounds", "note", (answer, asked)),),
         creations=(creation,),
+        swaps=(
+            Swap(
+                "a cat",
+                (
+                    Panel("the sample", picture("yellow"), (made[0],)),
+                    Panel("cyanotypes", picture("navy"), (made[0],)),
+                ),
+                followed=(1, 2),
+            ),
+        ),
     )
 
 

@@ -5,9 +5,13 @@ the value of its loss would run on a GPU.
 """
 
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,20 +100,91 @@ def test_a_step_of_the_projection_stays_on_its_device(tmp_path: Path) -> None:
     assert optimizer.state
 
 
-def test_the_sound_tower_is_trained_and_the_run_goes_on(
+def logged(run: Path) -> list[int]:
+    return [json.loads(line)["epoch"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def fails_at(function: Callable[..., float], number: int) -> Callable[..., float]:
+    """The function; its call of that number is a kill."""
+    calls = count(1)
+
+    def run(*arguments: Any, **named: Any) -> float:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return function(*arguments, **named)
+
+    return run
+
+
+def test_a_killed_training_of_the_sound_tower_comes_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = sounds_of(tmp_path)
-    Image.new("RGB", (20, 20), "red").save(tmp_path / "horn.png")
-    write_manifest(tmp_path, items)
-    stored = []
-    monkeypatch.setattr(audio, "store", stored.append)
-    run = tmp_path / "run"
-    settings = audio.Settings(tmp_path, run, tmp_path / "cache", epochs=1, steps=1, batch=2)
+    write_manifest(tmp_path, sounds_of(tmp_path))
+    stored: list[dict[str, torch.Tensor]] = []
+    monkeypatch.setattr(audio, "store", lambda tower: stored.append(tower.state_dict()))
     monkeypatch.setattr(audio, "picture_vectors", lambda *_: {})
+    run = tmp_path / "run"
+    settings = audio.Settings(tmp_path, run, tmp_path / "cache", epochs=2, steps=2, batch=2)
+    with monkeypatch.context() as killed:
+        killed.setattr(audio, "step", fails_at(audio.step, 4))  # in the middle of the second epoch
+        with pytest.raises(KeyboardInterrupt):
+            audio.train(settings)
+    assert logged(run) == [1]
     audio.train(settings)
-    audio.train(settings)
-    audio.train(replace(settings, epochs=2))
-    epochs = [json.loads(line)["epoch"] for line in (run / "log.jsonl").read_text().splitlines()]
-    assert epochs == [1, 1, 2]  # with other settings, it begins anew
-    assert len(stored) == 3
+    audio.train(replace(settings, run=tmp_path / "other"))
+    assert logged(run) == logged(tmp_path / "other") == [1, 2]
+    resumed, whole = stored
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_run_is_not_begun_anew_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(tmp_path, sounds_of(tmp_path))
+    monkeypatch.setattr(audio, "store", lambda _: None)
+    monkeypatch.setattr(audio, "picture_vectors", lambda *_: {})
+    monkeypatch.setattr(audio, "Settings", partial(audio.Settings, steps=1, batch=2))
+    asked = ["audio", "--collection", str(tmp_path), "--run", str(tmp_path / "run")]
+    train.main([*asked, "--epochs", "1"])
+    with pytest.raises(SystemExit):
+        train.main([*asked, "--epochs", "2"])
+    assert "epochs 1 then, 2 now" in capsys.readouterr().err
+    train.main([*asked, "--epochs", "2", "--anew"])
+    assert logged(tmp_path / "run" / "audio") == [1, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_killed_training_of_the_picture_tower_comes_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = []
+    for number, (name, colour) in enumerate((("rose", "red"), ("leaf", "green"), ("sea", "blue"))):
+        Image.new("RGB", (40, 30 + number), colour).save(tmp_path / f"{name}.png")
+        path = f"{name}.png"
+        split = "train" if number < 2 else "validation"
+        items.append(Item(path, "stamps", "", name, split, "image", path, name, (), path, "CC0"))
+    write_manifest(tmp_path, items)
+    classes = Classes(torch.randn(20, 1280), torch.zeros(20), torch.eye(384)[:20])
+    monkeypatch.setattr(Classes, "load", lambda *_: classes)
+    monkeypatch.setattr(image, "image_checkpoint", lambda _: {})
+    monkeypatch.setattr(image, "trunk_state", lambda _: {})  # begins with the stored one
+    monkeypatch.setattr(image, "class_head", lambda _: random_head())
+    stored: list[dict[str, torch.Tensor]] = []
+    monkeypatch.setattr(
+        image, "store", lambda tower, head: stored.append({**tower, **head.state_dict()})
+    )
+    run = tmp_path / "run"
+    settings = image.Settings(
+        tmp_path, run, tmp_path / "cache", views=1, epochs=2, batch=1, head_steps=2, head_batch=2
+    )
+    with monkeypatch.context() as killed:
+        # Two steps of the projection, two of the first epoch, one of the second.
+        killed.setattr(image, "step", fails_at(image.step, 6))
+        with pytest.raises(KeyboardInterrupt):
+            image.train(settings)
+    assert logged(run) == [0, 1]
+    image.train(settings)
+    image.train(replace(settings, run=tmp_path / "other"))
+    assert logged(run) == logged(tmp_path / "other") == [0, 1, 2]
+    resumed, whole = stored
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)

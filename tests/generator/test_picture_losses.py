@@ -15,6 +15,7 @@ from generator.training.losses import (
     PictureLoss,
     Shares,
     hinge_loss,
+    length_at,
     map_distance,
     patch_critic,
     pixel_loss,
@@ -37,6 +38,13 @@ def tensor(*pictures: Image.Image) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def perception() -> Perception:
     return Perception()
+
+
+def drawn(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The picture as a layer makes it, and the layer's weights."""
+    layer = torch.nn.Conv2d(3, 3, 1, bias=False)
+    torch.nn.init.dirac_(layer.weight)
+    return layer(picture), layer.weight
 
 
 @pytest.fixture
@@ -91,8 +99,8 @@ def test_against_the_slope_all_judgements_fall(
 ) -> None:
     made, target = pair
     loss = PictureLoss(Shares(1, 1, 0), perception, patch_critic(8), [SIDE_PX])
-    slope, before = loss.slope(made, target, 0)
-    _, after = loss.slope(made - slope / slope.norm(), target, 0)
+    slope, before = loss.slope(made, target, 0, made)
+    _, after = loss.slope(made - slope / slope.norm(), target, 0, made)
     assert set(before) == {"pixels", "maps", "vectors"}
     assert sum(after.values()) < sum(before.values())
 
@@ -101,7 +109,7 @@ def test_without_tower_and_critic_the_slope_is_that_of_the_pixels(
     pair: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
     made, target = pair
-    slope, terms = critical(share=0).slope(made, target, 9)
+    slope, terms = critical(share=0).slope(made, target, 9, made)
     made.requires_grad_()
     loss = pixel_loss(made, target)
     [expected] = torch.autograd.grad(loss, made)
@@ -112,15 +120,15 @@ def test_without_tower_and_critic_the_slope_is_that_of_the_pixels(
 def test_the_critic_is_heard_late_and_with_its_share(
     pair: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
-    made, target = pair
     loss = critical(share=0.5, critic_from=10)
-    early, _ = loss.slope(made, target, 10)
-    half, _ = loss.slope(made, target, 110)
-    late, terms = loss.slope(made, target, 1000)
-    assert (late - early).norm() == pytest.approx(0.5 * float(early.norm()), rel=1e-4)
-    assert (half - early).norm() == pytest.approx(0.25 * float(early.norm()), rel=1e-4)
-    assert "critic" in terms
-    assert all(each.grad is None for each in loss.critic.parameters())
+    made, last = drawn(pair[0])
+    slopes = [loss.slope(made, pair[1], step, last)[0] for step in (10, 110, 1000)]
+    early, half, late = slopes
+    alone = float(length_at(last, made, early))
+    assert alone > 0
+    assert float(length_at(last, made, late - early)) == pytest.approx(0.5 * alone, rel=1e-4)
+    assert float(length_at(last, made, half - early)) == pytest.approx(0.25 * alone, rel=1e-4)
+    assert all(each.grad is None for each in (last, *loss.critic.parameters()))
 
 
 def test_the_critic_learns_to_tell_and_changes_nothing_else(

@@ -7,7 +7,7 @@ import pytest
 
 from encoders.base import Vectors, Waveform, normalize
 from encoders.log_mel import SAMPLE_RATE, log_mel
-from generator.audio import SoundGenerator, finish, mel_window, mix
+from generator.audio import SoundGenerator, finish, heard_weights, mel_window, mix
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
 from generator.registry import WEIGHTS
@@ -102,6 +102,23 @@ def test_zero_weights_count_alike(generator: SoundGenerator) -> None:
     known = condition(LOW, HIGH)
     dead = Condition(known.query, known.fused, known.neighbours, np.zeros(2, np.float32))
     assert len(generator.generate(dead, seed=0, creativity=0).media.samples) >= SAMPLE_RATE
+
+
+def test_a_worse_match_is_not_heard(generator: SoundGenerator) -> None:
+    """What is remembered best sounds as if it were remembered alone."""
+    both = condition(LOW, HIGH)
+    weighed = Condition(both.query, both.fused, both.neighbours, np.array([0.4, 0.6], np.float32))
+    alone = Condition(both.query, both.fused, both.neighbours[1:], np.ones(1, np.float32))
+    made, wanted = (
+        generator.generate(each, seed=0, creativity=0).media.samples for each in (weighed, alone)
+    )
+    assert np.array_equal(made, wanted)
+
+
+def test_sounds_that_match_alike_are_heard_together() -> None:
+    assert heard_weights([0.5, 0.4, 0.1]) == [0.5, 0.4, 0.0]
+    assert heard_weights([0.3, 0.7]) == [0.0, 0.7]
+    assert heard_weights([0.0, 0.0]) == [1.0, 1.0]
 
 
 def test_a_mixture_holds_both_sounds() -> None:

@@ -111,6 +111,28 @@ def test_only_what_is_new_is_read_again(app: Application, monkeypatch: pytest.Mo
     assert asked == [(8, None), (0, [9])]
 
 
+def test_what_is_at_hand_needs_hardly_any_reading(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory_service.storage.allowed.FEW", 2)
+
+    def at_hand(filter: dict[str, Any]) -> bool:
+        return app.retriever.at_hand("default", ["text"], filter)
+
+    app.memory.store([text("note 0")], metadata={"n": 0})
+    assert not at_hand({"n": 0})
+    app.retriever.retrieve([QUERY], modalities=["text"], mode="direct", filter={"n": 0})
+    assert at_hand({"n": 0})
+    assert not at_hand({"n": 1})
+    assert not app.retriever.at_hand("default", None, {"n": 0})  # of pictures it is not known
+    for number in range(3):
+        assert at_hand({"n": 0})
+        app.memory.store([text(f"note {number}")], metadata={"n": 0})
+    assert not at_hand({"n": 0})
+    with pytest.raises(InvalidInput):
+        at_hand({"$nope": 1})
+
+
 @pytest.mark.parametrize("filter", [None, {"n": {"$lt": 1000}}])
 def test_memories_without_mates_are_not_looked_through_each_time(
     app: Application, monkeypatch: pytest.MonkeyPatch, filter: Any

@@ -9,6 +9,7 @@ from conftest import Open
 from service_media import png, text
 
 from generator import speech
+from memory_service import manifest
 from memory_service.app import Application
 from memory_service.errors import InvalidInput, ModalityUnavailable
 from memory_service.records import QueryPart
@@ -72,6 +73,9 @@ def test_speech_says_the_text(farm: Application, open_app: Open, outputs: list[s
     sound = next(each for each in record.outputs if each.modality == "audio")
     assert sound.generator.startswith("espeak-ng")
     assert sound.details["text"] == "The cow gives 25 litres of milk."
+    says = manifest.read(farm.generation.content(record.id, "audio")[1])
+    assert says is not None
+    assert says["source_type"].endswith("/algorithmicMedia")
     for each in record.outputs:
         if each.modality == "text":
             assert each.text == sound.details["text"]

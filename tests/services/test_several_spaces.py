@@ -14,8 +14,14 @@ from encoders.fake import FakeImageEncoder, FakeTextEncoder
 from encoders.registry import Profile
 from memory_service import bootstrap
 from memory_service.app import Application
-from memory_service.errors import InvalidInput, InvalidVector, SpaceMismatch
+from memory_service.errors import (
+    InvalidInput,
+    InvalidVector,
+    ModalityUnavailable,
+    SpaceMismatch,
+)
 from memory_service.records import QueryPart, Retrieval
+from memory_service.services.models import Models
 
 SIGHT = FakeTextEncoder.space
 HEARING = Space("hearing", SIGHT.dimension, "hearing-1")  # no vector tells of which space it is
@@ -204,3 +210,22 @@ def test_a_space_that_is_gone_is_a_mismatch(
     without = open_app()
     with pytest.raises(SpaceMismatch, match=r"made in space hearing"):
         without.memory.store([text("later")])
+
+
+def test_generators_of_different_spaces_say_what_goes_together() -> None:
+    models = Models(
+        "p",
+        {},
+        calibration=None,  # type: ignore[arg-type]
+        generators=dict.fromkeys(("image", "text", "audio")),  # type: ignore[arg-type]
+        generator_space=SIGHT,
+        generator_spaces={"audio": HEARING},
+    )
+    assert models.space_to_generate(["text", "image"]) == SIGHT
+    assert models.space_to_generate(["audio"]) == HEARING
+    with pytest.raises(ModalityUnavailable, match="image and text; audio") as caught:
+        models.space_to_generate(["text", "audio"])
+    assert caught.value.details == {
+        "found": {"text": "fake", "audio": "hearing"},
+        "accepted": [["image", "text"], ["audio"]],
+    }

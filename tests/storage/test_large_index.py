@@ -108,6 +108,31 @@ def test_what_is_removed_is_not_found_and_gone_after_the_next_merge() -> None:
     assert recall_at_10(index, ROWS[:COUNT][left], QUERIES, SEQUENCES[left]) >= 0.99
 
 
+@pytest.mark.parametrize("clusters", [1, 5])
+def test_finds_as_much_in_the_hole_that_a_deleted_cluster_leaves(clusters: int) -> None:
+    """The nearest of what is left are all about, and about as far: before a merge and after."""
+    index = filled()
+    gone = np.zeros(COUNT, np.bool_)
+    queries = clustered(2000, DIMENSION)  # of the same clusters, other points
+    asked = np.zeros(len(queries), np.bool_)
+    while clusters:
+        centre = ROWS[np.flatnonzero(~gone)[0]]
+        gone |= ROWS[:COUNT] @ centre > 0.3  # between clusters it is 0 give or take .13
+        asked |= queries @ centre > 0.3
+        clusters -= 1
+    queries = queries[asked][:60]
+    index.when_due = lambda due: None
+    index.remove(SEQUENCES[gone])
+    left, sequences = ROWS[:COUNT][~gone], SEQUENCES[~gone]
+    assert recall_at_10(index, left, queries, sequences) >= 0.99
+    index.merge()
+    index.compact()
+    assert index.removed == 0
+    assert "Segment" in kinds(index)
+    assert recall_at_10(index, left, queries, sequences) >= 0.99
+    assert recall_at_10(index, left, QUERIES, sequences) >= 0.99
+
+
 def test_a_block_overwrites_what_is_removed_at_once() -> None:
     index = filled(100)
     index.remove(SEQUENCES[:1])

@@ -24,7 +24,14 @@ from encoders.training.data import (
     stamps,
 )
 from encoders.training.data.drafts import Draft
-from encoders.training.data.records import Item, Split, concept_of, split_of, write_manifest
+from encoders.training.data.records import (
+    SUMMARY,
+    Item,
+    Split,
+    concept_of,
+    split_of,
+    write_manifest,
+)
 
 Source = Callable[[Path, Path], Iterator[Draft]]
 
@@ -82,5 +89,5 @@ def summarise(items: list[Item], out: Path) -> None:
         row = {split: counts[*group, split] for split in splits}
         table.add_row(*group, *map(str, row.values()))
         summary.append(dict(zip(("source", "style", "modality"), group, strict=True)) | row)
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
     Console().print(table)

@@ -12,7 +12,7 @@ from typing import Literal
 
 Split = Literal["train", "validation", "test", "independent"]
 
-MANIFEST = "manifest.jsonl"
+MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 TRAIN_SHARE, VALIDATION_SHARE = 0.85, 0.05
 
 
@@ -69,6 +69,17 @@ def write_manifest(folder: Path, items: Iterable[Item]) -> None:
         for item in sorted(items, key=lambda item: item.id)
     ]
     (folder / MANIFEST).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the manifest has all that the build came to: its summary is written last."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        with (folder / MANIFEST).open("rb") as lines:
+            count = sum(1 for _ in lines)
+    except FileNotFoundError:
+        return False
+    return count == sum(number for row in summary for number in row.values() if type(number) is int)
 
 
 def load_collection(folder: Path | str) -> list[Item]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from memory_service.api import docs, views
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call
-from memory_service.api.schemas import BackupRequest, JobOut
+from memory_service.api.operator_schemas import BackupRequest, JobOut
 
 router = APIRouter(tags=["jobs"])
 

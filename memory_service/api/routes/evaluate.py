@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from memory_service.api import docs, views
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call, probe
-from memory_service.api.schemas import EvaluateRequest, JobOut
+from memory_service.api.operator_schemas import EvaluateRequest, JobOut
 
 router = APIRouter(tags=["jobs"])
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from memory_service.api import views
 from memory_service.api.access import caller_of, job_namespace
 from memory_service.api.calls import application_of, call, probe
-from memory_service.api.schemas import JobOut, JobsOut
+from memory_service.api.operator_schemas import JobOut, JobsOut
 
 MOST_SEARCHED = 10_000  # jobs among which those of a key's namespaces are looked for
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from memory_service.api import audit, docs, views
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call, probe
-from memory_service.api.schemas import CreatedKeyOut, KeyOut, KeyRequest, KeysOut
+from memory_service.api.operator_schemas import CreatedKeyOut, KeyOut, KeyRequest, KeysOut
 
 router = APIRouter(tags=["operations"])
 

@@ -10,12 +10,7 @@ from memory_service.api import docs, ranges, views
 from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.bodies import json_of, read_json
 from memory_service.api.calls import application_of, call
-from memory_service.api.schemas import (
-    MemoryDetailOut,
-    MemoryOut,
-    MemoryPatch,
-    PageOut,
-)
+from memory_service.api.schemas import MemoryDetailOut, MemoryOut, MemoryPatch, PageOut
 
 router = APIRouter(tags=["memory"])
 

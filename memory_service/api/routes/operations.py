@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from memory_service.api.access import caller_of
 from memory_service.api.calls import application_of, probe
-from memory_service.api.schemas import (
+from memory_service.api.operator_schemas import (
     Alive,
     AuditEntryOut,
     AuditOut,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from memory_service.api import audit, docs, views
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call, probe
-from memory_service.api.schemas import (
+from memory_service.api.operator_schemas import (
     DroppedOut,
     JobOut,
     ReembedRequest,

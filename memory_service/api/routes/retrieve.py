@@ -69,7 +69,11 @@ def _is_brief(application: Application, body: RetrieveRequest, parts: Sequence[Q
     return (
         body.mode == "direct"
         and body.k <= BRIEF_K
-        and not (body.filter or body.recency_weight or body.strength_weight)
+        and not (body.recency_weight or body.strength_weight)
         and all(part.vector is not None for part in parts)
         and not application.active.changing
+        and (
+            not body.filter
+            or application.retriever.at_hand(body.namespace, body.modalities, body.filter)
+        )
     )

@@ -47,6 +47,11 @@ class Budget:
         queries = min(max(self.queries, more), max(3, items // 4))
         return replace(self, queries=queries, noised=min(self.noised, items))
 
+    def asking(self, queries: int, items: int) -> Budget:
+        """With so many queries a task; half of the items at most, since what is made is compared
+        with those that were not asked about."""
+        return replace(self, queries=max(3, min(queries, items // 2)))
+
 
 QUICK = Budget(
     queries=3,

@@ -216,6 +216,8 @@ def table(lab: Lab, climb: Climb) -> dict[str, Any]:
     """The ladder as JSON values: means with 95 % intervals, of all queries and of unseen ones."""
     unseen = lab.cases.unseen(climb.queries)
     distance = metrics.mmd if climb.task.output == "audio" else metrics.kid
+    few = min(len(climb.queries), len(climb.real)) < metrics.PRDC_FEWEST
+    spread = climb.task.output != "text" and not few
     rows = []
     for made in climb.made.values():
         row: dict[str, Any] = {
@@ -226,6 +228,8 @@ def table(lab: Lab, climb: Climb) -> dict[str, Any]:
             row["mmd" if climb.task.output == "audio" else "kid"] = distance(
                 made.vectors, climb.real
             )
+        if spread:
+            row |= metrics.prdc(made.vectors, climb.real)
         headline = HEADLINE[climb.task.output]
         if headline in made.measures and 2 <= unseen.sum() < len(unseen):
             row["unseen"] = summary(made.measures[headline][unseen])
@@ -237,6 +241,8 @@ def table(lab: Lab, climb: Climb) -> dict[str, Any]:
         "candidates": climb.candidates,
         "seeds": list(lab.budget.seeds),
         "headline": HEADLINE[climb.task.output],
+        "real_items": len(climb.real),
+        "prdc_needs": metrics.PRDC_FEWEST,
         "chance": {f"recall_at_{k}": metrics.chance_at_k(k, climb.candidates) for k in (1, 10)}
         | {"judge_recall_at_10": metrics.chance_at_k(10, len(lab.cases.having(climb.task.output)))},
         "rows": rows,

@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 BEST_PSNR_DB = 60.0  # of equal pictures, whose PSNR has no bound
 BEST_SNR_DB = 60.0
 AUDIBLE = 0.05  # of the peak
+PRDC_K = 5  # neighbours, as Naeem et al. advise
+PRDC_FEWEST = 100  # of both: with fewer the balls are so wide that everything lies in one
 
 
 def pixels(picture: Image.Image, side_px: int) -> Bytes:
@@ -106,6 +108,29 @@ def mmd(made: Vectors, real: Vectors) -> float:
     return _unbiased_mmd(
         *(np.exp(-_squared_distances(a, b) / bandwidth) for a, b in _pairs(made, real))
     )
+
+
+def prdc(made: Vectors, real: Vectors, k: int = PRDC_K) -> dict[str, float]:
+    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020) of
+    made vectors (N, D) beside real ones (M, D), by balls that reach to each one's k-th neighbour.
+
+    `precision`: share of the made ones within a ball of a real one; `recall`: of the real ones
+    within a ball of a made one; `density`: how many balls of real ones a made one lies in, by k;
+    `coverage`: share of the balls of real ones with a made one in them. Raises ValueError for k or
+    fewer of either.
+    """
+    if min(len(made), len(real)) <= k:
+        raise ValueError(f"neighbours of each need more than {k} of both")
+    across = _squared_distances(real, made)  # (M, N)
+    of_real = np.sort(_squared_distances(real, real), axis=1)[:, k]  # 0 is the distance to itself
+    of_made = np.sort(_squared_distances(made, made), axis=1)[:, k]
+    within = across < of_real[:, None]
+    return {
+        "precision": float(within.any(axis=0).mean()),
+        "recall": float((across < of_made[None]).any(axis=1).mean()),
+        "density": float(within.sum(axis=0).mean() / k),
+        "coverage": float(within.any(axis=1).mean()),
+    }
 
 
 def _pairs(made: Vectors, real: Vectors) -> tuple[tuple[Floats, Floats], ...]:

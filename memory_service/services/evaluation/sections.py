@@ -20,6 +20,10 @@ COLUMNS = {
     "snr_db": "SNR dB",
     "kid": "KID",
     "mmd": "MMD",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
     "judge_recall_at_10": "R@10, judge 2",
     "judge_cosine": "judge 2",
     "to_memory": "to memory",
@@ -157,13 +161,29 @@ def _ladders(figures: Json) -> Iterator[Section]:
             f"candidates. By chance: {chance}. Own: the target is in memory. Retrieved: it is held "
             "back, with all that means the same. R@k: encoded again, what was made finds its "
             "target's text among all texts. Judge 2 has no learned weights, and looks for the "
-            "target itself.",
+            "target itself." + _spread(table, output),
             [
                 Plot(plots.ladder(table, ladder.ORDER), f"Ladder of {table['task']}"),
                 rows_of(table["rows"], ("what", *COLUMNS), ladder.ORDER),
                 steps,
             ],
         )
+
+
+def _spread(table: Json, output: str) -> str:
+    """What there is to say of precision, recall, density and coverage."""
+    if output == "text":
+        return ""
+    few = min(table["queries"], table["real_items"])
+    if few < table["prdc_needs"]:
+        return (
+            f" Precision, recall, density and coverage need {table['prdc_needs']} made and as many "
+            f"real items; here are {few}: ask with --queries."
+        )
+    return (
+        f" Precision, recall, density and coverage are of {table['queries']} made items beside "
+        f"{table['real_items']} real ones that were not asked about."
+    )
 
 
 def _recall(figures: Json) -> Section:

@@ -48,6 +48,7 @@ from memory_service.storage.store import Store
 KIND = "evaluate"
 KEPT = 4  # reports
 MOST_ITEMS = 2000
+QUERIES = (3, 1000)
 DEPTHS: Mapping[str, Budget] = {"quick": QUICK, "full": FULL}
 NEEDED = ("matplotlib", "skimage")
 
@@ -64,6 +65,7 @@ class Request:
     field: str = "folder"
     training: str | None = None
     source: str | None = None  # where the episodes come from, in words
+    queries: int | None = None  # per task of the ladder; None: by the number of episodes
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,11 @@ class Evaluation(Service):
         max_items: int = Request.max_items,
         seed: int = Request.seed,
         field: str = Request.field,
+        queries: int | None = Request.queries,
     ) -> Job:
         """Begin in the background; see `Request`. Raises InvalidInput, ModalityUnavailable where
         the libraries are missing, and JobConflict while another one runs."""
-        request = Request(namespace, depth, max_items, seed, field)
+        request = Request(namespace, depth, max_items, seed, field, queries=queries)
         return self._jobs.start(KIND, asdict(request), self._work(_checked(request)))
 
     def run(self, request: Request, on_change: Callable[[Job], None] = lambda job: None) -> Job:
@@ -153,6 +156,8 @@ class Evaluation(Service):
             cases = self._cases(request.namespace, request, models, space, random, run)
             training = self._training(request, models, space, random, run)
         budget = DEPTHS[request.depth].within(len(cases))
+        if request.queries is not None:
+            budget = budget.asking(request.queries, len(cases))
         lab = Lab(models, space, cases, budget, request.seed, enter)
         started, at = time.perf_counter(), self._clock.now()
         figures, sheets = measure(lab, request, training)
@@ -308,6 +313,14 @@ def _checked(request: Request) -> Request:
             found=request.max_items,
             accepted=[FEWEST, MOST_ITEMS],
         )
+    if request.queries is not None:
+        least, most = QUERIES
+        if not checks.count("queries", request.queries, most) >= least:
+            raise InvalidInput(
+                f"queries must be from {least} to {most}",
+                found=request.queries,
+                accepted=[least, most],
+            )
     if not 0 <= request.seed < 2**32:
         raise InvalidInput("seed must be a whole number from 0 to 2^32 - 1", found=request.seed)
     _require_libraries()

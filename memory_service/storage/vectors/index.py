@@ -28,8 +28,8 @@ from memory_service.storage.vectors.nearest import (
     segments_of,
     sequences_of,
 )
-from memory_service.storage.vectors.parts import Block, Codes, Part, block_of
-from memory_service.storage.vectors.sealed import ENCODED_AT_ONCE, Segment, Stopped, build
+from memory_service.storage.vectors.parts import Block, Codes, Part, Stopped, block_of
+from memory_service.storage.vectors.sealed import ENCODED_AT_ONCE, Segment, build
 from memory_service.storage.vectors.snapshots import Snapshot
 
 GROWTH = 4  # a segment is sealed again with at least a quarter as many rows
@@ -44,6 +44,7 @@ class Sizes:
     buffer: int = 16_384  # the same beside sealed segments
     segment: int = 262_144  # at most in one
     least_segment: int = 4_096  # fewer go back into a block
+    linked: int = 131_072  # at most in a segment that gets a graph
     first_block: int = 64
     block: int = 16_384  # at most in one
     unsaved: int = 16_384  # changed since the last snapshot
@@ -305,6 +306,32 @@ class VectorIndex:
         segment = build(ids, chunks(), self.dimension, stopped)
         return segment if self._snapshot is None else self._snapshot.seal(segment)
 
+    @property
+    def unlinked(self) -> Segment | None:
+        """A segment that is to get a graph."""
+        most = self._sizes.linked
+        small = (each for each in self._segments() if each.count <= most and not each.linked)
+        return next(small, None)
+
+    def link(self, stopped: Stopped = lambda: False) -> bool:
+        """Give segments their graphs; returns whether any got one. Takes several times as long as
+        sealing them, and goes on beside all else. Raises Interrupted, also when there is something
+        to merge."""
+        faiss.omp_set_num_threads(self._threads)
+        linked = False
+        while (segment := self.unlinked) is not None:
+            segment.link(self._gives_way(segment, stopped))
+            linked = True
+        if linked:
+            with self._writing:
+                self._changes += 1  # there is something to save
+        return linked
+
+    def _gives_way(self, segment: Segment, stopped: Stopped) -> Stopped:
+        return lambda: (
+            stopped() or self._dropped or self._blocks_due() or segment not in self._parts
+        )
+
     def compact(self) -> None:
         """Take what was removed out of memory and files now; returns when that is done.
 
@@ -312,6 +339,8 @@ class VectorIndex:
         """
         self.merge(purge=True)
         self.save()
+        if self.unlinked is not None:
+            self.when_due(self)
 
     # Snapshots.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from memory_service.storage.vectors.index import Sizes, VectorIndex
 from memory_service.storage.vectors.nearest import Sequences, SubMemory, Vectors
-from memory_service.storage.vectors.sealed import Interrupted
+from memory_service.storage.vectors.parts import Interrupted
 from memory_service.storage.vectors.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ class Background:
         try:
             index.merge(purge=purge, stopped=self._closing.is_set)
             index.save()
+            if index.link(self._closing.is_set):
+                index.save()
         except Interrupted:
             pass
         except Exception:  # a full disk, most likely; searching goes on with what there is
@@ -96,6 +98,9 @@ class VectorIndexes:
         """From now on indexes are merged and saved beside what is asked of them."""
         if self._snapshots is not None:
             self._snapshots.keep_only([key for key, _ in self.items()])
+        for _, index in self.items():
+            if index.unlinked is not None:
+                self._background.ask(index)
         self._background.start()
 
     def close(self) -> None:

@@ -63,11 +63,12 @@ def segments_of(ids: Ids) -> Sequences:
 
 def distinct(ids: Ids, cosines: Cosines) -> Nearest:
     """Of vectors, best first, the first one of each memory."""
-    sequences = sequences_of(ids)
-    first = np.sort(np.unique(sequences, return_index=True)[1])
+    sequences, segments = sequences_of(ids), segments_of(ids)
+    if segments.any():  # or else each is the only one of its memory
+        first = np.sort(np.unique(sequences, return_index=True)[1])
+        sequences, cosines, segments = sequences[first], cosines[first], segments[first]
     # fp16 rounds: a vector's cosine to itself may come out as 1.00003.
-    segments = segments_of(ids[first])
-    return Nearest(sequences[first], np.clip(cosines[first], -1.0, 1.0), segments)
+    return Nearest(sequences, np.minimum(np.maximum(cosines, -1.0), 1.0), segments)
 
 
 class Allowed:

@@ -7,7 +7,7 @@ beside an addition or a removal. Whoever changes a part sees to it that nobody e
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import faiss
 import numpy as np
@@ -34,6 +34,12 @@ Codes = npt.NDArray[np.uint8]  # (N, 2 D): vectors in fp16
 GATHERED = 4096
 TABLE_FROM = 16  # a filter that allows more than 1 / so many of the rows is looked up by a table
 
+Stopped = Callable[[], bool]
+
+
+class Interrupted(Exception):
+    """Building was given up: the service closes, or there is something else to do first."""
+
 
 def fp16_index(dimension: int) -> faiss.IndexScalarQuantizer:
     """An empty exact index. fp16 halves the memory and keeps recall@10 above 0.999."""
@@ -59,6 +65,13 @@ def codes_in(index: faiss.IndexScalarQuantizer, capacity: int) -> Codes:
     size = int(index.code_size)
     codes = faiss.rev_swig_ptr(index.codes.data(), capacity * size)
     return np.asarray(codes).reshape(capacity, size)
+
+
+def decoded(index: faiss.IndexScalarQuantizer, rows: Rows) -> Vectors:
+    """Some of an index' rows (N, D) in float32."""
+    codes = np.ascontiguousarray(codes_in(index, int(index.ntotal))[rows])
+    vectors: Vectors = index.sa_decode(codes)
+    return vectors
 
 
 def selector(mask: Mask) -> faiss.IDSelectorBitmap:
@@ -137,12 +150,17 @@ class Part(ABC):
 
     def gather(self, query: Query, rows: Rows, depth: int) -> tuple[Rows, Cosines]:
         """Compare just these rows, exactly."""
+        places, cosines = self.ranked(query, rows, depth)
+        return rows[places], cosines
+
+    def ranked(self, query: Query, rows: Rows, depth: int) -> tuple[Rows, Cosines]:
+        """Places among `rows`, best first, and cosines."""
         if not len(rows):
             return NO_SEQUENCES, NO_COSINES
         near = fp16_index(self.dimension)
         add_codes(near, self.codes[rows])
         cosines, places = near.search(query[None], min(depth, len(rows)))
-        return rows[places[0]], cosines[0]
+        return places[0], cosines[0]
 
     @abstractmethod
     def search(

@@ -3,24 +3,29 @@
 The rows lie in lists around centroids (IVF). A search looks into the lists whose centroids are
 nearest, estimates cosines from one bit per dimension there (RaBitQ, Gao and Long 2024), and
 compares the best of these with the fp16 vectors themselves. How many lists that takes depends on
-the data: each segment measures it on its own rows when it is built.
+the data: each segment measures it on its own rows when it is built. Where the estimates turn out to
+be too coarse for a query (in the hole that a deleted cluster leaves, say), all rows are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows, Vectors
+from memory_service.storage.vectors import graph
+from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows
 from memory_service.storage.vectors.parts import (
     Codes,
+    Interrupted,
     Part,
+    Stopped,
     add_codes,
     codes_in,
+    decoded,
     fp16_index,
     reserve,
     scan,
@@ -45,14 +50,10 @@ AS_USUAL = (
 )
 LATE = 0.7  # of the lists that are looked into are not late
 DEEPER = 2  # times as many lists, when there may be more behind them
+CLEAR = 2.0  # standard deviations of the estimates between what is found and what is left out
 SELECTED_BELOW = 0.08  # of the rows allowed: others are left out while lists are looked into
 SPARE = 1.2  # times as many as are wanted on the average
-
-Stopped = Callable[[], bool]
-
-
-class Interrupted(Exception):
-    """Building was given up because the service closes."""
+MOSTLY = 0.8  # of the rows are allowed: then the graph is walked, where there is one
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,22 @@ class Depth:
 
     lists: int
     candidates: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows that were compared exactly, best first, and what had been estimated of each."""
+
+    rows: Rows  # (N,)
+    cosines: Cosines  # (N,)
+    estimates: Cosines  # (N,)
+
+    def clear(self, hits: int) -> bool:
+        """Whether the nearest stand out from what was left out, given how wrong these estimates
+        are. A query that is unlike all that is stored has its nearest all about and all about as
+        far: estimates cannot tell then which of the rows to compare."""
+        error = float(np.std(self.estimates - self.cosines))
+        return bool(self.cosines[hits - 1] - self.estimates.min() >= CLEAR * error)
 
 
 class Segment(Part):
@@ -82,22 +99,41 @@ class Segment(Part):
         self._list_of = _list_of(lists)
         self._list_sizes = np.bincount(self._list_of, minlength=int(lists.nlist))
         self.stored_as: str | None = None  # the name of its files, where there are any
+        self.graph: graph.Graph | None = None
+        self.linked = False  # or it was tried
+
+    def link(self, stopped: Stopped) -> None:
+        """Make the graph; searches go on meanwhile. Raises Interrupted."""
+        self.graph = graph.build(self.flat, stopped)
+        self.linked = True
 
     def search(
         self, query: Query, depth: int, mask: Mask | None, left: int
     ) -> tuple[Rows, Cosines]:
         depth = min(depth, left)
-        wanted = max(self.depth.candidates, CANDIDATES_PER_HIT * depth)
-        if 2 * wanted >= left or not self._as_usual(query, mask, left):
-            return scan(self.flat, query, depth, mask)
+        if self.graph is not None and left >= MOSTLY * self.count and depth <= graph.MOST_HITS:
+            return self.graph.nearest(query, depth, mask) or scan(self.flat, query, depth, mask)
+        wanted = self._wanted(depth)
+        if 2 * wanted < left and self._as_usual(query, mask, left):
+            found = self.candidates(query, wanted, mask, left)
+            if len(found.rows) >= depth and found.clear(min(depth, PROBE_NEIGHBOURS)):
+                return found.rows[:depth], found.cosines[:depth]
+        return scan(self.flat, query, depth, mask)
+
+    def _wanted(self, depth: int) -> int:
+        return max(self.depth.candidates, CANDIDATES_PER_HIT * depth)
+
+    def candidates(self, query: Query, wanted: int, mask: Mask | None, left: int) -> Candidates:
+        """About as many rows as wanted, the best by their estimated cosines."""
         # Among fewer rows, the nearest lie farther from each other.
         every, share = int(self.lists.nlist), left / self.count
         looked = min(every, int(self.depth.lists / share**0.5) + 1)
         while True:
-            rows = self._estimate(query, wanted, looked, mask, share)
-            found = self.gather(query, rows, depth)
-            if looked == every or not self._more_behind(query, rows, wanted, found[0], looked):
-                return found
+            rows, estimates = self._estimate(query, wanted, looked, mask, share)
+            places, cosines = self.ranked(query, rows, len(rows))
+            best = rows[places]
+            if looked == every or not self._more_behind(query, rows, wanted, best, looked):
+                return Candidates(best, cosines, estimates[places])
             looked = min(every, DEEPER * looked)
 
     def _more_behind(self, query: Query, rows: Rows, wanted: int, best: Rows, looked: int) -> bool:
@@ -130,7 +166,7 @@ class Segment(Part):
 
     def _estimate(
         self, query: Query, wanted: int, lists: int, mask: Mask | None, share: float
-    ) -> Rows:
+    ) -> tuple[Rows, Cosines]:
         """The best rows of these lists that a mask leaves, by their estimated cosines."""
         chosen, asked = None, wanted
         if mask is not None and share < SELECTED_BELOW:
@@ -138,9 +174,13 @@ class Segment(Part):
         elif mask is not None:  # a selector takes longer than what is left out
             asked = int(wanted / share * SPARE)
         parameters = faiss.IVFRaBitQSearchParameters(nprobe=lists, qb=QUERY_BITS, sel=chosen)  # type: ignore[call-arg]
-        rows: Rows = self.lists.search(query[None], asked, params=parameters)[1][0]
-        rows = rows[rows >= 0]
-        return rows if mask is None else rows[mask[rows]][:wanted]
+        found = self.lists.search(query[None], asked, params=parameters)
+        there = found[1][0] >= 0
+        rows, estimates = found[1][0][there], found[0][0][there]
+        if mask is not None:
+            allowed = np.flatnonzero(mask[rows])[:wanted]
+            rows, estimates = rows[allowed], estimates[allowed]
+        return rows, estimates
 
 
 def _list_of(lists: faiss.IndexIVFRaBitQ) -> npt.NDArray[np.uint16]:
@@ -172,11 +212,11 @@ def build(ids: Ids, chunks: Iterable[Codes], dimension: int, stopped: Stopped) -
     lists.cp.max_points_per_centroid = TRAINING_ROWS_PER_LIST
     lists.cp.min_points_per_centroid = 1
     sample = np.sort(rng.permutation(count)[: number * TRAINING_ROWS_PER_LIST])
-    lists.train(_decoded(flat, sample))
+    lists.train(decoded(flat, sample))
     for start in range(0, count, ENCODED_AT_ONCE):
         if stopped():
             raise Interrupted
-        lists.add(_decoded(flat, np.arange(start, min(start + ENCODED_AT_ONCE, count))))
+        lists.add(decoded(flat, np.arange(start, min(start + ENCODED_AT_ONCE, count))))
     return Segment(ids, flat, lists, _measured(flat, lists, rng, stopped))
 
 
@@ -186,11 +226,6 @@ def _collected(chunks: Iterable[Codes], count: int, dimension: int) -> faiss.Ind
     for chunk in chunks:
         add_codes(flat, chunk)
     return flat
-
-
-def _decoded(flat: faiss.IndexScalarQuantizer, rows: Rows) -> Vectors:
-    vectors: Vectors = flat.sa_decode(np.ascontiguousarray(codes_in(flat, int(flat.ntotal))[rows]))
-    return vectors
 
 
 def _measured(
@@ -203,7 +238,7 @@ def _measured(
     every = int(lists.nlist)
     rows = rng.permutation(int(flat.ntotal))[:PROBES]
     ids = np.arange(int(flat.ntotal), dtype=np.int64)
-    queries = _decoded(flat, rows)
+    queries = decoded(flat, rows)
     wanted = PROBE_NEIGHBOURS + 1
     exact = flat.search(queries, wanted)[1]
     for candidates in (CANDIDATES, 4 * CANDIDATES, 16 * CANDIDATES):
@@ -214,7 +249,8 @@ def _measured(
             depth = Depth(min(number, every), candidates)
             trial = Segment(ids, flat, lists, depth)
             found = [
-                set(trial.search(query, wanted, None, len(ids))[0].tolist()) for query in queries
+                set(trial.candidates(query, candidates, None, len(ids)).rows[:wanted].tolist())
+                for query in queries
             ]
             recalled = sum(
                 len(each & set(best.tolist()) - {row}) / PROBE_NEIGHBOURS

@@ -1,10 +1,11 @@
 """Indexes as files, so that a start does not have to build them. Never more than a copy.
 
-Each index has a folder: a manifest, three files for each sealed segment, and two for what was in
-blocks. Files have names of their own and are on the disk before a manifest names them; a manifest
-takes the place of the one before it in one step. What it does not name is left by a crash, and
-removed. A snapshot that is of another format, space, dimension or catalog, or whose checksums do
-not hold, is not used. Vectors that came or went since are no concern of this module.
+Each index has a folder: a manifest, three files for each sealed segment, one more where it has a
+graph, and two for what was in blocks. Files have names of their own and are on the disk before a
+manifest names them; a manifest takes the place of the one before it in one step. What it does not
+name is left by a crash, and removed. A snapshot that is of another format, space, dimension or
+catalog, or whose checksums do not hold, is not used. Vectors that came or went since are no concern
+of this module.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import faiss
 import numpy as np
 
 from memory_service.storage.blobs import sync_folder
+from memory_service.storage.vectors.graph import Graph, Walk
 from memory_service.storage.vectors.nearest import SubMemory, sequences_of
 from memory_service.storage.vectors.parts import Block, Part, block_of
 from memory_service.storage.vectors.sealed import Depth, Segment
@@ -127,9 +129,13 @@ class Snapshot:
         for part in parts:
             if isinstance(part, Segment):
                 part.stored_as = part.stored_as or self._write_segment(part)
-                segments.append({"name": part.stored_as, **asdict(part.depth)})
+                entry = {"name": part.stored_as, **asdict(part.depth)}
+                if part.graph is not None:
+                    entry["graph"] = self._write_graph(part.stored_as, part.graph)
+                segments.append(entry)
         buffer = self._write_buffer([part for part in parts if isinstance(part, Block)])
         names = [path.name for each in segments for path in self._segment_paths(each["name"])]
+        names += [self._graph_path(each["name"]).name for each in segments if "graph" in each]
         names += [path.name for path in self._buffer_paths(buffer)]
         last = max(int(sequences_of(part.ids[: part.count]).max(initial=0)) for part in parts)
         body = {
@@ -143,6 +149,16 @@ class Snapshot:
         }
         self._replace_manifest(body)
         self._remove_others([MANIFEST, *names])
+
+    def _write_graph(self, name: str, graph: Graph) -> dict[str, Any]:
+        """Write a segment's graph, unless it was; returns what the manifest says of it."""
+        path = self._graph_path(name)
+        if path.name not in self._checksums:
+            skip = faiss.IO_FLAG_SKIP_STORAGE  # the vectors: they are the segment's
+            faiss.write_index(graph.index, str(path), skip)  # type: ignore[call-overload]
+            sync_file(path)
+            sync_folder(self.folder)
+        return asdict(graph.walk)
 
     def _write_buffer(self, blocks: Iterable[Block]) -> str | None:
         found = [(block, block.living()) for block in blocks]
@@ -206,10 +222,13 @@ class Snapshot:
             if Path(name).name != name or self._checksum(name) != expected:
                 raise Unusable(f"{name} is not as it was written")
         self._remove_others([MANIFEST, *names])
-        parts: list[Part] = [
-            self._map(each["name"], Depth(each["lists"], each["candidates"]))
-            for each in body["segments"]
-        ]
+        parts: list[Part] = []
+        for each in body["segments"]:
+            segment = self._map(each["name"], Depth(each["lists"], each["candidates"]))
+            if "graph" in each:
+                segment.graph = self._read_graph(each["name"], segment, Walk(**each["graph"]))
+                segment.linked = True
+            parts.append(segment)
         if body["buffer"] is not None:
             ids, codes = self._buffer_paths(body["buffer"])
             parts.append(
@@ -252,6 +271,15 @@ class Snapshot:
             raise Unusable(f"{name} does not fit together")
         segment.stored_as = name
         return segment
+
+    def _read_graph(self, name: str, segment: Segment, walk: Walk) -> Graph:
+        index = faiss.read_index(str(self._graph_path(name)))
+        if not isinstance(index, faiss.IndexHNSW) or int(index.ntotal) != segment.count:
+            raise Unusable(f"the graph of {name} does not fit")
+        return Graph(index, segment.flat, walk)
+
+    def _graph_path(self, name: str) -> Path:
+        return self.folder / f"{name}.graph"
 
     def _segment_paths(self, name: str) -> list[Path]:
         return [self.folder / f"{name}.{kind}" for kind in ("flat", "lists", "ids.npy")]

@@ -127,6 +127,26 @@ def test_the_rungs_of_the_ladder(figures: dict[str, Any]) -> None:
                 assert value["mean"] <= value["high"] + 1e-9
 
 
+def test_precision_to_coverage_of_enough_only(
+    lake: Application, figures: dict[str, Any], job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for table in figures["ladders"]:
+        assert not any("coverage" in row for row in table["rows"])
+    page = lake.evaluation.report(job.id).page
+    assert "need 100 made and as many real items; here are 3: ask with --queries" in page
+    lab = lab_of(lake)
+    lab = replace(lab, budget=lab.budget.asking(1000, 12))
+    assert lab.budget.queries == 6  # half of them: the rest is what made ones are to be like
+    climb = ladder.climb(lab, Task("image", "text"), scoring.Scorer(lab, "image"))
+    monkeypatch.setattr(ladder.metrics, "PRDC_FEWEST", 6)
+    monkeypatch.setattr(ladder.metrics.prdc, "__defaults__", (2,))
+    rows = {row["what"]: row for row in ladder.table(lab, climb)["rows"]}
+    for row in rows.values():
+        assert 0 <= row["coverage"] <= 1
+        assert row["precision"] <= 1
+        assert row["density"] >= 0
+
+
 def test_what_is_imagined_is_not_in_its_memory(lake: Application) -> None:
     lab = lab_of(lake)
     climb = ladder.climb(lab, Task("image", "text"), scoring.Scorer(lab, "image"))

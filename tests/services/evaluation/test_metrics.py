@@ -95,6 +95,35 @@ def test_kid_by_hand() -> None:
     assert metrics.kid(x, y) == pytest.approx(1 + 1 - 2 * 0.5)
 
 
+def test_prdc_by_hand() -> None:
+    """On a line, k = 1: balls of real ones reach 1, 1, 1, 7; of made ones .5, .5, 9."""
+    real = np.array([[0.0], [1.0], [2.0], [9.0]], np.float32)
+    made = np.array([[0.5], [1.0], [10.0]], np.float32)
+    # Within balls of real ones: .5 of 0 and 1; 1 of 1 alone (0 and 2 are just 1 away); 10 of 9.
+    # Within balls of made ones: 1 of 1; 2 and 9 of 10; 0 of none.
+    assert metrics.prdc(made, real, k=1) == {
+        "precision": pytest.approx(1.0),
+        "recall": pytest.approx(3 / 4),
+        "density": pytest.approx(4 / 3),
+        "coverage": pytest.approx(3 / 4),
+    }
+    with pytest.raises(ValueError, match="more than 5"):
+        metrics.prdc(made, real)
+
+
+def test_prdc_of_equal_and_of_strange_sets(random: np.random.Generator) -> None:
+    real, same = (normalize(random.standard_normal((300, 16))) for _ in range(2))
+    alike = metrics.prdc(same, real)
+    # Of two draws of one distribution, coverage is near 1 - 2^-k, density near 1.
+    assert alike["coverage"] == pytest.approx(1 - 2**-5, abs=0.05)
+    assert alike["density"] == pytest.approx(1, abs=0.15)
+    strange = metrics.prdc(normalize(same + 5), real)
+    assert max(strange["recall"], strange["coverage"]) < 0.1  # one outlier's ball may hold them all
+    lazy = metrics.prdc(np.repeat(real[:3], 100, axis=0), real)  # precise, and nothing else
+    assert lazy["precision"] == 1
+    assert lazy["coverage"] < 0.3
+
+
 def test_diversity_of_equal_and_of_opposite_vectors() -> None:
     one = normalize(np.ones((3, 4)))
     assert metrics.diversity(one) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,155 @@
+"""What the caption decoder learns from, on a few made-up texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+
+from encoders.base import normalize
+from encoders.training.data import Item
+from generator.registry import WEIGHTS
+from generator.text import IGNORED, CaptionDecoder, Prompt, TextSettings, _Writer, special_tokens
+from generator.training.shown import NEAR, Shown, chosen, nothing_shown, shown, shown_vectors
+from generator.training.text import batch_loss
+from generator.training.text_batches import Lines, collate
+from generator.training.text_data import Texts, neighbours_of
+from generator.training.text_examples import Example, make_example
+
+LONG = "a very long caption about " + "an extraordinarily unusual hippopotamus " * 8
+TEXTS = [
+    "A cat.",
+    "A dog.",
+    "a red truck",
+    "a fire engine",
+    LONG,
+    *(f"thing {n}" for n in range(40)),
+]
+
+
+def unit(count: int, seed: int) -> np.ndarray:
+    return normalize(np.random.default_rng(seed).standard_normal((count, 384)))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(WEIGHTS / "text.tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def decoder(tokenizer: Tokenizer) -> CaptionDecoder:
+    torch.manual_seed(0)
+    settings = TextSettings(width=32, layers=1, heads=2, vocabulary=tokenizer.get_vocab_size())
+    return CaptionDecoder(settings, *special_tokens(tokenizer)).eval()
+
+
+@pytest.fixture(scope="module")
+def lines(tokenizer: Tokenizer, decoder: CaptionDecoder) -> Lines:
+    return Lines(tokenizer, TEXTS, decoder)
+
+
+def texts(seen: Shown | None = None) -> Texts:
+    rates = np.full(len(TEXTS), 1 / len(TEXTS))
+    return Texts(TEXTS, unit(len(TEXTS), 0), rates, seen or nothing_shown(len(TEXTS)))
+
+
+def item(number: int, caption: str, modality: str = "image", style: str = "") -> Item:
+    name = f"{modality}-{number}"
+    return Item(
+        name, "stamps", style, caption, "train", modality, f"{name}.png", caption, (), name, "CC0"
+    )  # type: ignore[arg-type]
+
+
+def test_captions_end_between_words_and_only_whole_ones_end(
+    tokenizer: Tokenizer, decoder: CaptionDecoder, lines: Lines
+) -> None:
+    example = Example(0, unit(4, 1), np.array([0.5, 0.5], np.float32), (4, 1), (0.5, 0.5))
+    batch = {name: rows[0] for name, rows in collate([example], lines).items()}
+    cut = lines.remembered[4]
+    assert len(cut) <= decoder.settings.caption_tokens
+    assert tokenizer.decode(list(cut)).strip() in LONG
+    assert tokenizer.decode(list(cut)).split()[-1] in LONG.split()
+    pointable, following = batch["pointable"], batch["following"]
+    ends = following[pointable] == decoder.eos
+    assert int(ends.sum()) == 1  # of "A dog.", not of the cut one
+    assert following[pointable][ends.nonzero()[0]] == decoder.eos
+    assert batch["labels"][batch["labels"] != IGNORED][-1] == decoder.eos
+
+
+def test_a_text_that_is_too_long_does_not_end(decoder: CaptionDecoder, lines: Lines) -> None:
+    example = Example(4, unit(2, 1), np.zeros(0, np.float32), (), ())
+    labels = collate([example], lines)["labels"][0]
+    assert int((labels != IGNORED).sum()) == decoder.settings.max_tokens
+    assert decoder.eos not in labels.tolist()
+
+
+def test_training_reads_what_serving_reads(decoder: CaptionDecoder, lines: Lines) -> None:
+    """The loss of a text is the likelihood that serving gives its tokens."""
+    vectors = unit(5, 2)
+    example = Example(0, vectors, np.array([0.5, 0.3, 0.2], np.float32), (4, 1), (0.5, 0.3))
+    with torch.inference_mode():
+        loss = float(batch_loss(decoder, collate([example], lines), "cpu"))
+        captions = tuple(lines.remembered[row] for row in (4, 1))
+        prompt = Prompt(vectors, (0.5, 0.3, 0.2), captions, (0.5, 0.3), (False, True))
+        writer = _Writer(decoder, prompt, 1)
+        token, logs = decoder.bos, []
+        for wanted in (*lines.written[0], decoder.eos):
+            probabilities = writer.probabilities(torch.tensor([token]))[0]
+            logs.append(float(probabilities[wanted].log()))
+            token = wanted
+    assert loss == pytest.approx(-np.mean(logs), rel=0.02)  # bfloat16 in training
+
+
+def test_pictures_ask_and_are_remembered() -> None:
+    items = [item(n, TEXTS[n % 4]) for n in range(12)]
+    vectors = {i.id: v for i, v in zip(items, unit(12, 3), strict=True)}
+    rows = {i.id: TEXTS.index(i.caption) for i in items}
+    seen = shown(rows, items, vectors, len(TEXTS))
+    assert [len(seen.of(row)) for row in range(5)] == [3, 3, 3, 3, 0]
+    for row in range(4):
+        for place in seen.of(row):
+            assert row not in seen.near[place]
+            assert 0 < len(seen.near[place]) <= NEAR
+    data = texts(seen)
+    near = neighbours_of(data.vectors, 8)
+    random = np.random.default_rng(0)
+    asked = [make_example(0, data, near, random, seen=1.0) for _ in range(40)]
+    known = seen.vectors[seen.of(0).start : seen.of(0).stop]
+    exact = [e for e in asked if (known @ e.vectors[1]).max() > 0.999]
+    assert 20 < len(exact) < 40  # the others are asked by picture and words together
+    for example in asked:
+        assert len(example.vectors) == 2 + len(example.shares) <= 6
+        assert np.allclose(np.linalg.norm(example.vectors, axis=1), 1, atol=1e-5)
+        assert len(example.captions) == len(example.caption_shares) <= len(example.shares)
+    by_words = [make_example(0, data, near, random, seen=0.0) for _ in range(10)]
+    assert all((known @ e.vectors[1]).max() < 0.9 for e in by_words)
+
+
+def test_few_of_a_caption_and_no_voice_of_the_tests() -> None:
+    many = [item(n, "A cat.") for n in range(20)]
+    said = [item(n, "A cat.", "audio", "spoken") for n in range(3)]
+    kept = chosen([*many, *said])
+    assert len(kept) == 6
+    assert {i.modality for i in kept} == {"image"}
+    with_others = chosen([*reversed(many), item(99, "A dog.")])
+    assert {i.id for i in kept} < {i.id for i in with_others}
+
+
+def test_what_was_encoded_is_not_encoded_again(tmp_path: Path) -> None:
+    items = [item(n, "A cat.") for n in range(3)]
+    for each in items:
+        Image.new("RGB", (8, 8), "red").save(tmp_path / each.path)
+    asked: list[int] = []
+
+    def encode(modality: str, media: list[object]) -> np.ndarray:
+        asked.append(len(media))
+        return unit(len(media), 4)
+
+    first = shown_vectors(items[:2], tmp_path, tmp_path / "shown.npz", encode)
+    again = shown_vectors(items, tmp_path, tmp_path / "shown.npz", encode)
+    assert asked == [2, 1]
+    assert all(np.array_equal(first[i.id], again[i.id]) for i in items[:2])

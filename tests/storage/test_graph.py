@@ -1,0 +1,133 @@
+"""Graphs of sealed segments: as good as comparing all, whatever is asked for and was removed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clustered import clustered, recall_at_10, unit
+
+from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors import graph as module
+from memory_service.storage.vectors import snapshots as snapshots_module
+from memory_service.storage.vectors.parts import Interrupted
+from memory_service.storage.vectors.sealed import Segment
+from memory_service.storage.vectors.snapshots import Opening, Snapshots
+
+DIMENSION, COUNT = 48, 4000
+SIZES = Sizes(exact=1500, buffer=1000, segment=5000, least_segment=400, block=4000, unsaved=10**6)
+ROWS = clustered(COUNT + 60, DIMENSION, seed=5)
+QUERIES = ROWS[COUNT:]
+SEQUENCES = np.arange(1, COUNT + 1)
+KEY = SubMemory("n", "text", "s", "f")
+
+
+def sealed() -> VectorIndex:
+    index = VectorIndex(DIMENSION, sizes=SIZES)
+    index.add(SEQUENCES, ROWS[:COUNT])
+    assert index.merge()
+    return index
+
+
+@pytest.fixture(scope="module")
+def linked() -> VectorIndex:
+    index = sealed()
+    assert index.link()
+    return index
+
+
+def segment_of(index: VectorIndex) -> Segment:
+    (segment,) = (part for part in index.parts if isinstance(part, Segment))
+    return segment
+
+
+def test_finds_what_a_comparison_with_all_finds(linked: VectorIndex) -> None:
+    assert linked.unlinked is None
+    assert segment_of(linked).graph is not None
+    assert recall_at_10(linked, ROWS[:COUNT], QUERIES, SEQUENCES) >= 0.99
+    sequences, cosines = linked.search(ROWS[7], 3)
+    assert sequences[0] == 8
+    assert (np.diff(cosines) <= 0).all()
+    assert len(linked.search(QUERIES[0], module.MOST_HITS)[0]) == module.MOST_HITS
+    assert len(linked.search(QUERIES[0], 1)[0]) == 1
+
+
+def test_queries_unlike_all_that_is_stored_are_compared_with_all(linked: VectorIndex) -> None:
+    strange = unit(np.random.default_rng(0).standard_normal((30, DIMENSION)))
+    assert recall_at_10(linked, ROWS[:COUNT], strange, SEQUENCES, within=5e-4) == 1
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_what_is_removed_is_not_found_and_hides_nothing(near: bool) -> None:
+    """`near`: all that a walk would find."""
+    index = sealed()
+    index.link()
+    order = np.argsort(-(ROWS[:COUNT] @ QUERIES[0]))
+    gone = SEQUENCES[order[:300] if near else order[::14]]
+    index.remove(gone)
+    kept = np.isin(SEQUENCES, gone, invert=True)
+    assert recall_at_10(index, ROWS[:COUNT][kept], QUERIES[:20], SEQUENCES[kept]) >= 0.99
+    assert not np.isin(index.search(QUERIES[0], 100)[0], gone).any()
+
+
+def test_a_graph_leaves_with_its_segment() -> None:
+    index = sealed()
+    index.link()
+    asked: list[VectorIndex] = []
+    index.when_due = asked.append
+    index.remove(SEQUENCES[:3])
+    index.compact()
+    assert segment_of(index).graph is None
+    assert asked[-1] is index
+    assert index.link()
+    assert recall_at_10(index, ROWS[3:COUNT], QUERIES[:20], SEQUENCES[3:]) >= 0.99
+
+
+def test_linking_gives_way() -> None:
+    index = sealed()
+    with pytest.raises(Interrupted):
+        index.link(lambda: True)
+    index.add(SEQUENCES[:1001] + COUNT, ROWS[:1001])  # something is to be merged
+    with pytest.raises(Interrupted):
+        index.link()
+    assert segment_of(index).graph is None
+
+
+def test_no_graph_where_no_walk_finds_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_RECALL", 1.1)
+    index = sealed()
+    assert index.link()
+    assert segment_of(index).graph is None
+    assert index.unlinked is None  # it is not tried again
+    assert recall_at_10(index, ROWS[:COUNT], QUERIES[:20], SEQUENCES) >= 0.98
+
+
+def test_large_segments_get_none() -> None:
+    index = VectorIndex(DIMENSION, sizes=Sizes(exact=1500, least_segment=400, linked=3999))
+    index.add(SEQUENCES, ROWS[:COUNT])
+    index.merge()
+    assert not index.link()
+
+
+def test_the_background_links_and_saves_and_a_start_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened() -> VectorIndexes:
+        snapshots = Snapshots(tmp_path, Opening("a", {"a": 10**6}))
+        return VectorIndexes(sizes=SIZES, snapshots=snapshots)
+
+    monkeypatch.setattr(snapshots_module, "LEAST_ROWS", 10)
+    indexes = opened()
+    indexes.start()
+    indexes.add(KEY, SEQUENCES, ROWS[:COUNT])
+    indexes.settle()
+    first = indexes.get(KEY)
+    assert first is not None
+    indexes.close()
+    monkeypatch.setattr(module, "build", None)  # nothing is built any more
+    again = opened().restored(KEY, DIMENSION)
+    assert again.unlinked is None
+    graph = segment_of(again).graph
+    assert graph is not None
+    assert segment_of(first).graph is not None
+    for query in QUERIES[:10]:
+        assert again.search(query, 10)[0].tolist() == first.search(query, 10)[0].tolist()
