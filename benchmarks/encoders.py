@@ -44,7 +44,8 @@ STARTS = 4  # the first one fills the disk cache and is not counted
 Encoders = Mapping[Modality, Encoder]
 
 
-def main() -> None:
+def main() -> int:
+    """1 where a figure misses its target."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help="repetitions of each batch")
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -61,6 +62,9 @@ def main() -> None:
     show(rows, services)
     if arguments.json:
         arguments.json.write_text(json.dumps({"speed": rows, "service": services}, indent=2))
+    slow = [row for row in rows if row["ratio"] < TARGETS.get(row["modality"], 0)]
+    heavy = services["ready_s"] > READY_S or services["ready_mb"] > RESIDENT_MB
+    return int(bool(slow) or heavy)
 
 
 def _by_modality(runtime: str) -> Encoders:
@@ -205,4 +209,4 @@ def show(rows: Sequence[Mapping[str, Any]], service: Mapping[str, float]) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

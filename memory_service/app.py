@@ -19,7 +19,7 @@ from memory_service.services.generation import GenerationService
 from memory_service.services.jobs import Jobs
 from memory_service.services.keys import Keys
 from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
-from memory_service.services.models import Models, mismatch
+from memory_service.services.models import Models, mismatch, mismatches
 from memory_service.services.namespaces import Namespaces
 from memory_service.services.planning import MAX_EPISODES
 from memory_service.services.reembedding import Reembedding
@@ -114,6 +114,10 @@ class Application:
         """What stores and retrievals will be refused with, as long as the store has vectors of
         other encoders; None when all fits."""
         return mismatch(self.active.models, self.store)
+
+    def mismatches(self) -> dict[str, str]:
+        """By modality, why these are refused; empty when all fits."""
+        return mismatches(self.active.models, self.store)
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""

@@ -12,24 +12,27 @@ import itertools
 import json
 import os
 import platform
+import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers import servers
+from benchmarks.peers import scale, servers
 from benchmarks.peers.databases import Chroma, Database, K, Ours
 from benchmarks.peers.limit import exact, fastest, raw
-from benchmarks.peers.load import drive, request
+from benchmarks.peers.load import Connection, drive, request
 from benchmarks.peers.measure import (
     AT_ONCE,
     Mixed,
     Row,
+    Turns,
     found_share,
     inserts,
     load,
@@ -57,6 +60,10 @@ QUICK = Plan(count=50_000, rounds=3, seconds=1.5, inserts=200, batches=15, mixed
 FULL = Plan(count=50_000, rounds=7, seconds=4.0, inserts=1000, batches=60, mixed_s=600.0)
 
 
+# The last is of a million vectors, takes some minutes, and is left out unless all is measured.
+ROWS = ("queries", "filtered", "inserts", "searching", "mixed", "scale")
+
+
 class Bench:
     def __init__(
         self, plan: Plan, data: Glosses, ours: servers.Server, peer: servers.Server
@@ -67,12 +74,20 @@ class Bench:
         self.databases: tuple[Database, Database] = (Ours(ours, "glosses"), Chroma(peer, "glosses"))
         self.numbers = itertools.count(10**6)
 
-    def rows(self) -> Iterator[Row]:
-        yield from self._growth()
-        yield from self._queries()
-        yield from self._filtered()
-        yield from self._inserts()
-        yield from self._mixed()
+    def rows(self, wanted: Collection[str]) -> Iterator[Row]:
+        kinds = {
+            "queries": self._queries,
+            "filtered": self._filtered,
+            "inserts": self._inserts,
+            "searching": self._searching,
+            "mixed": self._mixed,
+        }
+        yield from self._growth()  # loads what the others ask for
+        for name, rows in kinds.items():
+            if name in wanted:
+                for database in self.databases:
+                    settle(database.server)
+                yield from rows()
 
     def _growth(self) -> Iterator[Row]:
         """Load both, and ask on the way."""
@@ -161,6 +176,34 @@ class Bench:
         ours, peer = shown(found.ours), shown(found.peer)
         yield Row(f"batch of {AT_ONCE}", ours, peer, found.ratio, ">= 4x", found.ratio >= 4)
 
+    def _searching(self) -> Iterator[Row]:
+        """Queries of one connection, alone and while another one stores batches without a pause."""
+        databases: tuple[Database, Database] = (
+            Ours(self.ours, "beside"),
+            Chroma(self.peer, "beside"),
+        )
+        alone = turns(
+            self.databases, queries_of(self.data), 1, self.plan.rounds, seconds=self.plan.seconds
+        )
+        found = Turns()
+        for _ in range(self.plan.rounds):
+            for own, other, kept in zip(
+                self.databases, databases, (found.ours, found.peer), strict=True
+            ):
+                # More than are stored in that time.
+                made = inserts(self.data, 400, AT_ONCE, self.numbers)(other)
+                with storing(own.server.port, made):
+                    ready = itertools.cycle(list(queries_of(self.data)(own)))
+                    kept.append(drive(own.server.port, ready, 1, seconds=self.plan.seconds))
+        slower = [
+            statistics.median(a.ms(50) / b.ms(50) for a, b in zip(during, before, strict=True))
+            for during, before in ((found.ours, alone.ours), (found.peer, alone.peer))
+        ]
+        note = f"p50 is {slower[0]:.1f} and {slower[1]:.1f} times that of queries alone"
+        ours, peer = shown(found.ours), shown(found.peer)
+        what = f"query, 1 connection, while batches of {AT_ONCE} are stored"
+        yield Row(what, ours, peer, found.ratio, "", None, note)
+
     def _mixed(self) -> Iterator[Row]:
         found = mixed(self.ours, self.data, 32, self.plan.mixed_s, seed=1)
         yield from mixed_rows(found, self.plan.mixed_s, self.data.vectors.shape[1])
@@ -206,6 +249,51 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@contextmanager
+def storing(port: int, made: Iterator[bytes]) -> Iterator[None]:
+    """One connection sends these one after the other, as long as the block lasts."""
+    over = threading.Event()
+
+    def store() -> None:
+        connection = Connection(port)
+        for content in made:
+            if over.is_set():
+                break
+            connection.ask(content)
+        connection.close()
+
+    thread = threading.Thread(target=store)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def floor_rows(folder: Path) -> Iterator[Row]:
+    """What HTTP and the disk take by themselves: no service under uvicorn can be faster, and no
+    durable insert alone."""
+    yield Row("append of 4 KB and fdatasync", f"p50 {synced_ms(folder):.2f} ms", "", 0.0, "", None)
+    with servers.floor(folder) as server:
+        content = request("POST", "/retrieve", bytes(1536), "application/octet-stream")
+        for connections in (1, 8, 32):
+            found = drive(server.port, itertools.repeat(content), connections, seconds=1.0)
+            what = f"uvicorn with an empty application, {connections} connections"
+            yield Row(what, shown([found]), "", 0.0, "", None)
+
+
+def synced_ms(folder: Path, times: int = 200) -> float:
+    seconds = []
+    with (folder / "synced").open("wb", buffering=0) as file:
+        for _ in range(times):
+            started = time.perf_counter()
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds) * 1e3
+
+
 def generator_per_s(folder: Path, connections: int) -> float:
     """What the load generator itself can do, against an endpoint that does nothing."""
     with servers.null(folder) as server:
@@ -225,17 +313,34 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {cpu}; load {os.getloadavg()[0]:.2f} at the start"
 
 
+def every_row(plan: Plan, data: Glosses, folder: Path, wanted: Collection[str]) -> Iterator[Row]:
+    yield from floor_rows(folder)
+    if set(wanted) - {"scale"}:
+        with ExitStack() as stack:
+            ours = stack.enter_context(servers.ours(folder))
+            peer = stack.enter_context(servers.chroma(folder, CACHE))
+            yield from Bench(plan, data, ours, peer).rows(wanted)
+    if "scale" in wanted:
+        yield from scale.rows()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="more of everything; half an hour")
     parser.add_argument("--count", type=int, help="vectors; default: 50000")
     parser.add_argument("--mixed-minutes", type=float, help="of the mixed load")
+    parser.add_argument(
+        "--rows", default="", help=f"only these, comma-separated: {', '.join(ROWS)}"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     given = parser.parse_args(arguments)
     plan = FULL if given.full else QUICK
     changes = {"count": given.count, "mixed_s": given.mixed_minutes and given.mixed_minutes * 60}
     plan = Plan(**{**asdict(plan), **{name: each for name, each in changes.items() if each}})
     console = Console(width=None if os.isatty(1) else 200)
+    wanted = [each for each in given.rows.split(",") if each] or (ROWS if given.full else ROWS[:-1])
+    if unknown := set(wanted) - set(ROWS):
+        parser.error(f"no such rows: {', '.join(unknown)}; there are: {', '.join(ROWS)}")
     data = glosses(plan.count)
     console.print(f"{machine()}; {len(data.texts)} glosses, {data.vectors.shape[1]} dimensions")
     table = Table("what", "simmim", "peer", "ratio", "reach", "", "note")
@@ -245,9 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         own = ", ".join(f"{generator_per_s(folder, n):.0f}/s at {n}" for n in (1, 32))
         console.print(f"load generator against an endpoint that does nothing: {own}")
-        ours = stack.enter_context(servers.ours(folder))
-        peer = stack.enter_context(servers.chroma(folder, CACHE))
-        for row in Bench(plan, data, ours, peer).rows():
+        for row in every_row(plan, data, folder, wanted):
             console.print(
                 f"{row.what}: {row.ours} | {row.peer} | {row.figure:.2f}", highlight=False
             )

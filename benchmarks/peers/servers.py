@@ -121,6 +121,15 @@ def _chroma(cache: Path) -> Path:
 
 
 @contextmanager
+def floor(folder: Path) -> Iterator[Server]:
+    """An application that does nothing under uvicorn, as the service is run: what HTTP takes."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.peers.floor", str(port)]
+    with started(command, port, "/", folder / "floor.log") as server:
+        yield server
+
+
+@contextmanager
 def null(folder: Path) -> Iterator[Server]:
     """Answers everything with a few bytes at once: what the load generator itself takes."""
     port = free_port()

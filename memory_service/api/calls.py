@@ -292,6 +292,15 @@ async def call(request: Request, function: Callable[P, T], *args: P.args, **kwar
     return await calls.run(partial(function, *args, **kwargs), request)
 
 
+async def call_to_write(
+    request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """`call`, of what hardly computes and waits for the disk, in threads of its own: what comes
+    together is written at one price."""
+    writes: Calls = request.app.state.writes
+    return await writes.run(partial(function, *args, **kwargs), request)
+
+
 async def call_briefly(
     request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:

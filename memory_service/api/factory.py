@@ -37,6 +37,8 @@ from memory_service.settings import Settings, asks_for_keys, is_loopback
 # Service calls at a time: enough to overlap disk and computation, few enough that a burst waits
 # here rather than as threads that all want the same two cores.
 CONCURRENT_CALLS = 8
+# Stores of vectors that the caller brings: they wait for the disk, together.
+CONCURRENT_WRITES = 32
 # Health checks, statistics and metrics besides: in a queue with the rest, a burst of generations
 # would make a busy service look like a dead one.
 CONCURRENT_PROBES = 2
@@ -64,6 +66,7 @@ def create_app(
         waiting, timeout_s = settings.queue_requests, settings.request_timeout_s
         metrics: Metrics = app.state.metrics
         app.state.calls = Calls(CONCURRENT_CALLS, waiting, timeout_s, metrics)
+        app.state.writes = Calls(CONCURRENT_WRITES, waiting, timeout_s, metrics, name="write")
         app.state.probes = Calls(CONCURRENT_PROBES, waiting, timeout_s, metrics, name="probe")
         app.state.batches = Places()
         own = None
@@ -73,13 +76,14 @@ def create_app(
             own = await anyio.to_thread.run_sync(build, settings)
         app.state.application = application or own
         metrics.watch(app.state.application)
-        metrics.watch_waiting(lambda: app.state.calls.waiting)
+        metrics.watch_waiting(lambda: app.state.calls.waiting + app.state.writes.waiting)
         app.state.application.observe_batches(metrics)
         app.state.application.observe_writes(metrics)
         try:
             yield
         finally:
             app.state.calls.close()
+            app.state.writes.close()
             app.state.probes.close()
             if own is not None:
                 own.close()

@@ -156,6 +156,20 @@ class Alive(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Ready(BaseModel):
+    status: Literal["ok", "degraded"] = Field(
+        description="degraded: stores and retrievals of `modalities` are refused with `code`, all "
+        "else is answered."
+    )
+    code: str | None = Field(None, description="Of the refusals.", examples=["space_mismatch"])
+    reason: str | None = None
+    modalities: list[str] | None = None
+    command: str | None = Field(
+        None,
+        description="Mends it while the service is stopped; while it runs, POST /reembed does.",
+    )
+
+
 class KeyRequest(Strict):
     name: str = Field(description="What it is for, for people.", examples=["camera 3"])
     scope: Literal["read", "write", "admin"] = Field(

@@ -30,7 +30,7 @@ SOUNDS = (
     "animals/mammals/aquatic/whale",
 )
 # Said in a voice that the models were never trained on; each is in the sample as a picture.
-SPOKEN = ("penguin", "guitar", "tiger", "balloon", "scissors")
+SPOKEN = ("tiger", "guitar", "balloon", "scissors", "penguin")
 FORGET = (
     "animals/birds/rooster",
     "hobbies/music/string/violin",

@@ -97,12 +97,12 @@ def lacking_batches(store: Store, modality: str, targets: Targets) -> Iterator[l
     """Memories without a vector of the targets, a few at a time, in the order of storing."""
     after = 0
     while found := store.standby.lacking(modality, targets, after, BATCH):
-        batch = _bounded(found)
+        batch = bounded(found)
         after = batch[-1].sequence
         yield batch
 
 
-def _bounded(memories: Sequence[Memory]) -> list[Memory]:
+def bounded(memories: Sequence[Memory]) -> list[Memory]:
     """The first of them, at least one, up to BATCH_BYTES."""
     total = 0
     for count, memory in enumerate(memories):

@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memory_service.records import Memory
-from memory_service.services.embedding_batches import BATCH, embed_batch
+from memory_service.services.embedding_batches import bounded, embed_batch
 from memory_service.services.models import Models
 from memory_service.storage.schema import migrate
 from memory_service.storage.standby import Targets
 from memory_service.storage.store import Store
 
-SAMPLE = 32  # memories per modality, drawn evenly over the store
+SAMPLE = 64  # memories per modality, drawn evenly over their sizes, the largest among them
+TIMED = 16  # memories embedded at once and timed together: the fit needs several such groups
+SAMPLE_S = 20.0  # of a modality: when it has taken so long, fewer groups have to do
+PAGE = 4096  # memories whose sizes are read at once
 ROWS = 256  # of vectors written to measure the room that one takes
 FAISS_BYTES = 2  # per value: fp16
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the memories to embed, from the smallest to the largest work; each array is (N,)."""
+
+    sequences: NDArray[np.int64]
+    work: NDArray[
+        np.float64
+    ]  # vectors that the store has of each, or bytes where it has one of all
+    size_bytes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Group:
+    """What was measured on memories that were embedded together."""
+
+    memories: int
+    work: float
+    seconds: float
+    vectors: int
+    failed: int
 
 
 def measure(
@@ -35,7 +65,7 @@ def measure(
         # What failed in a re-embedding before is tried again.
         count = coverage.memories - coverage.embedded
         modalities[modality] = (
-            _modality(store, models, modality, targets, count)
+            _modality(store, models, modality, targets, go_on)
             if modality in targets
             else {"to_embed": 0, "no_encoder": count}
         )
@@ -52,48 +82,110 @@ def measure(
 
 
 def _modality(
-    store: Store, models: Models, modality: str, targets: Targets, count: int
+    store: Store, models: Models, modality: str, targets: Targets, go_on: Callable[[], None]
 ) -> dict[str, Any]:
-    sample = _sample(store, modality, targets, count)
-    if not sample:
+    sizes = _sizes(store, modality, targets, go_on)
+    groups = _timed(store, models, sizes, go_on)
+    if not groups:
         return {"to_embed": 0, "seconds": 0.0, "disk_bytes": 0, "memory_bytes": 0}
-    embed_batch(store, models, sample[:1])  # what is loaded at first use is no part of the pace
-    started = time.perf_counter()
-    found, failed = embed_batch(store, models, sample)
-    each_s = (time.perf_counter() - started) / len(sample)
-    vectors = [len(embeddings) for embeddings in found.values()]
-    per_memory = sum(vectors) / len(vectors) if vectors else 1.0
+    count, work = len(sizes.sequences), float(sizes.work.sum())
+    seconds = extrapolated(groups, [each.seconds for each in groups], count, work)
+    # What cannot be embedded in the sample may be by then: it counts as one vector.
+    vectors = extrapolated(groups, [each.vectors + each.failed for each in groups], count, work)
     disk = memory = 0.0
     write_s = 0.0
     for dimension in targets[modality].values():
-        room, seconds = _row(dimension)
-        share = per_memory / len(targets[modality]) * count
+        room, row_s = _row(dimension)
+        share = vectors / len(targets[modality])
         disk += share * room
         memory += share * (dimension * FAISS_BYTES + 8)  # and its sequence
-        write_s += share * seconds
+        write_s += share * row_s
     return {
         "to_embed": count,
-        "sampled": len(sample),
-        "sampled_failed": len(failed),
-        "seconds_per_memory": round(each_s, 5),
-        "seconds": round(count * each_s + write_s, 3),
-        "disk_bytes": int(disk),
-        "memory_bytes": int(memory),
+        "sampled": sum(each.memories for each in groups),
+        "sampled_failed": sum(each.failed for each in groups),
+        "seconds_per_memory": round(seconds / count, 5),
+        "seconds": round(seconds + write_s, 3),
+        "disk_bytes": round(disk),
+        "memory_bytes": round(memory),
     }
 
 
-def _sample(store: Store, modality: str, targets: Targets, count: int) -> list[Memory]:
-    """Every n-th memory that lacks a vector, such that there are SAMPLE of them."""
-    step = max(1, count // SAMPLE)
-    chosen: list[Memory] = []
-    seen = after = 0
-    while len(chosen) < SAMPLE and (
-        found := store.standby.lacking(modality, targets, after, 32 * BATCH)
-    ):
-        after = found[-1].sequence
-        chosen += [memory for place, memory in enumerate(found, seen) if place % step == 0]
-        seen += len(found)
-    return chosen[:SAMPLE]
+def _sizes(store: Store, modality: str, targets: Targets, go_on: Callable[[], None]) -> Sizes:
+    """Of all memories that lack a vector."""
+    pages = [np.empty((0, 3), np.int64)]
+    after = 0
+    while found := store.standby.extents(modality, targets, after, PAGE):
+        go_on()
+        after = found[-1][0]
+        pages.append(np.array(found, np.int64))
+    sequences, size_bytes, vectors = np.concatenate(pages).T
+    order = np.lexsort((size_bytes, vectors))
+    # Seconds of sound tell more than bytes, which depend on how it is packed.
+    work = vectors if len(vectors) and vectors.max() > 1 else size_bytes
+    return Sizes(sequences[order], work[order].astype(np.float64), size_bytes[order])
+
+
+def _timed(store: Store, models: Models, sizes: Sizes, go_on: Callable[[], None]) -> list[Group]:
+    """Embeds the sample in groups of like size: the smallest, the largest, those in between."""
+    work = dict(zip(sizes.sequences.tolist(), sizes.work.tolist(), strict=True))
+    places = np.linspace(0, len(work) - 1, min(SAMPLE, len(work))).round().astype(int)
+    chosen = sizes.sequences[places].tolist()
+    alive = store.catalog.memories(chosen)
+    sample = [alive[each] for each in chosen if each in alive]  # some may have been forgotten
+    if not sample:
+        return []
+    embed_batch(store, models, sample[:1])  # what is loaded at first use is no part of the pace
+    parts = [sample[at : at + TIMED] for at in range(0, len(sample), TIMED)]
+    groups: list[Group] = []
+    until = time.perf_counter() + SAMPLE_S
+    for part in (parts[0], *reversed(parts[1:])):
+        if len(groups) < 2 or time.perf_counter() < until:
+            go_on()
+            groups.append(_group(store, models, part, work, until))
+    return groups
+
+
+def _group(
+    store: Store, models: Models, part: Sequence[Memory], work: Mapping[int, float], until: float
+) -> Group:
+    """As many of `part` as can be embedded `until` then, and one at least."""
+    measured = vectors = failures = 0
+    began = time.perf_counter()
+    while measured < len(part) and (not measured or time.perf_counter() < until):
+        batch = bounded(part[measured:])
+        found, failed = embed_batch(store, models, batch)
+        measured += len(batch)
+        vectors += sum(len(embeddings) for embeddings in found.values())
+        failures += len(failed)
+    seconds = time.perf_counter() - began
+    done = sum(work[each.sequence] for each in part[:measured])
+    return Group(measured, done, seconds, vectors, failures)
+
+
+def extrapolated(
+    groups: Sequence[Group], values: Sequence[float], memories: int, work: float
+) -> float:
+    """What `values`, one per group, come to for all memories.
+
+    So much per memory and so much per unit of work, neither below zero, such that the relative
+    errors over the groups are least: the many small memories count as the few large ones do.
+    """
+    if sum(each.memories for each in groups) == memories:
+        return float(sum(values))
+    known = [(each, value) for each, value in zip(groups, values, strict=True) if value > 0]
+    if not known:
+        return 0.0
+    parts = np.array([(each.memories / value, each.work / value) for each, value in known])
+    parts = parts / (scale := parts.max(axis=0))  # bytes and memories differ by orders
+    best, least = np.zeros(2), math.inf
+    for columns in ([0, 1], [0], [1]):
+        rates = np.zeros(2)
+        rates[columns] = np.linalg.lstsq(parts[:, columns], np.ones(len(parts)), rcond=None)[0]
+        error = float(np.square(parts @ rates - 1).sum())
+        if (rates >= 0).all() and error < least - 1e-12:
+            best, least = rates, error
+    return float(best / scale @ (memories, work))
 
 
 def _row(dimension: int) -> tuple[float, float]:

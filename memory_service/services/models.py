@@ -212,9 +212,14 @@ def require_same_space(modality: str, models: Models, store: Store) -> None:
 
 def mismatch(models: Models, store: Store) -> str | None:
     """What stores and retrievals will be refused with, of all modalities; None when all fits."""
-    details = [_mismatch(modality, models, store) for modality in models.encoders]
-    found = [each for each in details if each]
-    return f"{'; '.join(found)}. {_ways_out(models, store)}" if found else None
+    found = mismatches(models, store)
+    return f"{'; '.join(found.values())}. {_ways_out(models, store)}" if found else None
+
+
+def mismatches(models: Models, store: Store) -> dict[str, str]:
+    """By modality, why its stores and retrievals will be refused; without those that fit."""
+    details = {modality: _mismatch(modality, models, store) for modality in models.encoders}
+    return {modality: detail for modality, detail in details.items() if detail}
 
 
 def _mismatch(modality: str, models: Models, store: Store) -> str | None:

@@ -75,13 +75,13 @@ def compare(store: Store, targets: Targets, go_on: Callable[[], None]) -> Mappin
 
 
 def _sample(store: Store) -> list[list[Memory]]:
-    """The members of every n-th episode, such that there are EPISODES of them."""
+    """The members of EPISODES episodes, or of all there are."""
     catalog = store.catalog
     ((count,),) = catalog.select("SELECT COUNT(*) FROM episodes")
-    found = catalog.select(
+    found = catalog.select(  # wherever place * most / count has reached another whole number
         "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS place FROM episodes)"
-        " WHERE place % ? = 0 LIMIT ?",
-        (max(1, count // EPISODES), EPISODES),
+        " WHERE place * ?1 % ?2 < ?1 LIMIT ?1",
+        (EPISODES, count),
     )
     members = defaultdict(list)
     for memory in catalog.members(row["id"] for row in found):

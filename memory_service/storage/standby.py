@@ -12,6 +12,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -148,17 +149,38 @@ class Standby:
 
     def lacking(self, modality: str, targets: Targets, after: int, limit: int) -> list[Memory]:
         """Memories behind a sequence that lack a vector of a target space, and did not fail."""
-        spaces = targets.get(modality, {})
-        numbers = self._known_numbers(spaces)
+        condition, values = self._lacks(modality, targets, after)
         found = self._catalog.select(
-            "SELECT * FROM memories m WHERE modality = ? AND sequence > ?"
-            " AND (SELECT COUNT(DISTINCT v.space) FROM vectors v WHERE v.sequence = m.sequence"
-            f" AND {_OF_TARGETS}) < ?"
+            f"SELECT * FROM memories m WHERE {condition}"
             " AND sequence NOT IN (SELECT sequence FROM embedding_failures)"
             " ORDER BY sequence LIMIT ?",
-            (modality, after, json.dumps(numbers), max(1, len(spaces)), limit),
+            (*values, limit),
         )
         return [rows.memory(row) for row in found]
+
+    def extents(
+        self, modality: str, targets: Targets, after: int, limit: int
+    ) -> list[tuple[int, int, int]]:
+        """(sequence, bytes, most vectors in any space) of what `lacking` finds, and of what failed:
+        a long memory has a vector of each of its segments besides that of the whole."""
+        condition, values = self._lacks(modality, targets, after)
+        found = self._catalog.select(
+            "SELECT sequence, size_bytes, 1 + COALESCE("
+            "(SELECT MAX(segment) FROM vectors v WHERE v.sequence = m.sequence), 0)"
+            f" FROM memories m WHERE {condition} ORDER BY sequence LIMIT ?",
+            (*values, limit),
+        )
+        return [tuple(row) for row in found]
+
+    def _lacks(self, modality: str, targets: Targets, after: int) -> tuple[str, tuple[Any, ...]]:
+        """The condition that a memory `m` lacks a vector of a target, and the values in it."""
+        spaces = targets.get(modality, {})
+        return (
+            "modality = ? AND sequence > ?"
+            " AND (SELECT COUNT(DISTINCT v.space) FROM vectors v WHERE v.sequence = m.sequence"
+            f" AND {_OF_TARGETS}) < ?",
+            (modality, after, json.dumps(self._known_numbers(spaces)), max(1, len(spaces))),
+        )
 
     def coverage(self, targets: Targets) -> dict[str, Coverage]:
         """Of every modality that has memories, whether it has a target or not."""

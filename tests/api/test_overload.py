@@ -128,6 +128,21 @@ def test_too_many_requests_wait_for_a_thread(
     assert calls.waiting == 0
 
 
+def test_stores_of_given_vectors_wait_for_no_encoder(
+    tight: TestClient, gate: Gate, pool: ThreadPoolExecutor
+) -> None:
+    gate.batching._max_queue = 100
+    calls: Calls = tight.app.state.calls  # type: ignore[attr-defined]
+    most = factory.CONCURRENT_CALLS + 2
+    sent = [store(tight, pool, f"text {number}") for number in range(most)]
+    wait_for(threading.Event(), lambda: calls.waiting == 2)
+    item = {"modality": "text", "text": "given", "space": "fake", "vector": [1.0] * 384}
+    assert tight.post("/store", json={"items": [item]}).status_code == 201
+    refused(tight.post("/store", json={"items": [item, *items("late")["items"]]}))
+    gate.open.set()
+    assert {each.result(10).status_code for each in sent} == {201}
+
+
 def test_one_request_of_many_items_is_let_in_while_nobody_waits(tight: TestClient) -> None:
     assert tight.post("/store", json=items("a", "b", "c", "d", "e")).status_code == 201
     assert "memory_service_batch_rejected_items_total{" not in tight.get("/metrics").text

@@ -6,7 +6,9 @@ import pytest
 from ended_jobs import finished
 from fastapi.testclient import TestClient
 
+from memory_service.api import create_app
 from memory_service.services import embedding_batches
+from memory_service.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("other_profile")
 
@@ -38,6 +40,31 @@ def test_a_service_goes_over_to_another_profile(client: TestClient, stored: dict
     assert client.delete("/reembed/old").json() == {"dropped": 3}
     assert {each["role"] for each in client.get("/reembed").json()["spaces"]} == {"active"}
     assert client.post("/generate", json={"query": {"text": "tiger"}}).status_code == 422
+
+
+def test_a_store_of_other_encoders_is_degraded_until_it_is_reembedded(
+    settings: Settings, tiger: dict[str, bytes]
+) -> None:
+    with TestClient(create_app(settings=settings)) as client:
+        client.post("/store", files=tiger)
+        assert client.get("/readyz").json() == {"status": "ok"}
+    other = settings.model_copy(update={"profile": "other"})
+    with TestClient(create_app(settings=other)) as client:
+        answer = client.get("/readyz")
+        assert answer.status_code == 200
+        degraded = answer.json()
+        query = {"query": {"text": "tiger"}, "modalities": ["image"]}
+        refused = client.post("/retrieve", json=query)
+        assert refused.status_code == 409
+        assert (degraded["status"], degraded["code"]) == ("degraded", refused.json()["code"])
+        assert sorted(degraded["modalities"]) == ["audio", "image", "text"]
+        assert "the store's image vectors were made in space fake" in degraded["reason"]
+        assert degraded["command"] == "memory-service reembed --profile other"
+        assert degraded["command"] in refused.json()["detail"]
+        assert str(settings.data_dir) not in answer.text  # it is answered without a key
+        finished(client, client.post("/reembed", json={"profile": "other"}).json())
+        assert client.get("/readyz").json() == {"status": "ok"}
+        assert client.post("/retrieve", json=query).status_code == 200
 
 
 def test_a_dry_run(client: TestClient, stored: dict) -> None:

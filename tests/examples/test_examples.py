@@ -109,9 +109,15 @@ def test_classify_with_texts(
     assert re.search(r"the text adds [+-]\d\.\d{3} .*: it (helps|hurts|makes no difference)", told)
 
 
+BRIGHT = {"A bright day, vents opened on their own.", "Another bright day."}
+
+
 def test_greenhouse(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     example("greenhouse").main()
-    assert capsys.readouterr().out.count("hot: ") == 2
+    told = capsys.readouterr().out
+    assert set(re.findall(r"^hot: \S+ (.*)", told, re.M)) == BRIGHT
+    assert set(re.findall(r"^like today: \S+ (.*)", told, re.M)) == BRIGHT
+    assert "flickering: " in told
 
 
 def test_what_a_text_is_made_from_holds_back_its_picture() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encoders.base import Vectors
+from encoders.base import Vectors, normalize
 from encoders.registry import load_profile
 from generator.base import Condition, Neighbour
 from generator.fusion import fuse
@@ -44,13 +44,14 @@ def test_what_is_remembered_is_said(generator: TextGenerator, vectors: dict[str,
 
 
 def test_the_memory_changes_the_text(generator: TextGenerator, vectors: dict[str, Vectors]) -> None:
-    query = vectors["a cat"] * 0 + vectors[""]  # a query that says nothing
+    query = normalize(vectors[MEMORIES[0]] + vectors[OTHERS[0]])  # either would do
     texts = []
-    for memory in (MEMORIES[:1], OTHERS[:1]):
-        known = condition(vectors, "a cat", memory)
-        neighbour = known.neighbours[0]
-        blank = Condition(query, neighbour.vector, known.neighbours, known.weights)
-        texts.append(generator.generate(blank, seed=0, creativity=0).media)
+    for memory in (MEMORIES[0], OTHERS[0]):
+        fused, weights = fuse(query, vectors[memory][None], "attention")
+        neighbour = Neighbour("0", "text", vectors[memory], memory)
+        known = Condition(query, fused, (neighbour,), weights)
+        texts.append(generator.generate(known, seed=0, creativity=0).media)
+    assert "truck" in texts[1]
     assert texts[0] != texts[1]
 
 

@@ -16,12 +16,13 @@ from memory_service.api.operator_schemas import (
     EncoderOut,
     LimitsOut,
     ModelsOut,
+    Ready,
     StatsOut,
     SubMemoryOut,
     WeightsOut,
 )
 from memory_service.app import limits
-from memory_service.errors import MemoryServiceError, NotReady
+from memory_service.errors import MemoryServiceError, NotReady, SpaceMismatch
 
 router = APIRouter(tags=["operations"])
 
@@ -32,18 +33,31 @@ async def livez() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", response_model=Alive)
-async def readyz(request: Request) -> Alive:
-    """Models are loaded and the store can be read; 503 otherwise."""
+@router.get("/readyz", response_model=Ready, response_model_exclude_none=True)
+async def readyz(request: Request) -> Ready:
+    """Models are loaded and the store can be read; 503 otherwise. 200 with `status: degraded` where
+    the vectors of the store are of other encoders: it can be read, and re-embedded."""
     if request.app.state.draining:
         raise NotReady("the service is shutting down")
+    application = application_of(request)
     try:
-        await probe(request, application_of(request).memory.stats)
+        _, mismatches = await probe(
+            request, lambda: (application.memory.stats(), application.mismatches())
+        )
     except NotReady:
         raise
     except MemoryServiceError as error:
         raise NotReady(f"the store does not answer: {error.message}") from error
-    return Alive()
+    if not mismatches:
+        return Ready(status="ok")
+    profile = application.profile.name
+    return Ready(
+        status="degraded",
+        code=SpaceMismatch.code,
+        reason="; ".join(mismatches.values()),
+        modalities=list(mismatches),
+        command=f"memory-service reembed --profile {profile}",
+    )
 
 
 @router.get("/models", response_model=ModelsOut)

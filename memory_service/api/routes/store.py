@@ -8,7 +8,13 @@ from pydantic_core import to_json
 from memory_service.api import audit, docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
 from memory_service.api.bodies import read_store, require_type
-from memory_service.api.calls import application_of, call, count_stages, replayed
+from memory_service.api.calls import (
+    application_of,
+    call,
+    call_to_write,
+    count_stages,
+    replayed,
+)
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
 
@@ -48,7 +54,9 @@ FIELDS = {
 async def store(request: Request) -> Response:
     """Store an episode: pictures, texts and sounds that belong together. Durable when answered."""
     order = await read_store(request)
-    stored = await call(request, application_of(request).storing.store, order)
+    ready = all(each.modality == "text" and each.vector is not None for each in order.uploads)
+    reach = call_to_write if ready else call
+    stored = await reach(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
     memories = [each.id for each in stored.episode.memories]
     audit.note(

@@ -318,14 +318,16 @@ class VectorIndex:
         sealing them, and goes on beside all else. Raises Interrupted, also when there is something
         to merge."""
         faiss.omp_set_num_threads(self._threads)
-        linked = False
-        while (segment := self.unlinked) is not None:
-            segment.link(self._gives_way(segment, stopped))
-            linked = True
-        if linked:
-            with self._writing:
-                self._changes += 1  # there is something to save
-        return linked
+        if self.unlinked is None:
+            return False
+        try:
+            while (segment := self.unlinked) is not None:
+                segment.link(self._gives_way(segment, stopped))
+        finally:
+            _give_back_memory()
+        with self._writing:
+            self._changes += 1  # there is something to save
+        return True
 
     def _gives_way(self, segment: Segment, stopped: Stopped) -> Stopped:
         return lambda: (
