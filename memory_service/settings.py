@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         description="Most bytes of bodies per minute of a key that has no limit of its "
         "own; 0: any. Beyond, 429.",
     )
-    max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest item.")
+    max_upload_bytes: int = Field(128 * 2**20, ge=1, description="Largest item.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture, width x height.")
     max_audio_s: float = Field(3600.0, gt=0, le=86_400, description="Longest sound, in seconds.")
     max_text_chars: int = Field(100_000, ge=1, description="Longest text, in characters.")
