@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from encoders.base import Encoder, Modality, Waveform
+from encoders.base import Encoder, Modality, Vectors, Waveform
 from encoders.bundled import RUNTIMES, load
 
 STAMPS = Path(__file__).parents[1] / "samples" / "tuxpaint-stamps"
@@ -53,7 +54,7 @@ def main() -> int:
     services = service_figures()  # before torch and this process's models take memory
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    runtimes = {name: _by_modality(name) for name in RUNTIMES}
+    runtimes = {name: by_modality(name) for name in RUNTIMES}
     rows = [
         speed(runtimes, modality, items, batch, arguments.rounds)
         for modality, items in media().items()
@@ -67,7 +68,7 @@ def main() -> int:
     return int(bool(slow) or heavy)
 
 
-def _by_modality(runtime: str) -> Encoders:
+def by_modality(runtime: str) -> Encoders:
     return {encoder.modality: encoder for encoder in load(runtime=runtime)[0]}
 
 
@@ -104,29 +105,53 @@ def speed(
     rounds: int,
 ) -> dict[str, Any]:
     """Median items per second of each runtime, over the same batches, pass by pass in turns."""
-    batches = [items[start : start + batch] for start in range(0, len(items) - batch + 1, batch)]
-    batches = batches[:8]
     encode = {name: encoders[modality].encode for name, encoders in runtimes.items()}
-    # The first pass is not counted: memory and kernels for each length of input are made then.
-    least = min(
-        float((encode["openvino"](part) * encode["torch"](part)).sum(axis=1).min())
-        for part in batches
-    )
-    seconds: dict[str, list[float]] = {name: [] for name in runtimes}
-    for _ in range(rounds):
-        for name in runtimes:
-            for part in batches:
-                start = time.perf_counter()
-                encode[name](part)
-                seconds[name].append((time.perf_counter() - start) / len(part))
-    rate = {name: 1 / statistics.median(times) for name, times in seconds.items()}
+    timed = compared(encode, parts_of(items, batch), rounds)
+    served, torch_ = timed["openvino"], timed["torch"]
     return {
         "modality": modality,
         "batch": batch,
-        "items_per_s": rate,
-        "ratio": rate["openvino"] / rate["torch"],
-        "least_cosine": least,
+        "items_per_s": {name: 1 / each.seconds for name, each in timed.items()},
+        "ratio": torch_.seconds / served.seconds,
+        "least_cosine": served.least_cosine,
     }
+
+
+@dataclass(frozen=True)
+class Timed:
+    seconds: float  # per item, median
+    least_cosine: float  # with torch
+
+
+def parts_of(items: Sequence[Any], batch: int) -> list[Sequence[Any]]:
+    """Batches, eight at most."""
+    return [items[start : start + batch] for start in range(0, len(items) - batch + 1, batch)][:8]
+
+
+def compared(
+    encode: Mapping[str, Callable[[Sequence[Any]], Vectors]],
+    parts: Sequence[Sequence[Any]],
+    rounds: int,
+    beside: str = "torch",
+) -> dict[str, Timed]:
+    """Each runtime over the same batches, pass by pass in turns."""
+    # The first pass is not counted: memory and kernels for each length of input are made then.
+    wanted = [encode[beside](part) for part in parts]
+    least = {
+        name: min(
+            float((run(part) * rows).sum(axis=1).min())
+            for part, rows in zip(parts, wanted, strict=True)
+        )
+        for name, run in encode.items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in encode}
+    for _ in range(rounds):
+        for name, run in encode.items():
+            for part in parts:
+                start = time.perf_counter()
+                run(part)
+                seconds[name].append((time.perf_counter() - start) / len(part))
+    return {name: Timed(statistics.median(seconds[name]), least[name]) for name in encode}
 
 
 def service_figures() -> dict[str, float]:

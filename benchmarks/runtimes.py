@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,13 +22,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.encoders import BATCHES, Encoders, media
+from benchmarks.encoders import BATCHES, Encoders, by_modality, compared, media, parts_of
 from encoders import served
 from encoders.base import Vectors
-from encoders.bundled import FOLDER, load
+from encoders.bundled import FOLDER
 
 TOWERS = {"image": "visual", "text": "text", "audio": "audio"}
 PRECISIONS = ("fp32", "bf16")
+TORCH = "torch fp32"
 
 
 def main() -> None:
@@ -44,9 +43,12 @@ def main() -> None:
     rows = []
     for modality, items in media().items():
         for batch in BATCHES:
-            parts = [items[n : n + batch] for n in range(0, len(items) - batch + 1, batch)][:8]
             encode = {name: each[modality].encode for name, each in runtimes.items()}
-            figures = compared(encode, parts, arguments.rounds)
+            timed = compared(encode, parts_of(items, batch), arguments.rounds, beside=TORCH)
+            figures = {
+                name: {"ms": each.seconds * 1000, "least_cosine": each.least_cosine}
+                for name, each in timed.items()
+            }
             rows.append({"modality": modality, "batch": batch, "runtimes": figures})
     show(rows, list(runtimes))
     if arguments.json:
@@ -55,22 +57,18 @@ def main() -> None:
 
 def all_runtimes() -> dict[str, Encoders]:
     """Every runtime that is installed, and precision that the processor has units for."""
-    found: dict[str, Encoders] = {"torch fp32": _encoders("torch")}
+    found: dict[str, Encoders] = {TORCH: by_modality("torch")}
     if find_spec("onnxruntime"):
-        found["ONNX Runtime fp32"] = _with_onnx_runtime(_encoders("openvino"))
+        found["ONNX Runtime fp32"] = _with_onnx_runtime(by_modality("openvino"))
     else:
         Console().print("onnxruntime is not installed: it is left out")
     bf16 = "BF16" in served._core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     for precision in PRECISIONS if bf16 else PRECISIONS[:1]:
         halved = frozenset(TOWERS.values()) if precision == "bf16" else frozenset()
         kept, served.HALVED = served.HALVED, halved
-        found[f"OpenVINO {precision}"] = _encoders("openvino")
+        found[f"OpenVINO {precision}"] = by_modality("openvino")
         served.HALVED = kept
     return found
-
-
-def _encoders(runtime: str) -> Encoders:
-    return {encoder.modality: encoder for encoder in load(runtime=runtime)[0]}
 
 
 def _with_onnx_runtime(encoders: Encoders) -> Encoders:
@@ -89,31 +87,6 @@ def _session(name: str) -> Callable[[Any], Vectors]:
     session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     [entry] = session.get_inputs()
     return lambda inputs: np.asarray(session.run(None, {entry.name: inputs})[0], np.float32)
-
-
-def compared(
-    encode: dict[str, Callable[[Any], Vectors]], parts: list[Any], rounds: int
-) -> dict[str, dict[str, float]]:
-    """Median milliseconds per item and least cosine with torch, by runtime."""
-    wanted = [encode["torch fp32"](part) for part in parts]
-    cosine = {
-        name: min(
-            float((run(part) * rows).sum(axis=1).min())
-            for part, rows in zip(parts, wanted, strict=True)
-        )
-        for name, run in encode.items()
-    }
-    times: dict[str, list[float]] = {name: [] for name in encode}
-    for _ in range(rounds):
-        for name, run in encode.items():
-            for part in parts:
-                start = time.perf_counter()
-                run(part)
-                times[name].append((time.perf_counter() - start) * 1000 / len(part))
-    return {
-        name: {"ms": statistics.median(each), "least_cosine": cosine[name]}
-        for name, each in times.items()
-    }
 
 
 def show(rows: list[dict[str, Any]], runtimes: list[str]) -> None:

@@ -123,16 +123,20 @@ def _chroma(cache: Path) -> Path:
 @contextmanager
 def floor(folder: Path) -> Iterator[Server]:
     """An application that does nothing under uvicorn, as the service is run: what HTTP takes."""
-    port = free_port()
-    command = [sys.executable, "-m", "benchmarks.peers.floor", str(port)]
-    with started(command, port, "/", folder / "floor.log") as server:
+    with _of_module("floor", folder) as server:
         yield server
 
 
 @contextmanager
 def null(folder: Path) -> Iterator[Server]:
     """Answers everything with a few bytes at once: what the load generator itself takes."""
+    with _of_module("null", folder) as server:
+        yield server
+
+
+@contextmanager
+def _of_module(name: str, folder: Path) -> Iterator[Server]:
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.peers.null", str(port)]
-    with started(command, port, "/", folder / "null.log") as server:
+    command = [sys.executable, "-m", f"benchmarks.peers.{name}", str(port)]
+    with started(command, port, "/", folder / f"{name}.log") as server:
         yield server

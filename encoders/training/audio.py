@@ -57,7 +57,6 @@ class Settings:
     from_stored: bool = False  # start from the stored tower instead of at random
     seed: int = 0
     device: str = "cpu"
-    anew: bool = False  # begin again where there is a checkpoint
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,6 @@ def train(settings: Settings) -> None:
         trainee.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
     run = Run(settings.run, settings)
-    if settings.anew:
-        run.forget()
     done = run.resume(trainee, optimizer) or 0
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * settings.steps + 1,

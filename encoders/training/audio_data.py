@@ -16,6 +16,7 @@ from encoders.base import Waveform
 from encoders.log_mel import FLOOR, Floats, log_mel, resample
 from encoders.sound_windows import MIN_FRAMES, levelled
 from encoders.training.data import Item
+from encoders.training.data.records import media_key
 from encoders.training.data.speech import TEST_VOICES
 
 HUMAN = "spoken"  # style of the stamps' spoken descriptions, by people whom nothing else is by
@@ -37,7 +38,7 @@ def read_sound(path: Path) -> Waveform:
 
 def spectrograms(items: Sequence[Item], root: Path, cache: Path) -> dict[str, Floats]:
     """Item id -> log-mel (80, T), stored on disk as fp16; of a sound made anew, anew."""
-    key = {item.id: f"{item.id} {(root / item.path).stat().st_size}" for item in items}
+    key = {item.id: media_key(item, root) for item in items}
     known: dict[str, Floats] = {}
     if cache.exists():
         with np.load(cache) as stored:

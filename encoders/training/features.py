@@ -33,6 +33,7 @@ from encoders.openclip import OpenClipModel
 from encoders.openvino_import import openvino
 from encoders.picture import on_white
 from encoders.training.data import Item, load_collection
+from encoders.training.data.records import media_key
 
 FROZEN_BLOCKS = 5  # of EfficientNet's seven
 MAP_SHAPE = (112, 14, 14)  # of a picture of 224 px after them
@@ -148,8 +149,8 @@ def _view(model: OpenClipModel, items: Sequence[Item], root: Path, view: int, ca
 def _group(
     model: OpenClipModel, wanted: Sequence[Item], root: Path, view: int, place: Path
 ) -> Halves:
-    files = (f"{item.id} {(root / item.path).stat().st_size}" for item in wanted)
-    mark = hashlib.sha256(" ".join(files).encode()).hexdigest()[:12]
+    files = " ".join(media_key(item, root) for item in wanted)
+    mark = hashlib.sha256(files.encode()).hexdigest()[:12]
     path, progress = Path(f"{place}-{mark}.npy"), Path(f"{place}-{mark}.done")
     done = int(progress.read_text()) if progress.exists() else 0
     if not done:

@@ -60,7 +60,6 @@ class Settings:
     phrases: float = 0.0  # share of the texts that are "a picture of ..."
     seed: int = 0
     device: str = "cpu"
-    anew: bool = False  # begin again where there is a checkpoint
 
 
 IMAGINED = 256  # photographs per step
@@ -122,8 +121,6 @@ def train(settings: Settings) -> None:
     ]
     optimizer = torch.optim.AdamW(groups, settings.learning_rate)
     run = Run(settings.run, settings)
-    if settings.anew:
-        run.forget()
     done = run.resume(trainee, optimizer)
     if done is None:
         loss = train_head(trainee, training, views, texts, classes, settings)

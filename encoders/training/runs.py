@@ -12,11 +12,17 @@ import torch
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-ELSEWHERE = {"collection", "run", "cache", "device", "anew"}  # a run may go on in another place
+CHECKPOINT = "checkpoint.pt"
+ELSEWHERE = {"collection", "run", "cache", "device"}  # a run may go on in another place
 
 
 class OtherSettings(ValueError):
     """The folder holds a run that was begun with other settings."""
+
+
+def forget(folder: Path) -> None:
+    """The next run in this folder begins anew."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 class Run:
@@ -24,7 +30,7 @@ class Run:
 
     def __init__(self, folder: Path, settings: DataclassInstance) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._checkpoint = folder / "checkpoint.pt"
+        self._checkpoint = folder / CHECKPOINT
         self._log = folder / "log.jsonl"
         self._settings = {
             field.name: repr(getattr(settings, field.name))
@@ -57,10 +63,6 @@ class Run:
         optimizer.load_state_dict(stored["optimizer"])
         print(f"resuming after epoch {stored['epoch']}", flush=True)
         return int(stored["epoch"])
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self._checkpoint.unlink(missing_ok=True)
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         """Write the checkpoint after `epoch` epochs; a crash leaves the one before."""

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from encoders.training.precision import checked_device
-from encoders.training.runs import OtherSettings
+from encoders.training.runs import OtherSettings, forget
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,8 +66,9 @@ def _train(tower: str, arguments: argparse.Namespace, device: str, chosen: dict[
         "cache": arguments.run,
         "seed": arguments.seed,
         "device": device,
-        "anew": arguments.anew,
     }
+    if arguments.anew:
+        forget(places["run"])
     if tower == "image":
         image.train(image.Settings(**places, **chosen))
     else:

@@ -42,6 +42,7 @@ from generator.training.losses import Perception, PictureLoss, Shares, patch_cri
 
 KL_WEIGHT = 1e-5
 HELD_OUT = 192  # pictures of the validation split that every epoch is measured on
+AT_ONCE = 64  # pictures, in what is not trained by
 SHEET_COLUMNS, SHEET_ROWS = 16, 3
 
 
@@ -182,10 +183,16 @@ class HeldOut:
     vectors: Vectors  # (N, D), of the pictures
 
     @classmethod
-    def of(cls, items: list[Item], pictures: Bytes) -> HeldOut:
-        """Evenly spread over the sources."""
-        rows = np.array([row for row, item in enumerate(items) if item.split == "validation"])
-        rows = rows[np.linspace(0, len(rows) - 1, min(HELD_OUT, len(rows))).astype(int)]
+    def of(
+        cls,
+        items: list[Item],
+        pictures: Bytes,
+        split: str = "validation",
+        count: int = HELD_OUT,
+    ) -> HeldOut:
+        """So many of a split, evenly spread over the sources."""
+        rows = np.array([row for row, item in enumerate(items) if item.split == split])
+        rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
         chosen = [items[row] for row in rows]
         asked = one_per_concept(chosen)
         text, image = text_and_image()
@@ -193,27 +200,35 @@ class HeldOut:
         real = image.encode([Image.fromarray(each) for each in pictures[rows]])
         return cls(pictures[rows], names, same_concept(chosen, asked), image, real)
 
-    @torch.inference_mode()
     def measure(self, model: PictureAutoencoder, sheet: Path) -> str:
         """PSNR in dB; of reconstructions encoded again the cosine to the original, and how often
         they find its caption.
         """
-        device = next(model.parameters()).device
-        parts = []
-        for start in range(0, len(self.pictures), 64):
-            target = to_tensor(self.pictures[start : start + 64]).to(device)
-            parts.append(to_bytes(model.decode(model.posterior(target).mode()).float()))
-        made = np.concatenate(parts)
+        made = reconstructed(model, self.pictures)
         write_sheet(self.pictures, made, sheet)
         error = np.square(made.astype(np.float64) - self.pictures).mean(axis=(1, 2, 3))
         psnr_db = float((10 * np.log10(255**2 / np.maximum(error, 1e-3))).mean())
         vectors = self.image.encode([Image.fromarray(each) for each in made])
-        recalls = [recall_at_k(vectors, self.names, self.relevant, k) for k in (1, 10)]
+        at_1, at_10 = self.recalls(vectors)
         cosine = float((vectors * self.vectors).sum(axis=1).mean())
         return (
-            f"held-out PSNR {psnr_db:.2f} dB, cosine {cosine:.3f}, "
-            f"R@1 {recalls[0]:.3f}, R@10 {recalls[1]:.3f}"
+            f"held-out PSNR {psnr_db:.2f} dB, cosine {cosine:.3f}, R@1 {at_1:.3f}, R@10 {at_10:.3f}"
         )
+
+    def recalls(self, vectors: Vectors) -> tuple[float, float]:
+        """Recall@1 and @10 of the captions by vectors (N, D) of what was made of the pictures."""
+        at_1, at_10 = (recall_at_k(vectors, self.names, self.relevant, k) for k in (1, 10))
+        return at_1, at_10
+
+
+@torch.inference_mode()
+def reconstructed(model: PictureAutoencoder, pictures: Bytes) -> Bytes:
+    device = next(model.parameters()).device
+    parts = []
+    for start in range(0, len(pictures), AT_ONCE):
+        target = to_tensor(pictures[start : start + AT_ONCE]).to(device)
+        parts.append(to_bytes(model.decode(model.posterior(target).mode()).float()))
+    return np.concatenate(parts)
 
 
 def write_sheet(pictures: Bytes, made: Bytes, path: Path) -> None:

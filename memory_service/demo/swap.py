@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from encoders.picture import on_white
 from memory_service.client import Memory
 from memory_service.demo.findings import Item, Made, Panel, Swap
 from memory_service.demo.plan import SEED, SWAP_CREATIVITY
@@ -40,9 +41,8 @@ def printed(picture: bytes, dark: str, light: str) -> bytes:
     with Image.open(io.BytesIO(picture)) as opened:
         drawn = opened.convert("RGBA")
     drawn.thumbnail((SIDE, SIDE))
-    paper = Image.new("RGBA", drawn.size, "white")
-    paper.alpha_composite(drawn)
-    print_ = ImageOps.colorize(ImageOps.autocontrast(paper.convert("L")), dark, light)
+    grey = ImageOps.autocontrast(on_white(drawn).convert("L"))
+    print_ = ImageOps.colorize(grey, dark, light)
     buffer = io.BytesIO()
     print_.save(buffer, "PNG")
     return buffer.getvalue()
@@ -98,10 +98,7 @@ def _followed(panels: list[Panel]) -> tuple[int, int]:
 def _tint(item: Item) -> Colour:
     """Mean red, green and blue on white, less the grey in them, (3,)."""
     with Image.open(io.BytesIO(item.content)) as opened:
-        drawn = opened.convert("RGBA")
-    paper = Image.new("RGBA", drawn.size, "white")
-    paper.alpha_composite(drawn)
-    pixels = np.asarray(paper.convert("RGB"), np.float64)
+        pixels = np.asarray(on_white(opened), np.float64)
     colour = pixels.reshape(-1, 3).mean(axis=0)
     tint: Colour = colour - colour.mean()
     return tint

@@ -34,10 +34,8 @@ class Sizes:
     """Of the memories to embed, from the smallest to the largest work; each array is (N,)."""
 
     sequences: NDArray[np.int64]
-    work: NDArray[
-        np.float64
-    ]  # vectors that the store has of each, or bytes where it has one of all
-    size_bytes: NDArray[np.int64]
+    # Vectors that the store has of each, or bytes where it has one of all.
+    work: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def _sizes(store: Store, modality: str, targets: Targets, go_on: Callable[[], No
     order = np.lexsort((size_bytes, vectors))
     # Seconds of sound tell more than bytes, which depend on how it is packed.
     work = vectors if len(vectors) and vectors.max() > 1 else size_bytes
-    return Sizes(sequences[order], work[order].astype(np.float64), size_bytes[order])
+    return Sizes(sequences[order], work[order].astype(np.float64))
 
 
 def _timed(store: Store, models: Models, sizes: Sizes, go_on: Callable[[], None]) -> list[Group]:

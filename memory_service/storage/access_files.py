@@ -6,7 +6,6 @@ every request. Keys are kept as hashes, and so they are copied.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from memory_service.storage import audit, keys
-from memory_service.storage.blobs import sync_folder
+from memory_service.storage.blobs import sha256_of, sync_file, sync_folder
 from memory_service.storage.sqlite_copies import connect, require_sound, snapshot
 
 _NAMES = re.compile(rf"{re.escape(keys.FILE)}|{audit.FOLDER}/\d{{1,9}}\.jsonl")
@@ -32,7 +31,8 @@ def copy(data_dir: Path, folder: Path) -> dict[str, str]:
         path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         path.touch(0o600)
         path.write_bytes(lines)
-        made[name] = _synced(path)
+        sync_file(path)
+        made[name] = sha256_of(path)
     for each in {path.parent for path in map(folder.joinpath, made)}:
         sync_folder(each)
     return made
@@ -52,7 +52,8 @@ def _keys(data_dir: Path, folder: Path) -> str:
         snapshot(source, path)
     with closing(connect(path)) as made:
         require_sound(made, path)
-    return _synced(path)
+    sync_file(path)
+    return sha256_of(path)
 
 
 def _audit(folder: Path) -> Iterator[bytes]:
@@ -70,9 +71,3 @@ def _audit(folder: Path) -> Iterator[bytes]:
         except FileNotFoundError:  # just moved up
             continue
         yield content[: content.rfind(b"\n") + 1]  # not a line half written
-
-
-def _synced(path: Path) -> str:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ are copied, and those that are named no more are removed. Knows nothing of HTTP 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from typing import Any
 from memory_service.errors import InvalidInput, StorageFailure
 from memory_service.ids import new_id
 from memory_service.storage import access_files, generations, rows
-from memory_service.storage.blobs import BlobStore, sync_folder
+from memory_service.storage.blobs import BlobStore, sha256_of, sync_file, sync_folder
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.copying import Altered, Copying, Progress, copied
 from memory_service.storage.failures import storage_errors
@@ -174,11 +173,9 @@ def _manifest(part: Path, made_at: float, contents: int, progress: Progress) -> 
         require_sound(copy, part)
         (version,) = copy.execute("PRAGMA user_version").fetchone()
         (memories,) = copy.execute("SELECT COUNT(*) FROM memories").fetchone()
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    sync_file(part)
     damaged = tuple(progress.damaged)
-    return Manifest(version, made_at, part.name, digest, memories, contents, damaged)
+    return Manifest(version, made_at, part.name, sha256_of(part), memories, contents, damaged)
 
 
 def _write_manifest(target: Path, manifest: Manifest) -> None:

@@ -186,13 +186,24 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
-    """A new name survives a power cut only when its folder was synced, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sha256_of(path: Path) -> str:
+    """Of a file, read piece by piece. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """What was written to it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """A new name survives a power cut only when its folder was synced, too."""
+    sync_file(folder)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memory_service.storage.blobs import BlobStore, sync_folder
+from memory_service.storage.blobs import BlobStore, sha256_of, sync_folder
 
 BLOCK = 2**20  # bytes read at a time
 
@@ -68,7 +68,7 @@ class Copying:
             return False
         if not self.verify and source.exists() and source.stat().st_size == size:
             return True
-        return _digest(target) == digest
+        return sha256_of(target) == digest
 
     def _copy(self, source: Path, target: Path, digest: str) -> None:
         if self.hard_links and _linked(source, target, digest):
@@ -76,11 +76,6 @@ class Copying:
         else:
             self.progress.bytes_copied += copied(source, target, digest)
             self.progress.copied += 1
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Altered(Exception):
@@ -110,7 +105,7 @@ def copied(source: Path, target: Path, digest: str) -> int:
 
 def _linked(source: Path, target: Path, digest: str) -> bool:
     """False where the file system does not do it. Raises Altered, FileNotFoundError."""
-    if _digest(source) != digest:
+    if sha256_of(source) != digest:
         raise Altered(digest)
     try:
         target.unlink(missing_ok=True)

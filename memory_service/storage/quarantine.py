@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from memory_service.ids import new_id
+from memory_service.storage.blobs import sha256_of
 from memory_service.storage.failures import storage_errors
 
 
@@ -29,9 +29,8 @@ class Quarantine:
     def intact(self, digest: str) -> Path | None:
         """A file that is the content of this digest; None when there is none."""
         for path in sorted(self.folder.glob(f"{digest}.*")):
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
-                    return path
+            if sha256_of(path) == digest:
+                return path
         return None
 
     def delete(self, digest: str) -> int:

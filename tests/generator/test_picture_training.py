@@ -26,7 +26,7 @@ def towers() -> Towers:
 @pytest.fixture
 def folder(tmp_path: Path, towers: Towers, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Eight stamps, five to train on, and a copy of the weights."""
-    for module in (image_autoencoder, image_figures, losses):
+    for module in (image_autoencoder, losses):
         monkeypatch.setattr(module, "text_and_image", lambda *_: towers)  # loaded once
     items = []
     for place, path in enumerate(sorted(SAMPLES.glob("animals/birds/*.png"))[:8]):

@@ -63,6 +63,11 @@ def split_of(concept: str, seed: int = 0) -> Split:
     return "validation" if position < TRAIN_SHARE + VALIDATION_SHARE else "test"
 
 
+def media_key(item: Item, folder: Path) -> str:
+    """For caches of what was made of an item's file: another where the file is another."""
+    return f"{item.id} {(folder / item.path).stat().st_size}"
+
+
 def write_manifest(folder: Path, items: Iterable[Item]) -> None:
     lines = [
         json.dumps(asdict(item), ensure_ascii=False, sort_keys=True)

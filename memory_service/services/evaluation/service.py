@@ -307,24 +307,21 @@ def _checked(request: Request) -> Request:
     if request.training is not None:
         checks.namespace(request.training)
     checks.one_of("depth", request.depth, tuple(DEPTHS))
-    if not checks.count("max_items", request.max_items, MOST_ITEMS) >= FEWEST:
-        raise InvalidInput(
-            f"max_items must be from {FEWEST} to {MOST_ITEMS}",
-            found=request.max_items,
-            accepted=[FEWEST, MOST_ITEMS],
-        )
+    _require_within("max_items", request.max_items, (FEWEST, MOST_ITEMS))
     if request.queries is not None:
-        least, most = QUERIES
-        if not checks.count("queries", request.queries, most) >= least:
-            raise InvalidInput(
-                f"queries must be from {least} to {most}",
-                found=request.queries,
-                accepted=[least, most],
-            )
+        _require_within("queries", request.queries, QUERIES)
     if not 0 <= request.seed < 2**32:
         raise InvalidInput("seed must be a whole number from 0 to 2^32 - 1", found=request.seed)
     _require_libraries()
     return request
+
+
+def _require_within(name: str, value: int, limits: tuple[int, int]) -> None:
+    least, most = limits
+    if checks.count(name, value, most) < least:
+        raise InvalidInput(
+            f"{name} must be from {least} to {most}", found=value, accepted=[least, most]
+        )
 
 
 def _require_libraries() -> None:

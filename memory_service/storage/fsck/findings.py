@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memory_service.storage.blobs import BlobStore
+from memory_service.storage.blobs import BlobStore, sha256_of
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.quarantine import Quarantine
 from memory_service.storage.thumbnails import Thumbnails
@@ -43,8 +43,7 @@ class Folder:
         """The SHA-256 of what is there under this name."""
         if (small := self._small(digest)) is not None:
             return hashlib.sha256(small).hexdigest()
-        with self.files.path(digest).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.files.path(digest))
 
     def read(self, digest: str) -> bytes:
         small = self._small(digest)

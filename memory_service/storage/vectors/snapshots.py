@@ -26,7 +26,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from memory_service.storage.blobs import sync_folder
+from memory_service.storage.blobs import sync_file, sync_folder
 from memory_service.storage.vectors.graph import Graph, Walk
 from memory_service.storage.vectors.nearest import SubMemory, sequences_of
 from memory_service.storage.vectors.parts import Block, Part, block_of
@@ -288,14 +288,6 @@ class Snapshot:
         if name is None:
             return []
         return [self.folder / f"{name}.buffer.{kind}.npy" for kind in ("ids", "codes")]
-
-
-def sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def checksum(path: Path) -> int:
