@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any, overload
 
@@ -57,9 +58,10 @@ class Calibration:
         A query that came as a bare vector (modality None) is taken for one of the memory's own
         modality: that is where its vector most often comes from.
         """
-        bounded = np.clip(np.asarray(cosine, np.float64), -1.0, 1.0)
+        # What np.clip and np.min make of ten cosines takes longer than to compare them.
+        bounded = np.minimum(np.maximum(np.asarray(cosine, np.float64), -1.0), 1.0)
         maps = self._maps_for(query_modality or memory_modality, memory_modality)
-        scores = np.min([each(bounded) for each in maps], axis=0) if maps else (1 + bounded) / 2
+        scores = reduce(np.minimum, (each(bounded) for each in maps)) if maps else (1 + bounded) / 2
         return scores if isinstance(cosine, np.ndarray) else float(scores)
 
     def _maps_for(self, query: str, memory: str) -> Sequence[Logistic]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import anyio.to_thread
 from fastapi import Request
 from pydantic import ValidationError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, QueryParams, UploadFile
 
 from memory_service.api import items
 from memory_service.api.access import caller_of, namespace_of
@@ -32,6 +32,9 @@ A = TypeVar("A")
 T = TypeVar("T")
 Body = TypeVar("Body", bound=Strict)
 LARGE = 1 << 20  # bytes of a body that takes long enough to read for others to notice
+
+MOST_KEPT = 128  # parameters of queries, as they were read
+LONGEST_KEPT = 1024  # bytes of them
 
 RAW_VECTOR = "application/octet-stream"
 
@@ -120,19 +123,30 @@ async def read_json(request: Request, model: type[Body]) -> Body:
 
 async def _read_raw(request: Request) -> tuple[RetrieveRequest, list[QueryPart]]:
     """The body is the bytes of a vector, and the parameters are in the address."""
-    given = request.query_params
+    query = request.scope["query_string"]
+    body, space = (_kept_parameters if len(query) <= LONGEST_KEPT else _parameters)(query)
+    vector = items.float32(await request.body(), "the vector")
+    return _settle_namespace(request, body), [QueryPart(vector=vector, space=space)]
+
+
+def _parameters(query: bytes) -> tuple[RetrieveRequest, str | None]:
+    """The body that an address with these parameters stands for, but its vector; and the space of
+    that. Not to be changed: the next request may have the same."""
+    given = QueryParams(query)
     for name in (*MODALITIES, "query"):
         if name in given:
             raise InvalidInput(f"the body is a vector: {name!r} cannot be given besides")
-    vector = items.float32(await request.body(), "the vector")
-    space = given.get("space")
-    part = {"vector": vector, "space": space}
+    part: dict[str, Any] = {"vector": [], "space": given.get("space")}
     fields = [each for each in given.multi_items() if each[0] != "space"]
     body = _from_fields(
         RetrieveRequest, fields, {"query": [part]}, objects=("filter",), lists=("modalities",)
     )
-    body = _settle_namespace(request, body)
-    return body, [QueryPart(vector=vector, space=space)]
+    return body, given.get("space")
+
+
+# One vector after the other comes with the same parameters, and to read these takes as long as to
+# compare a thousand vectors.
+_kept_parameters = lru_cache(MOST_KEPT)(_parameters)
 
 
 async def _read_query(

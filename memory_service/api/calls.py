@@ -52,12 +52,12 @@ class Observer(Protocol):
         """The client of a request is gone (`disconnect`), or its time was up (`timeout`)."""
 
 
-class _Call:
-    """One function to be run, and whether it has begun."""
+class Call:
+    """One function to be run, or what else is to be done, and whether it has begun."""
 
-    def __init__(self, function: Callable[[], Any], context: contextvars.Context) -> None:
-        self._function = function
-        self._context = context
+    def __init__(self, what: Any, context: contextvars.Context) -> None:
+        self.what = what
+        self.context = context
         self.given_up = threading.Event()
         self.came = time.perf_counter()
         self.began: float | None = None
@@ -66,13 +66,13 @@ class _Call:
     def __call__(self) -> Any:
         self.began = time.perf_counter()
         try:
-            return self._context.run(self._run)
+            return self.context.run(self._run)
         finally:
             self.seconds = time.perf_counter() - self.began
 
     def _run(self) -> Any:
         patience.wait_for(self.given_up)
-        return self._function()
+        return self.what()
 
 
 class Calls:
@@ -91,8 +91,9 @@ class Calls:
         observer: Observer | None = None,
         *,
         name: str = "call",
+        threads: int | None = None,
     ) -> None:
-        self._workers = Workers(concurrent, name)
+        self._workers = Workers(threads or concurrent, name)
         self._concurrent = concurrent
         self._most_waiting = most_waiting
         self._timeout_s = timeout_s
@@ -121,10 +122,11 @@ class Calls:
         A `brief` call does not wait for others; as long as such calls are as short as that word
         says, it runs in the thread of the event loop.
         """
-        if self._present >= self._concurrent + self._most_waiting:
-            raise self._overloaded()
+        self.require_room()
+        result: T
         if not brief:
-            return await self._run(function, request)
+            result = await self._run(function, request)
+            return result
         clock = self._clock
         if self._work_s < BRIEF_S:
             result, took_s = _timed(function, clock)
@@ -136,15 +138,23 @@ class Calls:
         self._clock = time.perf_counter if brief else time.thread_time
         return result
 
-    async def _run(self, function: Callable[[], T], request: Request | None) -> T:
+    def require_room(self) -> None:
+        """Raises Overloaded."""
+        if self._present >= self._concurrent + self._most_waiting:
+            raise self._overloaded()
+
+    def _submit(self, call: Call) -> Future[Any]:
+        return self._workers.submit(call)
+
+    async def _run(self, what: Any, request: Request | None) -> Any:
         loop = asyncio.get_running_loop()
-        call = _Call(function, contextvars.copy_context())
-        answer: asyncio.Future[T] = loop.create_future()
+        call = Call(what, contextvars.copy_context())
+        answer: asyncio.Future[Any] = loop.create_future()
         queued = self._present >= self._concurrent
         self._present += 1
-        future = self._workers.submit(call)
+        future = self._submit(call)
 
-        def ended(done: Future[T]) -> None:
+        def ended(done: Future[Any]) -> None:
             with suppress(RuntimeError):  # the loop is closed: the service has ended
                 loop.call_soon_threadsafe(self._ended, call, done, answer)
 
@@ -171,7 +181,7 @@ class Calls:
             call.given_up.set()  # cancelled: by a server that is shutting down
             future.cancel()
 
-    def _ended(self, call: _Call, done: Future[Any], answer: asyncio.Future[Any]) -> None:
+    def _ended(self, call: Call, done: Future[Any], answer: asyncio.Future[Any]) -> None:
         self._present -= 1
         if call.began is not None:
             self._call_s += RECENT * (call.seconds - self._call_s)
@@ -290,15 +300,6 @@ async def call(request: Request, function: Callable[P, T], *args: P.args, **kwar
     """Run a service's method in a worker thread, as `Calls.run`."""
     calls: Calls = request.app.state.calls
     return await calls.run(partial(function, *args, **kwargs), request)
-
-
-async def call_to_write(
-    request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """`call`, of what hardly computes and waits for the disk, in threads of its own: what comes
-    together is written at one price."""
-    writes: Calls = request.app.state.writes
-    return await writes.run(partial(function, *args, **kwargs), request)
 
 
 async def call_briefly(

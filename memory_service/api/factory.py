@@ -31,6 +31,7 @@ from memory_service.api.routes import (
     store,
 )
 from memory_service.api.shortcut import Shortcut
+from memory_service.api.together import Together
 from memory_service.app import Application
 from memory_service.settings import Settings, asks_for_keys, is_loopback
 
@@ -66,7 +67,14 @@ def create_app(
         waiting, timeout_s = settings.queue_requests, settings.request_timeout_s
         metrics: Metrics = app.state.metrics
         app.state.calls = Calls(CONCURRENT_CALLS, waiting, timeout_s, metrics)
-        app.state.writes = Calls(CONCURRENT_WRITES, waiting, timeout_s, metrics, name="write")
+        app.state.writes = Together(
+            lambda orders: app.state.application.storing.store_all(orders),
+            CONCURRENT_WRITES,
+            waiting,
+            timeout_s,
+            metrics,
+            name="write",
+        )
         app.state.probes = Calls(CONCURRENT_PROBES, waiting, timeout_s, metrics, name="probe")
         app.state.batches = Places()
         own = None

@@ -156,7 +156,7 @@ class Maker:
         index = self._store.index(SubMemory(self._record.namespace, modality, *key))
         if index is not None:
             sequences, cosines = index.search(vector, NOVELTY_DEPTH)
-            known = self._store.catalog.places(sequences, members=True)
+            known = self._store.catalog.places(sequences.tolist(), members=True)
             for sequence, cosine in zip(sequences.tolist(), cosines.tolist(), strict=True):
                 if sequence in known:  # has neither expired nor been forgotten
                     return _Measured(vector, cosine, known[sequence][0], sequence)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -97,6 +97,11 @@ class Models:
         """Those that the modality's memories live in, its home first; raises as `encoder`."""
         found = self._spaces.get(modality)
         return found or tuple(encoder.space for encoder in self.encoders_of(modality))
+
+    @cached_property
+    def every_space(self) -> tuple[Space, ...]:
+        """Of all modalities, each once."""
+        return distinct(encoder.space for encoder in self.all_encoders())
 
     @cached_property
     def _spaces(self) -> dict[Modality, tuple[Space, ...]]:
@@ -193,6 +198,10 @@ def media_errors(**where: Any) -> Iterator[None]:
         raise _ERRORS[error.code](
             error.message, found=error.found, accepted=list(error.accepted), **where
         ) from error
+
+
+def distinct(spaces: Iterable[Space]) -> tuple[Space, ...]:
+    return tuple(dict.fromkeys(spaces))
 
 
 def key_of(space: Space) -> SpaceKey:

@@ -14,7 +14,7 @@ from memory_service.errors import InvalidInput, InvalidVector, TooLarge
 from memory_service.records import QueryPart, Vector
 from memory_service.services import checks, given_vectors
 from memory_service.services.embedding import vector_of
-from memory_service.services.models import Models
+from memory_service.services.models import Models, distinct
 from memory_service.settings import Settings
 
 Double = npt.NDArray[np.float64]
@@ -52,6 +52,8 @@ def encode_parts(
         for number, part in enumerate(parts)
         for each in _encode(part, number, models, settings)
     ]
+    if len(encoded) == 1:
+        return (_sum(encoded),)
     spaces = dict.fromkeys(each.space for each in encoded)
     return tuple(_sum([each for each in encoded if each.space == space]) for space in spaces)
 
@@ -142,8 +144,7 @@ def _space_of(
 
     Where a modality lives in several spaces that would do, its home is meant.
     """
-    encoders = models.all_encoders() if modality is None else models.encoders_of(modality)
-    spaces = list(dict.fromkeys(encoder.space for encoder in encoders))
+    spaces = models.every_space if modality is None else distinct(models.spaces(modality))
     if part.space is not None:
         named = [space for space in spaces if space.id == part.space]
         if not named:
@@ -154,7 +155,7 @@ def _space_of(
                 accepted=[space.id for space in spaces],
                 part=number,
             )
-        spaces = named
+        spaces = tuple(named)
     fitting = [space for space in spaces if space.dimension == len(vector)]
     if not fitting:
         accepted = sorted({space.dimension for space in spaces})

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +23,6 @@ from encoders.base import Modality
 from memory_service.records import (
     NEAREST,
     Hit,
-    Memory,
     QueryPart,
     Reach,
     Retrieval,
@@ -49,6 +49,7 @@ SAME_ITEM_WAYS = 4  # more than the two ways of any other memory together
 MIN_DEPTH = 64  # how far each ranking goes at least before they are joined
 DEEPER = 8  # times as far, when what was found is hidden or has expired
 
+Ranked = TypeVar("Ranked")
 _Match = tuple[float, Segment | None]  # cosine, and the segment that it is of; None: the whole
 
 
@@ -74,10 +75,8 @@ class _Request:
     filter: Filter
     depth: int
     weights: Weights
-    # One ranking by likeness alone is not joined, nor put into another order: its best are all, and
-    # are read whole at once.
-    alone: bool = False
-    memories: dict[int, Memory] = field(default_factory=dict)
+    # By modality, the query in a space of its.
+    found: dict[str, Query | None] = field(default_factory=dict)
     # Searches without a restriction: each modality asked for follows the same ones.
     searched: dict[Modality, list[_Found]] = field(default_factory=dict)
     branched: dict[Modality, list[_Found]] = field(default_factory=dict)
@@ -88,7 +87,9 @@ class _Request:
 
     def query_for(self, models: Models, modality: str) -> Query | None:
         """The query vector in a space of the modality, if there is one."""
-        return best_for(self.queries, models.spaces(modality))
+        if modality not in self.found:
+            self.found[modality] = best_for(self.queries, models.spaces(modality))
+        return self.found[modality]
 
 
 class Retriever(Service):
@@ -174,10 +175,13 @@ class Retriever(Service):
             require_same_space(modality, self._models, self._store)
         alone = mode == "direct" and not (weights.recency or weights.strength)
         depth = k if alone else max(4 * k, MIN_DEPTH)
-        request = _Request(namespace, queries, filters.parse(filter), depth, weights, alone)
+        request = _Request(namespace, queries, filters.parse(filter), depth, weights)
         with watch.stage("search"):
             hits: dict[str, tuple[Hit, ...]] = {
-                modality: self._hits(request, modality, mode, k) for modality in asked
+                modality: self._nearest_alone(request, modality)
+                if alone
+                else self._hits(request, modality, mode, k)
+                for modality in asked
             }
             familiarity = self._familiarity(request, asked)
         compared = {modality: request.query_for(self._models, modality) for modality in asked}
@@ -199,9 +203,7 @@ class Retriever(Service):
             found = self._join(direct, associative)[:k]
         else:
             found = (direct or associative)[:k]
-        memories = request.memories
-        if not request.alone:
-            memories = self._store.catalog.memories(each.sequence for each in found)
+        memories = self._store.catalog.memories(each.sequence for each in found)
         own = self._own_matches(request, modality, found)
         return tuple(
             Hit(memories[each.sequence], each.score, cosine, each.reached_by, segment)
@@ -209,6 +211,25 @@ class Retriever(Service):
             for cosine, segment in [own.get(each.sequence, (None, None))]
             if each.sequence in memories  # not forgotten in the meantime
         )
+
+    def _nearest_alone(self, request: _Request, modality: Modality) -> tuple[Hit, ...]:
+        """One ranking by likeness alone, which is not joined, nor put into another order: its best
+        are all, and are read whole at once."""
+        query = self._query(request, modality)
+        if query is None:
+            return ()
+        allowed = self._allowed(request, modality)
+        read = partial(self._store.catalog.memories, members=allowed is not None)
+        nearest, memories = self._nearest_ranked(request, modality, allowed, read)
+        scores = self._scores(nearest, query, modality)
+        hits: list[Hit] = []
+        for (sequence, (cosine, segment)), score in zip(
+            self._matches(nearest, query).items(), scores, strict=True
+        ):
+            if (memory := memories.get(sequence)) is not None:
+                reach = Reach("direct", len(hits) + 1, cosine, segment=segment)
+                hits.append(Hit(memory, score, cosine, (reach,), segment))
+        return tuple(hits[: request.depth])
 
     def _direct(self, request: _Request, modality: Modality) -> list[_Found]:
         """Memories near the query, best first."""
@@ -272,17 +293,15 @@ class Retriever(Service):
             return []
         if allowed is None and modality in request.searched:
             return request.searched[modality]
-        nearest, places = self._nearest_ranked(request, modality, allowed, members)
-        scores = self._models.calibration.score(nearest.cosines, query.modality, modality)
+        read = partial(self._store.catalog.places, members=members)
+        nearest, places = self._nearest_ranked(request, modality, allowed, read)
+        scores = self._scores(nearest, query, modality)
         matches = self._matches(nearest, query)
         found: list[_Found] = []
-        for (sequence, (cosine, segment)), score in zip(
-            matches.items(), scores.tolist(), strict=True
-        ):
+        for (sequence, (cosine, segment)), score in zip(matches.items(), scores, strict=True):
             if sequence in places:
                 reach = Reach("direct", len(found) + 1, cosine, segment=segment)
                 same = query.modality == modality and cosine >= SAME_ITEM
-                score = 1.0 if same else score
                 found.append(_Found(sequence, *places[sequence], score, (reach,), same))
         found = found[: request.depth]
         if allowed is None:
@@ -290,27 +309,29 @@ class Retriever(Service):
         return found
 
     def _nearest_ranked(
-        self, request: _Request, modality: Modality, allowed: Allowed | None, members: bool
-    ) -> tuple[Nearest, dict[int, tuple[str, str]]]:
-        """The nearest, and the places of those of them that may be ranked: as many as are asked
-        for, if there are."""
+        self,
+        request: _Request,
+        modality: Modality,
+        allowed: Allowed | None,
+        read: Callable[[Sequence[int]], dict[int, Ranked]],
+    ) -> tuple[Nearest, dict[int, Ranked]]:
+        """The nearest, and what `read` finds of those of them that may be ranked: as many as are
+        asked for, if there are."""
         depth = request.depth
         while True:
             nearest = self._nearest(request, modality, depth, allowed)
-            places = self._places(request, nearest, members)
-            if len(places) >= request.depth or len(nearest.sequences) < depth:
-                return nearest, places
+            ranked = read(nearest.sequences.tolist())
+            if len(ranked) >= request.depth or len(nearest.sequences) < depth:
+                return nearest, ranked
             depth *= DEEPER
 
-    def _places(
-        self, request: _Request, nearest: Nearest, members: bool
-    ) -> dict[int, tuple[str, str]]:
-        """(memory id, episode id) of those that may be ranked."""
-        if not request.alone:
-            return self._store.catalog.places(nearest.sequences, members=members)
-        found = self._store.catalog.memories(nearest.sequences.tolist(), members=members)
-        request.memories.update(found)
-        return {sequence: (each.id, each.episode_id) for sequence, each in found.items()}
+    def _scores(self, nearest: Nearest, query: Query, modality: Modality) -> list[float]:
+        """1 for what is the query itself."""
+        scores = self._models.calibration.score(nearest.cosines, query.modality, modality)
+        if query.modality == modality:
+            scores = np.where(nearest.cosines >= SAME_ITEM, 1.0, scores)
+        found: list[float] = scores.tolist()
+        return found
 
     def _nearest(
         self, request: _Request, modality: Modality, depth: int, allowed: Allowed | None
@@ -328,6 +349,9 @@ class Retriever(Service):
     def _matches(self, nearest: Nearest, query: Query) -> dict[int, _Match]:
         """By sequence, best first: the cosine, and the segment of the memory that it is of."""
         sequences, numbers = nearest.sequences.tolist(), nearest.segments.tolist()
+        if not any(numbers):
+            whole = ((cosine, None) for cosine in nearest.cosines.tolist())
+            return dict(zip(sequences, whole, strict=True))
         pairs = list(zip(sequences, numbers, strict=True))
         times = segments.times(self._store.catalog, pairs, key_of(query.space))
         return {
@@ -380,7 +404,7 @@ class Retriever(Service):
                     if targets is None or sequence in targets:
                         _keep_better(best, sequence, memory_id, match, route)
         if targets is None:  # the filter's targets are all to be ranked
-            ranked = catalog.places(np.array(list(best), np.int64))
+            ranked = catalog.places(list(best))
             best = {sequence: each for sequence, each in best.items() if sequence in ranked}
         return sorted(best.values(), key=_by_score)
 

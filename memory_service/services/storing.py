@@ -69,11 +69,21 @@ class Storing(Service):
         ModalityUnavailable, SpaceMismatch, Overloaded, StorageFull or StorageFailure; the store is
         then as before.
         """
-        prepared = self.prepare([order])
-        (outcome,) = self.write(prepared)
+        (outcome,) = self.store_all([order])
         if isinstance(outcome, Exception):
             raise outcome
-        return replace(outcome, timings_ms=prepared.watch.timings_ms())
+        return outcome
+
+    @steady
+    def store_all(self, orders: Sequence[StoreOrder]) -> list[Outcome]:
+        """`store` of each, in one go; what it would raise is the outcome."""
+        prepared = self.prepare(orders)
+        outcomes = self.write(prepared)
+        timings_ms = prepared.watch.timings_ms()
+        return [
+            replace(each, timings_ms=timings_ms) if isinstance(each, Stored) else each
+            for each in outcomes
+        ]
 
     @steady
     def prepare(self, orders: Sequence[StoreOrder]) -> Prepared:

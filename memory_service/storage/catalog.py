@@ -24,6 +24,7 @@ from memory_service.storage import namespace_settings, rows, traces
 from memory_service.storage.changes import Changes
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.filters import Filter, where
+from memory_service.storage.kept import AT_ONCE, KeptMemories
 from memory_service.storage.schema import migrate
 
 Double = npt.NDArray[np.float64]
@@ -101,6 +102,7 @@ def _within(namespaces: Collection[str] | None) -> tuple[str, list[str]]:
     return f"AND namespace IN ({', '.join('?' * len(namespaces))})", list(namespaces)
 
 
+MOST_TRACES = 64  # are kept between two commits
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
 
 
@@ -124,7 +126,11 @@ class Catalog:
         self._readers: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
         self._readers_lock = threading.Lock()
         self.write_lock = threading.RLock()
-        self.changes = Changes()
+        self._kept = KeptMemories()
+        self.changes = Changes(self._kept.changed)
+        self._prototypes = (-1, False)  # whether there are any, as of this change of lineage
+        # By sub-memory, as of so many commits.
+        self._traces: dict[tuple[str, str, SpaceKey], tuple[int, Double | None]] = {}
         self.observers: list[WriteObserver] = []
         with storage_errors("opening the catalog"):
             self._writer = self._connect()
@@ -255,13 +261,31 @@ class Catalog:
 
     def memories(self, sequences: Iterable[int], *, members: bool = True) -> dict[int, Memory]:
         """Those of `sequences` that exist; without `members`, none that a prototype stands for."""
-        wanted = json.dumps([int(sequence) for sequence in sequences])
-        found = self.select(
-            f"SELECT m.* FROM json_each(?) JOIN {'alive' if members else 'ranked'} m"
-            " ON sequence = value",
-            (wanted,),
+        wanted = [int(sequence) for sequence in sequences]
+        ranked = not members and self.any_prototype()
+        if ranked or len(wanted) > AT_ONCE:
+            found = self._rows(wanted, "ranked" if ranked else "alive")
+            return {row["sequence"]: rows.memory(row) for row in found}
+        kept, moment = self._kept.of(wanted)
+        if len(kept) < len(wanted):
+            lacking = self._rows([each for each in wanted if each not in kept], "alive")
+            read = [rows.memory(row) for row in lacking]
+            kept.update((each.sequence, each) for each in read)
+            sizes = (len(row["text"] or "") + len(row["metadata"]) for row in lacking)
+            self._kept.keep(zip(read, sizes, strict=True), moment)
+        now = self._clock.now()
+        return {
+            sequence: memory
+            for sequence in wanted
+            if (memory := kept.get(sequence)) is not None
+            and (memory.expires_at is None or memory.expires_at > now)
+        }
+
+    def _rows(self, sequences: Sequence[int], view: str) -> list[sqlite3.Row]:
+        return self.select(
+            f"SELECT m.* FROM json_each(?) JOIN {view} m ON sequence = value",
+            (json.dumps(sequences),),
         )
-        return {row["sequence"]: rows.memory(row) for row in found}
 
     def episode(self, episode_id: str) -> Episode:
         found = self.select("SELECT * FROM episodes WHERE id = ?", (episode_id,))
@@ -371,15 +395,21 @@ class Catalog:
 
     def any_prototype(self) -> bool:
         """Mostly there is none, and statements that look for them take longer."""
-        return bool(self.select("SELECT EXISTS (SELECT 1 FROM lineage)")[0][0])
+        changes, (known, any_of_them) = self.changes.lineage, self._prototypes
+        if known != changes:
+            any_of_them = bool(self.select("SELECT EXISTS (SELECT 1 FROM lineage)")[0][0])
+            self._prototypes = changes, any_of_them
+        return any_of_them
 
-    def places(self, sequences: Sequences, *, members: bool = False) -> dict[int, tuple[str, str]]:
+    def places(
+        self, sequences: Sequence[int], *, members: bool = False
+    ) -> dict[int, tuple[str, str]]:
         """(memory id, episode id) of those of `sequences` that may be ranked; with `members`, also
         those that a prototype stands for."""
         found = self.select(
             "SELECT sequence, m.id, episode_id FROM json_each(?)"
             f" JOIN {'alive' if members else 'ranked'} m ON sequence = value",
-            (json.dumps(sequences.tolist()),),
+            (json.dumps(sequences),),
         )
         return {row["sequence"]: (row["id"], row["episode_id"]) for row in found}
 
@@ -421,13 +451,21 @@ class Catalog:
         return found
 
     def trace(self, namespace: str, modality: str, space: SpaceKey) -> Double | None:
-        """The trace (D,) of a sub-memory; None when that is empty."""
+        """The trace (D,) of a sub-memory; None when that is empty. Not to be changed."""
+        key, commits = (namespace, modality, space), self.changes.commits
+        known = self._traces.get(key)
+        if known is not None and known[0] == commits:
+            return known[1]
         found = self.select(
             "SELECT t.vector FROM traces t JOIN spaces s ON t.space = s.number WHERE"
             " t.namespace = ? AND t.modality = ? AND s.id = ? AND s.fingerprint = ?",
             (namespace, modality, *space),
         )
-        return np.frombuffer(found[0]["vector"], "<f8").copy() if found else None
+        trace = np.frombuffer(found[0]["vector"], "<f8") if found else None
+        if len(self._traces) >= MOST_TRACES:
+            self._traces.clear()
+        self._traces[key] = commits, trace
+        return trace
 
     def stats(self) -> list[SubMemoryStats]:
         found = self.select(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Sequence
 
 KEPT = 4096  # sequences of changed memories; a set that is further behind is made anew
 
 _TRIGGERS = """
     CREATE TEMP TRIGGER memory_changed AFTER UPDATE OF metadata, expires_at ON main.memories
         BEGIN SELECT note_memory(NEW.sequence); END;
+    CREATE TEMP TRIGGER row_changed AFTER UPDATE ON main.memories
+        BEGIN SELECT note_row(NEW.sequence); END;
+    CREATE TEMP TRIGGER row_deleted AFTER DELETE ON main.memories
+        BEGIN SELECT note_row(OLD.sequence); END;
     CREATE TEMP TRIGGER member_added AFTER INSERT ON main.lineage
         BEGIN SELECT note_lineage(); END;
     CREATE TEMP TRIGGER member_removed AFTER DELETE ON main.lineage
@@ -19,12 +24,17 @@ _TRIGGERS = """
 class Changes:
     """Counts what the one writing connection commits; told by triggers, whoever the writer is.
 
-    New memories are not counted: their sequences are higher than all before. Nor are deleted ones:
-    no index finds them.
+    Of `memories`, new ones are not counted: their sequences are higher than all before. Nor are
+    deleted ones: no index finds them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows_changed: Callable[[Sequence[int]], None]) -> None:
+        """`rows_changed` is told the sequences of memories that a transaction changed in any way,
+        or deleted, once it is committed."""
+        self.commits = 0
         self.lineage = 0
+        self._rows_changed = rows_changed
+        self._rows: list[int] = []  # of the open transaction
         self._memories: list[int] = []  # the last of them
         self._forgotten = 0  # that were before these
         self._noted: list[int] = []  # of the open transaction
@@ -32,6 +42,7 @@ class Changes:
 
     def watch(self, connection: sqlite3.Connection) -> None:
         connection.create_function("note_memory", 1, self._noted.append)
+        connection.create_function("note_row", 1, self._rows.append)
         connection.create_function("note_lineage", 0, self._note_lineage)
         connection.executescript(_TRIGGERS)
 
@@ -39,6 +50,9 @@ class Changes:
         self._noted_lineage = True
 
     def committed(self) -> None:
+        self.commits += 1
+        if self._rows:
+            self._rows_changed(self._rows)
         self._memories += self._noted
         if (excess := len(self._memories) - KEPT) > 0:
             self._memories = self._memories[excess:]
@@ -47,6 +61,7 @@ class Changes:
         self.rolled_back()
 
     def rolled_back(self) -> None:
+        self._rows.clear()
         self._noted.clear()
         self._noted_lineage = False
 

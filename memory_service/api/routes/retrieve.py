@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from memory_service.api import docs, views
 from memory_service.api.bodies import read_retrieve, weights_of
@@ -61,7 +60,7 @@ async def retrieve(request: Request) -> Response:
         reinforce=body.reinforce,
     )
     count_stages(request, "retrieve", found.timings_ms)
-    return Response(to_json(views.retrieval(found)), media_type="application/json")
+    return Response(views.retrieval(found), media_type="application/json")
 
 
 def _is_brief(application: Application, body: RetrieveRequest, parts: Sequence[QueryPart]) -> bool:

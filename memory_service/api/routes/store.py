@@ -11,12 +11,13 @@ from memory_service.api.bodies import read_store, require_type
 from memory_service.api.calls import (
     application_of,
     call,
-    call_to_write,
     count_stages,
     replayed,
 )
 from memory_service.api.problems import Problem
 from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
+from memory_service.api.together import Together
+from memory_service.records import Stored, StoreOrder
 
 router = APIRouter(tags=["memory"])
 
@@ -54,9 +55,13 @@ FIELDS = {
 async def store(request: Request) -> Response:
     """Store an episode: pictures, texts and sounds that belong together. Durable when answered."""
     order = await read_store(request)
+    # What hardly computes and waits for the disk is written at one price.
     ready = all(each.modality == "text" and each.vector is not None for each in order.uploads)
-    reach = call_to_write if ready else call
-    stored = await reach(request, application_of(request).storing.store, order)
+    if ready:
+        writes: Together[StoreOrder, Stored] = request.app.state.writes
+        stored = await writes.one(order, request)
+    else:
+        stored = await call(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
     memories = [each.id for each in stored.episode.memories]
     audit.note(

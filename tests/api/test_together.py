@@ -1,0 +1,179 @@
+"""What comes while others are worked on is worked on together, and each gets its own answer."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import Request
+from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect
+
+from memory_service.api.calls import BODY_READ
+from memory_service.api.together import Together
+from memory_service.errors import InvalidInput, Overloaded, TimedOut, WaitedTooLong
+from memory_service.records import StoreOrder
+from memory_service.services.storing import Storing
+
+Text = {"modality": "text", "text": "a hen"}
+
+
+class Works:
+    """Doubles numbers; each call waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.begun, self.go = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self, given: Sequence[int]) -> list[Any]:
+        self.calls.append(list(given))
+        self.begun.release()
+        assert self.go.acquire(timeout=20)
+        if -1 in given:
+            raise RuntimeError("all is lost")
+        return [2 * each if each else InvalidInput("nothing") for each in given]
+
+
+def request(leave: asyncio.Event | None = None) -> Request:
+    async def receive() -> dict[str, str]:
+        await (leave or asyncio.Event()).wait()
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "headers": [], BODY_READ: True}, receive)
+
+
+async def begun(works: Works) -> None:
+    assert await asyncio.to_thread(works.begun.acquire, timeout=20)
+
+
+async def queued(together: Together[int, int], *given: int) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.create_task(together.one(each, request())) for each in given]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_what_waits_is_done_at_once() -> None:
+    async def main() -> None:
+        works = Works()
+        together = Together[int, int](works, 4, 10, 20.0, name="test")
+        tasks = await queued(together, 1)
+        await begun(works)
+        tasks += await queued(together, 2, 3, 0)
+        works.go.release(2)
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert found[:3] == [2, 4, 6]
+        assert isinstance(found[3], InvalidInput)
+        assert works.calls == [[1], [2, 3, 0]]
+        tasks = await queued(together, 5)
+        works.go.release()
+        assert await tasks[0] == 10
+        together.close()
+
+    anyio.run(main)
+
+
+def test_what_the_function_raises_is_raised_by_all_and_the_next_are_done() -> None:
+    async def main() -> None:
+        works = Works()
+        together = Together[int, int](works, 4, 10, 20.0, name="test")
+        tasks = await queued(together, 1)
+        await begun(works)
+        tasks += await queued(together, 2, -1)
+        works.go.release(2)
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert found[0] == 2
+        assert [type(each) for each in found[1:]] == [RuntimeError] * 2
+        tasks = await queued(together, 4)
+        works.go.release()
+        assert await tasks[0] == 8
+        together.close()
+
+    anyio.run(main)
+
+
+def test_too_many_are_turned_away_and_late_ones_are_not_begun() -> None:
+    async def main() -> None:
+        works = Works()
+        together = Together[int, int](works, 1, 2, 0.2, name="test")
+        tasks = await queued(together, 1)
+        await begun(works)
+        tasks += await queued(together, 2, 3)
+        with pytest.raises(Overloaded):
+            await together.one(4, request())
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(each) for each in found] == [TimedOut, WaitedTooLong, WaitedTooLong]
+        works.go.release(2)
+        tasks = await queued(together, 5)
+        assert await tasks[0] == 10
+        assert works.calls == [[1], [5]]
+        together.close()
+
+    anyio.run(main)
+
+
+def test_nothing_is_done_for_who_has_gone() -> None:
+    async def main() -> None:
+        works = Works()
+        together = Together[int, int](works, 1, 10, 20.0, name="test")
+        tasks = await queued(together, 1)
+        await begun(works)
+        leave = asyncio.Event()
+        gone = asyncio.create_task(together.one(2, request(leave)))
+        tasks += await queued(together, 3)
+        leave.set()
+        with pytest.raises(ClientDisconnect):
+            await gone
+        works.go.release(2)
+        assert await asyncio.gather(*tasks) == [2, 6]
+        assert works.calls == [[1], [3]]
+        together.close()
+
+    anyio.run(main)
+
+
+def test_stores_of_vectors_share_their_writing(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = client.get("/models").json()["encoders"][0]["space"]
+    (dimension,) = {e["dimension"] for e in client.get("/models").json()["encoders"]}
+    first, go = threading.Event(), threading.Event()
+    groups: list[int] = []
+    real = Storing.store_all
+
+    def slow(self: Storing, orders: Sequence[StoreOrder]) -> Any:
+        groups.append(len(orders))
+        first.set()
+        assert go.wait(20)
+        return real(self, orders)
+
+    monkeypatch.setattr(Storing, "store_all", slow)
+    bodies = [
+        {"items": [Text | {"vector": [1.0] * dimension, "space": space}], "metadata": {"n": n}}
+        for n in range(6)
+    ]
+    bodies[4]["namespace"] = "no name"
+    answers: dict[int, Any] = {}
+
+    def store(number: int) -> None:
+        answers[number] = client.post("/store", json=bodies[number])
+
+    threads = [threading.Thread(target=store, args=[number]) for number in range(6)]
+    threads[0].start()
+    assert first.wait(20)
+    for each in threads[1:]:
+        each.start()
+    writes = client.app.state.writes  # type: ignore[attr-defined]
+    while len(writes._next) < 5:
+        threading.Event().wait(0.01)
+    go.set()
+    for each in threads:
+        each.join()
+    assert groups == [1, 5]
+    statuses = {number: answer.status_code for number, answer in answers.items()}
+    assert statuses == {0: 201, 1: 201, 2: 201, 3: 201, 4: 422, 5: 201}
+    for number in (0, 1, 2, 3, 5):
+        (memory,) = answers[number].json()["episode"]["memories"]
+        assert memory["metadata"] == {"n": number}
+        assert client.get(f"/memories/{memory['id']}").json()["metadata"] == {"n": number}
