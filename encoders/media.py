@@ -55,26 +55,30 @@ class Decoded:
     media: Any
 
 
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"fLaC", "audio/flac"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"%PDF", "application/pdf"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"\x1f\x8b", "application/gzip"),
+)
+_ANY_SIGNATURE = tuple(signature for signature, _ in _SIGNATURES)
+
+
 def sniff(content: bytes) -> str | None:
     """The media type that the first bytes speak of; None when they speak of nothing known."""
-    signatures = (
-        (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"GIF8", "image/gif"),
-        (b"BM", "image/bmp"),
-        (b"fLaC", "audio/flac"),
-        (b"OggS", "audio/ogg"),
-        (b"ID3", "audio/mpeg"),
-        (b"%PDF", "application/pdf"),
-        (b"PK\x03\x04", "application/zip"),
-        (b"\x1f\x8b", "application/gzip"),
-    )
     if content[:4] == b"RIFF":
         return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(content[8:12])
-    for signature, kind in signatures:
-        # "BM" alone is also how a text may start: a bitmap names its own size.
-        if content.startswith(signature) and (kind != "image/bmp" or _is_bitmap(content)):
-            return kind
+    if content.startswith(_ANY_SIGNATURE):
+        for signature, kind in _SIGNATURES:
+            # "BM" alone is also how a text may start: a bitmap names its own size.
+            if content.startswith(signature) and (kind != "image/bmp" or _is_bitmap(content)):
+                return kind
     if len(content) > 1 and content[0] == 0xFF and content[1] & 0xE6 in (0xE2, 0xE4, 0xE6):
         return "audio/mpeg"  # MPEG frame sync, layers I to III
     return "text/plain" if _is_text(content) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from threading import Lock
 
@@ -19,8 +19,9 @@ def new_id() -> str:
     """
     global _last
     with _lock:
-        fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
-        _last = fresh if fresh > _last else _last + 1 + secrets.randbits(32)
+        random = int.from_bytes(os.urandom(10))
+        fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | random >> (80 - _RANDOM_BITS)
+        _last = fresh if fresh > _last else _last + 1 + (random & 0xFFFF_FFFF)
         bits = _last
     high, low = bits >> 62, bits & (2**62 - 1)  # 48 + 12 bits around the version, 62 after it
     value = (high >> 12) << 80 | 0x7 << 76 | (high & 0xFFF) << 64 | 0x2 << 62 | low

@@ -16,6 +16,8 @@ from memory_service.records import Weights
 NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METADATA_DEPTH = 32
 MOST_WEIGHT = 10.0  # of what a ranking goes by besides likeness, which weighs 1
+_SCALARS = {str, int, bool, type(None)}  # JSON has all of them
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 MODES = ("direct", "associative", "auto")
 
 
@@ -46,7 +48,7 @@ def metadata(value: Mapping[str, Any] | None, max_bytes: int) -> dict[str, Any]:
             accepted=["object", "array", "string", "number", "boolean", "null"],
         )
     try:
-        size = len(json.dumps(copy, ensure_ascii=False).encode())
+        size = len(_as_json(copy).encode())
     except ValueError as error:  # a lone surrogate, or a number of thousands of digits
         raise InvalidInput(f"metadata cannot be written as JSON: {error}") from error
     if size > max_bytes:
@@ -66,9 +68,12 @@ def _is_json(value: Any, depth: int) -> bool:
     if depth == 0:
         return False
     if isinstance(value, Mapping):
-        return all(
-            isinstance(key, str) and _is_json(each, depth - 1) for key, each in value.items()
-        )
+        for key, each in value.items():
+            if not isinstance(key, str):
+                return False
+            if type(each) not in _SCALARS and not _is_json(each, depth - 1):
+                return False
+        return True
     return isinstance(value, list | tuple) and all(_is_json(each, depth - 1) for each in value)
 
 

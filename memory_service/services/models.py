@@ -164,8 +164,10 @@ class Models:
 
     def decode(self, modality: str, content: bytes, **where: Any) -> Decoded:
         """Raises UnsupportedMedia, InvalidMedia or TooLarge; `where` goes into the details."""
-        with media_errors(**where):
+        try:
             return self.decoders.decode(modality, content, self.limits)
+        except MediaError as error:
+            raise _of_media(error, where) from error
 
     def decode_stored(self, modality: str, content: bytes, **where: Any) -> Decoded:
         """`decode` without limits: what was accepted once stays usable under stricter ones."""
@@ -195,9 +197,13 @@ def media_errors(**where: Any) -> Iterator[None]:
     try:
         yield
     except MediaError as error:
-        raise _ERRORS[error.code](
-            error.message, found=error.found, accepted=list(error.accepted), **where
-        ) from error
+        raise _of_media(error, where) from error
+
+
+def _of_media(error: MediaError, where: dict[str, Any]) -> MemoryServiceError:
+    return _ERRORS[error.code](
+        error.message, found=error.found, accepted=list(error.accepted), **where
+    )
 
 
 def distinct(spaces: Iterable[Space]) -> tuple[Space, ...]:

@@ -12,7 +12,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,19 +49,20 @@ class Contents:
 
         What is not stored until the end is gone then. Raises StorageFull or StorageFailure.
         """
-        large: list[Staged] = []
-        try:
-            yield [self._stage(content, large) for content in contents]
-        finally:
-            for each in large:
-                each.drop()
+        with ExitStack() as staged:
+            yield self.take(contents, staged)
 
-    def _stage(self, content: bytes, large: list[Staged]) -> Incoming:
+    def take(self, contents: Iterable[bytes], staged: ExitStack) -> list[Incoming]:
+        """`stage`, until the end of `staged`."""
+        return [self._take(content, staged) for content in contents]
+
+    def _take(self, content: bytes, staged: ExitStack) -> Incoming:
         digest = hashlib.sha256(content).hexdigest()
         if len(content) <= SMALL_BYTES:
             return Small(digest, content)
-        large.append(self._files.stage(digest, content))
-        return large[-1]
+        large = self._files.stage(digest, content)
+        staged.callback(large.drop)
+        return large
 
     def publish(self, incoming: Iterable[Incoming]) -> None:
         """The large ones, before the transaction that names them. Within the write lock."""

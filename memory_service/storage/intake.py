@@ -127,9 +127,7 @@ class Intake:
             return [next(done) if each is None else each for each in outcomes]
 
     def _stage(self, new: NewEpisode, staged: ExitStack) -> _Arrival:
-        incoming = staged.enter_context(
-            self._contents.stage([memory.content for memory in new.memories])
-        )
+        incoming = self._contents.take((memory.content for memory in new.memories), staged)
         return _Arrival(new, incoming, rows.contents_hash(each.digest for each in incoming))
 
     def _commit(self, arrivals: Sequence[_Arrival]) -> list[Outcome]:

@@ -13,6 +13,8 @@ from pydantic_core import from_json
 
 from memory_service.records import Memory, Vector
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def vector(content: bytes) -> Vector:
     return np.frombuffer(content, "<f4").astype(np.float32)
@@ -52,7 +54,7 @@ def insert_memories(connection: sqlite3.Connection, records: Iterable[Memory]) -
 
 
 def _json(metadata: Mapping[str, Any]) -> str:
-    return json.dumps(dict(metadata), ensure_ascii=False) if metadata else "{}"
+    return _as_json(dict(metadata)) if metadata else "{}"
 
 
 def update_memory(connection: sqlite3.Connection, record: Memory) -> None:
