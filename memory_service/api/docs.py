@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from hashlib import sha256
+from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,7 +13,6 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 from starlette.staticfiles import StaticFiles
-from swagger_ui_bundle import swagger_ui_path
 
 from memory_service.api import statuses
 from memory_service.api.forgetting import ForgetRequest
@@ -170,14 +170,16 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
-    app.mount("/docs-assets", StaticFiles(directory=swagger_ui_path), name="docs-assets")
+    # Swagger UI 5: version 4 of other packages cannot show a document of OpenAPI 3.1.
+    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    app.mount("/docs-assets", assets, name="docs-assets")
 
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title=app.title,
         swagger_js_url="/docs-assets/swagger-ui-bundle.js",
         swagger_css_url="/docs-assets/swagger-ui.css",
-        swagger_favicon_url="/docs-assets/favicon-32x32.png",
+        swagger_favicon_url="/docs-assets/favicon.png",
     )
     policy = _policy(bytes(page.body).decode())
 

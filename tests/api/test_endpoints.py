@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -236,7 +237,14 @@ def test_the_docs_page_needs_no_other_host(client: TestClient) -> None:
     page = client.get("/docs").text
     assert "http://" not in page.replace("http://testserver", "")
     assert "https://" not in page
-    assert client.get("/docs-assets/swagger-ui-bundle.js").status_code == 200
+    loaded = re.findall(r'(?:src|href)="(/docs-assets/[^"]+)"', page)
+    assert len(loaded) == 3
+    assert [client.get(each).status_code for each in loaded] == [200] * 3
+
+
+def test_the_docs_page_can_show_the_version_of_openapi_that_it_is_given(client: TestClient) -> None:
+    assert client.get("/openapi.json").json()["openapi"].startswith("3.1.")
+    assert "isOAS31" in client.get("/docs-assets/swagger-ui-bundle.js").text  # not in Swagger UI 4
 
 
 def test_everything_acknowledged_is_there_after_a_restart(
