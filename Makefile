@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 TESTS  ?= tests
+# Errors only: on a machine with local wheels pip warns of each package that an index lacks.
+PIP    := $(BIN)/pip install -qq --constraint constraints.txt
 # Two spinning numeric thread pools beside each other are many times slower than one thread each.
 export OMP_NUM_THREADS ?= 1
 
@@ -29,13 +31,14 @@ help:
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed (set PYTHON=...)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@echo "Installing into $(VENV); a minute or more, mostly for torch ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+	@$(PIP) --editable ".[dev]"
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/memory-service demo --out out
+	@$(BIN)/memory-service demo --out out
 
 evaluate: $(READY)
 	$(BIN)/memory-service evaluate --out evaluation
@@ -76,7 +79,7 @@ bench-batching: $(READY)
 	$(BIN)/python -m benchmarks.batching
 
 collection/summary.json: | $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[training]"
+	$(PIP) --editable ".[training]"
 	$(BIN)/python -m encoders.training.data
 
 eval-encoders: collection/summary.json

@@ -1,6 +1,6 @@
 """A picture to descriptive text: a caption from what is remembered, and what that rests on.
 
-    python examples/describe_picture.py samples/tuxpaint-stamps/animals/birds/owl.png
+    python examples/describe_picture.py samples/tuxpaint-stamps/animals/mammals/dogs/fox.png
 
 The memory is what you stored: with a ward's own scans and reports in it, the caption is put
 together from those. It says what resembles the picture, and nothing else.
@@ -34,11 +34,18 @@ def main(picture: Path) -> None:
         for hit in near.hits["text"]:
             cosine = "by its episode" if hit.cosine is None else f"cosine {hit.cosine:.2f}"
             print(f"  {hit.score:.2f} ({cosine}) {(hit.memory.text or '').strip()}")
+        named = memory.retrieve(
+            text=made.outputs[0].text, modalities=["text"], k=1, mode="direct", reinforce=False
+        )
+        said = [(hit.memory.text or "").strip() for hit in named.hits["text"]]
+        alike = [(hit.memory.text or "").strip() for hit in near.hits["text"][:1]]
+        if said != alike:
+            print(f"the caption says {said} rather than what is most alike, {alike}")
         best = max((hit.cosine or 0.0 for hit in near.hits["text"]), default=0.0)
         if best < FAINT and not any(way.via for hit in near.hits["text"] for way in hit.reached_by):
             print("nothing stored resembles it much: the caption is a guess")
 
 
 if __name__ == "__main__":
-    default = "samples/tuxpaint-stamps/animals/birds/owl.png"
+    default = "samples/tuxpaint-stamps/animals/mammals/dogs/fox.png"
     main(Path(sys.argv[1] if len(sys.argv) > 1 else default))

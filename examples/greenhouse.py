@@ -53,11 +53,12 @@ def main() -> None:
             log = log_of(*day, seed=number)
             memory.store(text=note, sensor=log, namespace=NAMESPACE, if_duplicate="skip")
         today = log_of(14.5, 74.0, 62_000, "", seed=99)
+        flickering = "light fluctuating irregularly"
         questions = {
             "hot": {"text": "a hot and sunny day"},
-            "flickering": {"text": "light fluctuating irregularly"},
+            "flickering": {"text": flickering},
             "like today": {"sensor": today},
-            "like today, but dull": {"sensor": today, "text": "dim light, cool"},
+            "like today, but flickering": {"sensor": today, "text": flickering},
         }
         for question, query in questions.items():
             found = memory.retrieve(

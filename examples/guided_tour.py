@@ -22,6 +22,7 @@ from pathlib import Path
 
 from memory_service.client import DEFAULT_URL, AsyncClient, Generation
 
+NAMED = 0.01  # weight from which a memory is named among the sources
 SUFFIX = {"image": ".png", "text": ".txt", "audio": ".wav"}
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -65,11 +66,12 @@ async def make_stop(memory: AsyncClient, number: int, scene: str, out: Path) -> 
         (out / f"{number}{SUFFIX[part.modality]}").write_bytes(part.content or b"")
     sources = []
     for share in made.memories:
-        source = await memory.memory(share.memory_id)
-        name = source.metadata.get("path") or (source.text or source.id).strip()
-        sources.append(f"{share.weight:.2f} {share.modality} of {name}")
+        if share.weight >= NAMED:
+            source = await memory.memory(share.memory_id)
+            name = source.metadata.get("path") or (source.text or source.id).strip()
+            sources.append(f"{share.weight:.2f} {share.modality} of {name}")
     text = next(part.text or "" for part in made.outputs if part.modality == "text")
-    line = f"Here is {scene}: {text}"
+    line = f"Stop {number}: {scene}. {text}"
     spoken = say(line, out / f"{number}-guide.wav")
     same = all((await memory.replay(made.id)).values())
     return Stop(number, scene, made, line, tuple(sources), same, spoken)
@@ -89,7 +91,7 @@ def main(scenes: list[str], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for stop in asyncio.run(tour(scenes, out)):
         again = "the same" if stop.same else "not the same"
-        print(f"{stop.line!r}; made again: {again}")
+        print(f"{stop.line} (made again: {again})")
         for source in stop.sources:
             print(f"    {source}")
     print(out / "index.html")

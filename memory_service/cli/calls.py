@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
+from rich.markup import escape
 
 from memory_service.cli import options, tables
-from memory_service.client import DEFAULT_URL, Generated, Generation
+from memory_service.client import DEFAULT_URL, Client, Generated, Generation
 
 SUFFIX = {"image/png": ".png", "audio/wav": ".wav", "text/plain": ".txt"}
 
@@ -97,12 +98,21 @@ def retrieve(
             reinforce=False if no_reinforce else None,
             namespace=namespace,
         )
+        held = "" if any(found.hits.values()) else _held(client, namespace)
     if as_json:
         options.print_json(found.raw)
     elif any(found.hits.values()):
         options.output.print(tables.retrieval_table(found))
     else:
-        options.output.print("nothing found")
+        options.output.print(f"nothing found in namespace {escape(repr(namespace))}{held}")
+
+
+def _held(client: Client, namespace: str) -> str:
+    """Why nothing may have been found: a namespace that is empty, or misspelt."""
+    names = [each["namespace"] for each in client.namespaces()]
+    if namespace in names:
+        return ""
+    return f", which holds nothing; there are: {escape(', '.join(names) or 'none yet')}"
 
 
 def generate(
@@ -205,7 +215,13 @@ def models(
 ) -> None:
     """Show the models of the service: spaces, size, licence, limits."""
     with options.service(url) as client:
-        _show(client.models(), as_json)
+        answer = client.models()
+    if not as_json:
+        shown = ("modality", "space", "dimension", "accepted")
+        answer["encoders"] = [{name: each[name] for name in shown} for each in answer["encoders"]]
+    _show(answer, as_json)
+    if not as_json:
+        options.output.print("--json has the fingerprints, too")
 
 
 def _show(answer: Mapping[str, Any], as_json: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from memory_service.cli import options
 from memory_service.cli.folder import import_with_progress
@@ -27,6 +26,7 @@ def demo(
     # Not before it is asked for: the demo brings numpy and sound decoding with it.
     from memory_service.demo.run import SERVICE_LOG, run
     from memory_service.demo.service import DemoError
+    from memory_service.demo.telling import time_line
 
     try:
         written = run(
@@ -34,25 +34,18 @@ def demo(
             out,
             profile=profile,
             import_all=_import_all,
-            say=lambda line: options.output.print(f"[dim]{escape(line)}[/]"),
+            say=lambda line: options.output.print(escape(line), highlight=False, soft_wrap=True),
         )
     except (DemoError, ServiceError, OSError, ValueError) as error:
         options.errors.print(f"[bold red]the demo failed:[/] {escape(str(error))}", soft_wrap=True)
         if (out / SERVICE_LOG).is_file():
             options.errors.print(f"log of the service: {escape(str(out / SERVICE_LOG))}")
         raise typer.Exit(1) from None
-    from memory_service.cli.demonstration_tables import creation_table, recall_table
-
-    options.output.print(recall_table(written.findings))
-    options.output.print(creation_table(written.findings))
-    seconds = Table("step", "seconds", title="time")
-    for step, value in written.findings.seconds.items():
-        seconds.add_row(step, f"{value:.1f}")
-    options.output.print(seconds)
-    for path in (written.report, written.contact_sheet, written.retrieval, written.generation):
-        typer.echo(str(path))
-    for path in written.generated:
-        typer.echo(str(path))
+    typer.echo(time_line(written.findings.seconds))
+    typer.echo(f"\nWhat was asked, found and made, to see and to hear:  {written.report}")
+    typer.echo(f"The same as one picture:  {written.contact_sheet}")
+    typer.echo(f"The service's own answers, what was generated, its log:  {out}/")
+    typer.echo('Next: make serve, and the README\'s "Use it" in another terminal')
 
 
 def _import_all(client: Client, found: Scan, on_outcome: Callable[[Outcome], None]) -> None:

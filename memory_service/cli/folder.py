@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +33,8 @@ def import_folder(
         try:
             tally = import_with_progress(client, found, options.errors, namespace, workers)
         except ServiceError as error:
-            options.fail(f"{error}. What was stored stays: run the same command again to go on")
+            again = "What was stored stays: run the same command again to go on"
+            options.fail(f"{options.told(error)} {again}")
     if as_json:
         ignored = [str(path) for path in found.ignored]
         options.print_json({**asdict(tally), "ignored": ignored})
@@ -61,10 +63,13 @@ def import_with_progress(
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, transient=False) as progress:
-        task = progress.add_task("", total=len(found.bundles))
+    progress = Progress(*columns, console=console, transient=False)
+    task = progress.add_task("", total=len(found.bundles))
+    with ExitStack() as shown:
 
         def record(outcome: Outcome) -> None:
+            if not tally.counts:  # not before: a service that refuses everything leaves no bar
+                shown.enter_context(progress)
             tally.add(outcome)
             on_outcome(outcome)
             counts = ", ".join(f"{count} {status}" for status, count in tally.counts.items())

@@ -63,7 +63,7 @@ def forget(
                 _print_count(count, as_json)
                 return
             if expected is None:
-                options.fail(f"that are {count} memories: add --expected {count} to forget them")
+                options.fail(_how_to(count))
         if drop_namespace is not None:
             receipt = client.forget_namespace(drop_namespace, expected=expected, **how)
         elif by_filter:
@@ -93,6 +93,13 @@ def _count(
         return int(client.namespace(drop_namespace)["memories"])
     filter = options.json_object("--filter", filter_)
     return client.count_matching(filter, namespace=namespace, modality=modality, all=all_)
+
+
+def _how_to(count: int) -> str:
+    if not count:
+        return "no memory matches: there is nothing to forget"
+    memories = "1 memory" if count == 1 else f"{count:,} memories"
+    return f"nothing was forgotten: {memories} would be; to do it, add --expected {count}"
 
 
 def _forget_one(client: Client, what: str, name: str, how: dict[str, Any]) -> Forgotten:

@@ -37,7 +37,7 @@ OtherMedia = Annotated[
     typer.Option("--media", metavar="NAME=FILE", help="File of another modality."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-K = Annotated[int | None, typer.Option("--k", help="Memories per modality.")]
+K = Annotated[int | None, typer.Option("--k", "-k", help="Memories per modality.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="direct, associative or auto.")]
 Filter = Annotated[
     str | None, typer.Option("--filter", help='Metadata to match: {"field": value or [values]}.')
@@ -70,6 +70,12 @@ def _plain(message: str) -> str:
     return escape(" ".join(message.split()))
 
 
+def told(error: ServiceError) -> str:
+    """What went wrong, and what to do where there is no service."""
+    hint = ": is it running? (memory-service serve)" if error.code == "unreachable" else ""
+    return f"{error}{hint}"
+
+
 @contextmanager
 def service(url: str = DEFAULT_URL) -> Iterator[Client]:
     """A client; whatever goes wrong inside becomes one line and exit code 1."""
@@ -77,9 +83,10 @@ def service(url: str = DEFAULT_URL) -> Iterator[Client]:
         with Client(url) as client:
             yield client
     except ServiceError as error:
-        hint = ": is it running? (memory-service serve)" if error.code == "unreachable" else ""
-        fail(f"{error}{hint}")
-    except (OSError, TypeError, ValueError, httpx.InvalidURL) as error:
+        fail(told(error))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (TypeError, ValueError, httpx.InvalidURL) as error:
         fail(str(error))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from memory_service.client import Episode, Generation, Hit, Memory, Retrieval, Segment
 from memory_service.importer import Scan, Tally
@@ -62,7 +62,7 @@ def retrieval_table(retrieval: Retrieval) -> Table:
 def generation_tables(generation: Generation, files: Mapping[str, str]) -> tuple[Table, Table]:
     """Outputs with the files they were written to (by output id), and what they were made from."""
     title = f"generation {generation.id}, seed {generation.seed}"
-    made = Table("output", "file", "text", "novelty", title=title)
+    made = Table("output", Column("file", overflow="fold"), "text", "novelty", title=title)
     for output in generation.outputs:
         novelty = "" if output.novelty is None else f"{output.novelty:.2f}"
         made.add_row(output.modality, files.get(output.id, ""), escape(output.text or ""), novelty)
@@ -96,7 +96,7 @@ def import_table(scan: Scan, tally: Tally) -> Table:
 def mapping_table(values: Mapping[str, Any], title: str) -> Table:
     table = Table("", "", title=title, show_header=False)
     for name, value in values.items():
-        table.add_row(name, escape(f"{value:,}" if isinstance(value, int) else str(value)))
+        table.add_row(name, escape(_cell(value)))
     return table
 
 
@@ -117,4 +117,6 @@ def _cell(value: Any) -> str:
         return ", ".join(map(str, value))
     if isinstance(value, bool | str):
         return str(value)
-    return f"{value:.2f}" if isinstance(value, float) else f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from memory_service.client import Client
 from memory_service.demo.contact_sheet import contact_sheet
-from memory_service.demo.findings import Findings, Made
+from memory_service.demo.findings import Creation, Findings, Made, Section
 from memory_service.demo.plan import Plan, plan
 from memory_service.demo.report import report
 from memory_service.demo.service import DemoError, connect, running_service
 from memory_service.demo.spoken import speak
 from memory_service.demo.swap import swap
+from memory_service.demo.telling import creation_lines, section_lines, swap_line
 from memory_service.demo.walk import Walk
 from memory_service.importer import Outcome, Scan, scan
 
@@ -67,13 +68,13 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock({})
     with tempfile.TemporaryDirectory(prefix="memory-service-demo-") as data_dir:
-        say("starting the service")
+        say("Starting a service with an empty memory ...")
         with running_service(Path(data_dir), out / SERVICE_LOG, profile=profile) as service:
-            clock.seconds["start of the service"] = service.started_in_s
-            say(f"it answers at {service.url}, process {service.pid}")
+            clock.seconds["start"] = service.started_in_s
+            say(f"  it answers at {service.url}, process {service.pid}")
             with connect(service.url) as client:
                 findings = _walk(client, found, questions, out, clock, import_all, say)
-        say("the service has stopped")
+        say("The service has stopped. Writing what was found ...")
     return _write(findings, out)
 
 
@@ -99,21 +100,28 @@ def _walk(
     with clock.step("import"):
         import_all(client, found, record)
     walk = Walk(client, found.bundles, episodes, _splits(found.folder))
+    sections: list[Section] = []
+
+    def tell(section: Section) -> None:
+        sections.append(section)
+        for line in section_lines(section):
+            say(line)
+
     with clock.step("recall"):
-        say("recalling")
-        sections = walk.recall(questions)
+        for section in walk.recall(questions):
+            tell(section)
         if spoken := _spoken(questions, found.folder):
-            sections.append(walk.listen(spoken))
+            tell(walk.listen(spoken))
     with clock.step("generation"):
-        say("generating")
-        creations = [walk.generate(text, bundle, out) for text, bundle in questions.generate]
+        creations = _create(walk, questions, out, say)
     with clock.step("memory swap"):
-        say("swapping the memory")
+        say("The same texts and seed, with other memories:")
         swaps = swap(walk, questions.swap, out)
+        for each in swaps:
+            say(swap_line(each))
     if questions.forget:
         with clock.step("forgetting"):
-            say("forgetting")
-            sections.append(walk.forget(questions))
+            tell(walk.forget(questions))
     return Findings(
         samples=found.folder.name,
         profile=client.models(),
@@ -121,9 +129,21 @@ def _walk(
         episodes=len(episodes),
         seconds=clock.seconds,
         sections=tuple(sections),
-        creations=tuple(creations),
+        creations=creations,
         swaps=swaps,
     )
+
+
+def _create(
+    walk: Walk, questions: Plan, out: Path, say: Callable[[str], None]
+) -> tuple[Creation, ...]:
+    say("Generating; the first one loads the generators ...")
+    creations = []
+    for text, bundle in questions.generate:
+        creations.append(walk.generate(text, bundle, out))
+        for line in creation_lines(creations[-1]):
+            say(line)
+    return tuple(creations)
 
 
 def _spoken(questions: Plan, samples: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ Raises `DemoError` as soon as a step returns nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,27 +42,25 @@ class Walk:
         }
         self._contents: dict[str, bytes] = {}
 
-    def recall(self, plan: Plan) -> list[Section]:
+    def recall(self, plan: Plan) -> Iterator[Section]:
         """Text to pictures and sounds, pictures to texts and sounds, sounds to pictures."""
-        return [
-            Section(
-                "Texts find pictures and sounds",
-                "None of these sentences is in memory.",
-                tuple(self.ask_text(text, ("image", "audio")) for text in plan.texts),
-            ),
-            Section(
-                "Pictures find texts and sounds",
-                "These very pictures are in memory: their own episode should lead; likeness "
-                "brings the rest.",
-                tuple(self.ask(bundle, "image", ("text", "audio")) for bundle in plan.pictures),
-            ),
-            Section(
-                "Sounds find pictures",
-                "These very sounds are in memory: their own episode should lead; likeness "
-                "brings the rest.",
-                tuple(self.ask(bundle, "audio", ("image",)) for bundle in plan.sounds),
-            ),
-        ]
+        yield Section(
+            "Texts find pictures and sounds",
+            "None of these sentences is in memory.",
+            tuple(self.ask_text(text, ("image", "audio")) for text in plan.texts),
+        )
+        yield Section(
+            "Pictures find texts and sounds",
+            "These very pictures are in memory: their own episode should lead; likeness "
+            "brings the rest.",
+            tuple(self.ask(bundle, "image", ("text", "audio")) for bundle in plan.pictures),
+        )
+        yield Section(
+            "Sounds find pictures",
+            "These very sounds are in memory: their own episode should lead; likeness "
+            "brings the rest.",
+            tuple(self.ask(bundle, "audio", ("image",)) for bundle in plan.sounds),
+        )
 
     def listen(self, spoken: Mapping[str, bytes]) -> Section:
         """Words, by what they are, as somebody says them."""

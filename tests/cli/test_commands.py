@@ -88,6 +88,18 @@ def test_store_retrieve_generate(url: str, media: Path, tmp_path: Path) -> None:
     Image.open(io.BytesIO(Path(outputs[0]["file"]).read_bytes())).load()
 
 
+def test_nothing_found_says_where_it_looked(url: str) -> None:
+    invoke("store", "--url", url, "-n", "meadow", "--text", "a lark")
+    found = invoke("retrieve", "--url", url, "-n", "meadow", "--text", "a lark", "-k", "1")
+    assert "a lark" in found.stdout
+    other = invoke("retrieve", "--url", url, "-n", "medow", "--text", "a lark")
+    assert other.exit_code == 0
+    assert "nothing found in namespace 'medow', which holds nothing" in other.stdout
+    assert "meadow" in other.stdout
+    known = invoke("retrieve", "--url", url, "-n", "meadow", "--text", "a lark", "-m", "audio")
+    assert known.stdout.strip() == "nothing found in namespace 'meadow'"
+
+
 def test_a_series_and_a_modality_by_name(url: str, tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_text("time,temperature [C]\n0,5\n60,9\n120,14\n")
@@ -128,7 +140,7 @@ def test_tables_are_readable(url: str, media: Path, tmp_path: Path) -> None:
     assert "made from" in made.stdout
     assert "text" in invoke("stats", "--url", url).stdout
     models = invoke("models", "--url", url).stdout
-    assert "fingerprint" in models
+    assert "image/png" in models
     assert "max_upload_bytes" in models
     assert json.loads(invoke("models", "--json", "--url", url).stdout)["profile"] == "fake"
 
@@ -161,6 +173,13 @@ def test_a_service_that_is_not_there_is_named() -> None:
     result = invoke("stats", "--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "is it running?" in result.stderr
+
+
+def test_an_import_without_a_service_shows_no_progress(media: Path) -> None:
+    result = invoke("import", str(media), "--url", "http://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "importing" not in result.output
+    assert "is it running? (memory-service serve)" in result.stderr
 
 
 def test_the_address_comes_from_the_environment() -> None:
@@ -202,7 +221,9 @@ def test_forgetting(url: str) -> None:
     assert json.loads(counted.stdout) == {"expected": 2}
     guarded = invoke(*birds)
     assert guarded.exit_code == 1
+    assert "nothing was forgotten: 2 memories would be" in guarded.stderr
     assert "add --expected 2" in guarded.stderr
+    assert "nothing to forget" in invoke("forget", "--url", url, "-n", "moor", "--all").stderr
     assert "not 3" in invoke(*birds, "--expected", "3").stderr
     done = invoke(*birds, "--expected", "2", "--wait", "--probe")
     assert done.exit_code == 0, done.output

@@ -23,6 +23,7 @@ from memory_service.demo.findings import (
 )
 from memory_service.demo.pictures import spectrogram, thumbnail
 from memory_service.demo.report import report
+from memory_service.demo.telling import creation_lines, section_lines
 from memory_service.drawing import drawable, font, shorten, wrap
 
 
@@ -86,6 +87,17 @@ def test_the_rank_of_the_own_episode(findings: Findings) -> None:
     known, _ = findings.sections[0].answers
     assert known.own_rank("image") == 2
     assert known.own_rank("text") is None
+
+
+def test_a_step_is_told_in_few_lines(findings: Findings) -> None:
+    assert list(section_lines(findings.sections[0])) == [
+        "Sounds:",
+        "  Größe — <b>bold</b> → a tone (sound)",
+        "  own picture at first place: 0 of 1",
+        "  own text at first place: 0 of 1",
+    ]
+    told = " ".join(creation_lines(findings.creations[0]))
+    assert "pictures at creativity 0.3; a sound; text: Größe" in told
 
 
 def test_the_contact_sheet_shows_every_picture(findings: Findings) -> None:

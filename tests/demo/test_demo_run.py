@@ -39,8 +39,9 @@ def test_everything_is_written_and_named(samples: Path, tmp_path: Path) -> None:
     result = demo(samples, out)
     assert result.exit_code == 0, result.output
     for name in ("report.html", "contact-sheet.png", "retrieval.json", "generation.json"):
-        assert str(out / name) in result.stdout.splitlines()
         assert (out / name).stat().st_size > 1000
+    assert str(out / "report.html") in result.stdout
+    assert str(out / "contact-sheet.png") in result.stdout
     kinds = {path.suffix for path in out.glob("generated-*")}
     assert kinds == {".png", ".txt", ".wav"}
     assert "Shutting down" in (out / "service.log").read_text()
