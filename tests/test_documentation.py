@@ -1,5 +1,6 @@
 """Every route, error code and setting is documented."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,20 @@ def test_a_declared_status_has_codes_that_are_documented(status: int) -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_documented(name: str) -> None:
     assert f"MEMORY_SERVICE_{name.upper()}" in (DOCS / "guide.md").read_text()
+
+
+def test_the_guide_has_an_index_of_all_its_parts() -> None:
+    guide = (DOCS / "guide.md").read_text()
+    parts = re.findall(r"^## (.+)$", guide, re.M)
+    index = re.findall(r"\[(.+?)\]\(#(.+?)\)", guide[: guide.index("\n## ")])
+    assert sorted(name for name, _ in index) == sorted(parts)
+    for name, anchor in index:
+        assert anchor == re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize(
+    "page", [DOCS / "guide.md", DOCS.parent / "README.md"], ids=lambda p: p.name
+)
+def test_every_example_is_named(page: Path) -> None:
+    scripts = {path.name for path in (DOCS.parent / "examples").iterdir() if path.is_file()}
+    assert scripts <= set(re.findall(r"`(\w+\.(?:py|sh))", page.read_text()))

@@ -1,9 +1,9 @@
 """CSV or JSON to a time series, within limits. Knows nothing about encoders.
 
 CSV: a header row of channel names, each with its unit in brackets if there is one
-(`temperature [°C]`); the first column may be a time (ISO 8601, seconds, or milli-, micro- or
-nanoseconds since 1970). Where cells are parted by semicolons or tabs, numbers may have decimal
-commas. JSON: `{"series": {"temperature": [..]}, "units": {"temperature": "°C"}, "interval_s": 60}`.
+(`temperature [°C]`); the first column may be a time (see `times`). Where cells are parted by
+semicolons or tabs, numbers may have decimal commas.
+JSON: `{"series": {"temperature": [..]}, "units": {"temperature": "°C"}, "interval_s": 60}`.
 What is missing, an empty cell or null, is put on the line between its neighbours.
 """
 
@@ -17,13 +17,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from encoders.media import Decoded, Limits, MediaError, sniff
+from encoders.sensor import times
+from encoders.sensor.times import number
 
 CSV, JSON = "text/csv", "application/json"
 ACCEPTED = (CSV, JSON)
@@ -33,10 +34,6 @@ LONGEST_NAME = 100  # characters
 LARGEST = 1e30  # beyond it, squares of float32 overflow
 _KEYS = ("series", "units", "interval_s")
 _UNIT = re.compile(r"^(?P<name>.*?)\s*[\[(](?P<unit>[^\])]*)[\])]$")
-_TIME = re.compile(r"(time|timestamp|date|datetime|t|time_s|seconds)", re.IGNORECASE)
-_EPOCH = re.compile(r"(ts|epoch|unix|unix_time|(time|timestamp|epoch)_(ms|us|ns))", re.IGNORECASE)
-# Seconds since 1970 reach the first of these in the year 5138, its parts passed theirs in 1973.
-_EPOCHS = ((1e11, 1e14, 1e3), (1e14, 1e17, 1e6), (1e17, 1e20, 1e9))  # from, below, per second
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -152,10 +149,10 @@ def _from_csv(text: str) -> TimeSeries:
     if delimiter != ",":
         columns = [_with_points(*each) for each in zip(rows[0], columns, strict=True)]
     header, rows = rows[0], rows[1:]
-    if all(_number(name) is not None for name in header):
+    if all(number(name) is not None for name in header):
         _refuse("the first row must name the channels", ", ".join(header)[:80])
     interval_s = None
-    if rows and _is_time(header[0], columns[0][0]):
+    if rows and times.is_time(_name_and_unit(header[0])[0], columns[0][0]):
         interval_s = _interval_s(header[0], columns[0])
         header, columns = header[1:], columns[1:]
     return _series([_name_and_unit(name) for name in header], columns, interval_s)
@@ -165,7 +162,7 @@ def _with_points(name: str, cells: Sequence[str]) -> Sequence[str]:
     """Decimal points for decimal commas; a column has the one or the other."""
     if not any(map(_DECIMAL_COMMA.fullmatch, cells)):
         return cells
-    if mixed := next((cell for cell in cells if "." in cell and _number(cell) is not None), None):
+    if mixed := next((cell for cell in cells if "." in cell and number(cell) is not None), None):
         _refuse(
             f"{name[:40]!r} has decimal commas, and decimal points in {mixed[:40]!r}", mixed[:40]
         )
@@ -181,49 +178,17 @@ def _name_and_unit(header: str) -> tuple[str, str]:
     return (found["name"], found["unit"].strip()) if found else (header, "")
 
 
-def _is_time(name: str, cell: str) -> bool:
-    name, number = _name_and_unit(name)[0], _number(cell)
-    if number is None:
-        return bool(_TIME.fullmatch(name)) or _moment(cell) is not None
-    return bool(_TIME.fullmatch(name) or (_EPOCH.fullmatch(name) and number >= _EPOCHS[0][0]))
-
-
-def _moment(cell: str) -> float | None:
-    """Seconds of a number or of an ISO 8601 time; None for anything else."""
-    number = _number(cell)
-    if number is not None:
-        return number
-    try:
-        moment = datetime.fromisoformat(cell)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
 def _interval_s(name: str, cells: Sequence[str]) -> float | None:
     """The median step; None where time stands still."""
-    moments = []
-    for row, cell in enumerate(cells, start=2):
-        moment = _moment(cell)
-        if moment is None or not math.isfinite(moment):
-            _refuse(
-                f"row {row}, {name[:40]!r}: {cell[:40]!r} is no time (ISO 8601 or seconds)",
-                cell[:40],
-            )
-        moments.append(moment)
-    steps = np.diff(np.array(moments) / _per_second(moments))
+    try:
+        moments = times.seconds(cells)
+    except times.NotATime as error:
+        _refuse(f"row {error.row}, {name[:40]!r}: {error}", error.cell[:40])
+    steps = np.diff(np.array(moments))
     if len(steps) and steps.min() < 0:
         _refuse(f"time goes backwards at row {int(np.argmax(steps < 0)) + 3}")
     step = float(np.median(steps)) if len(steps) else 0.0
     return step if 0 < step < LARGEST else None
-
-
-def _per_second(moments: Sequence[float]) -> float:
-    """1 for seconds; for parts of them since 1970, which are told by their size, how many."""
-    for least, below, parts in _EPOCHS:
-        if all(least <= moment < below for moment in moments):
-            return parts
-    return 1.0
 
 
 def _series(
@@ -256,13 +221,13 @@ def _values(channel: str, cells: Sequence[Any]) -> Values:
         if cell is None or cell == "":
             numbers.append(math.nan)
             continue
-        number = cell if _is_number(cell) else _number(cell) if isinstance(cell, str) else None
-        if number is None:
+        value = cell if _is_number(cell) else number(cell) if isinstance(cell, str) else None
+        if value is None:
             shown = repr(cell)[:40]
             _refuse(f"value {place} of {channel!r} is no number: {shown}", shown)
-        if not -LARGEST < number < LARGEST:  # false for NaN, too
+        if not -LARGEST < value < LARGEST:  # false for NaN, too
             _refuse(f"value {place} of {channel!r} is NaN, infinite or huge", repr(cell)[:40])
-        numbers.append(float(number))
+        numbers.append(float(value))
     return _without_gaps(channel, np.array(numbers, np.float64))
 
 
@@ -279,10 +244,3 @@ def _without_gaps(channel: str, values: Values) -> Values:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None

@@ -216,12 +216,13 @@ def models(
     """Show the models of the service: spaces, size, licence, limits."""
     with options.service(url) as client:
         answer = client.models()
-    if not as_json:
-        shown = ("modality", "space", "dimension", "accepted")
-        answer["encoders"] = [{name: each[name] for name in shown} for each in answer["encoders"]]
-    _show(answer, as_json)
-    if not as_json:
-        options.output.print("--json has the fingerprints, too")
+    if as_json:
+        options.print_json(answer)
+        return
+    shown = ("modality", "space", "dimension", "accepted")
+    encoders = [{name: each[name] for name in shown} for each in answer["encoders"]]
+    _show({**answer, "encoders": encoders}, as_json=False)
+    options.output.print("--json has the fingerprints, too")
 
 
 def _show(answer: Mapping[str, Any], as_json: bool) -> None:

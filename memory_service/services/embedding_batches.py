@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +13,9 @@ from memory_service.records import Memory
 from memory_service.services.embedding import embed
 from memory_service.services.jobs import Run
 from memory_service.services.models import Models
+from memory_service.services.pace import Pace
 from memory_service.storage.catalog import Embedding, SpaceKey
-from memory_service.storage.standby import Coverage, Targets
+from memory_service.storage.standby import Targets
 from memory_service.storage.store import Store
 
 BATCH = 32  # memories: what a crash makes embed again at most
@@ -26,44 +25,6 @@ BATCH_BYTES = 16 * 2**20  # of originals, which are decoded side by side
 NO_ENCODER = "modality_unavailable"
 Found = dict[int, tuple[Embedding, ...]]  # by sequence
 Failed = dict[int, tuple[str, str]]
-
-
-class Pace:
-    """Counts what is done by modality, and how long the rest will take."""
-
-    def __init__(self, coverage: Mapping[str, Coverage]) -> None:
-        self._counts = {
-            modality: {"memories": each.memories, "embedded": each.embedded, "failed": each.failed}
-            for modality, each in coverage.items()
-        }
-        self._seconds: dict[str, float] = defaultdict(float)
-        self._measured: dict[str, int] = defaultdict(int)
-
-    def add(self, modality: str, embedded: int, failed: int, seconds: float) -> Mapping[str, Any]:
-        """Returns the progress so far."""
-        counts = self._counts.setdefault(modality, {"memories": 0, "embedded": 0, "failed": 0})
-        counts["embedded"] += embedded
-        counts["failed"] += failed
-        counts["memories"] = max(counts["memories"], counts["embedded"] + counts["failed"])
-        self._seconds[modality] += seconds
-        self._measured[modality] += embedded + failed
-        return {"modalities": self._counts, "eta_s": self._rest_s()}
-
-    def _rest_s(self) -> float:
-        """By each modality's own pace; by that of all for one that has not begun."""
-        overall = sum(self._seconds.values()) / max(1, sum(self._measured.values()))
-        return round(
-            sum(
-                (each["memories"] - each["embedded"] - each["failed"])
-                * (
-                    self._seconds[modality] / self._measured[modality]
-                    if self._measured.get(modality)
-                    else overall
-                )
-                for modality, each in self._counts.items()
-            ),
-            1,
-        )
 
 
 def embed_lacking(store: Store, models: Models, targets: Targets, run: Run, pace: Pace) -> None:
@@ -81,7 +42,9 @@ def embed_lacking(store: Store, models: Models, targets: Targets, run: Run, pace
             started = time.monotonic()
             found, failed = embed_batch(store, models, batch)
             _require_spaces(found, failed, targets[modality])
-            progress = pace.add(modality, len(found), len(failed), time.monotonic() - started)
+            done = [memory.sequence for memory in batch]
+            seconds = time.monotonic() - started
+            progress = pace.add(modality, done, len(found), len(failed), seconds)
             store.standby.add(found, failed, targets, run.progress(**progress))
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memory_service.records import Memory
 from memory_service.services.embedding_batches import bounded, embed_batch
 from memory_service.services.models import Models
+from memory_service.services.workload import Group, Sizes, extrapolated, sizes_of
 from memory_service.storage.schema import migrate
 from memory_service.storage.standby import Targets
 from memory_service.storage.store import Store
@@ -24,29 +22,8 @@ from memory_service.storage.store import Store
 SAMPLE = 64  # memories per modality, drawn evenly over their sizes, the largest among them
 TIMED = 16  # memories embedded at once and timed together: the fit needs several such groups
 SAMPLE_S = 20.0  # of a modality: when it has taken so long, fewer groups have to do
-PAGE = 4096  # memories whose sizes are read at once
 ROWS = 256  # of vectors written to measure the room that one takes
 FAISS_BYTES = 2  # per value: fp16
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Of the memories to embed, from the smallest to the largest work; each array is (N,)."""
-
-    sequences: NDArray[np.int64]
-    # Vectors that the store has of each, or bytes where it has one of all.
-    work: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Group:
-    """What was measured on memories that were embedded together."""
-
-    memories: int
-    work: float
-    seconds: float
-    vectors: int
-    failed: int
 
 
 def measure(
@@ -82,14 +59,14 @@ def measure(
 def _modality(
     store: Store, models: Models, modality: str, targets: Targets, go_on: Callable[[], None]
 ) -> dict[str, Any]:
-    sizes = _sizes(store, modality, targets, go_on)
+    sizes = sizes_of(store, modality, targets, go_on)
     groups = _timed(store, models, sizes, go_on)
     if not groups:
         return {"to_embed": 0, "seconds": 0.0, "disk_bytes": 0, "memory_bytes": 0}
     count, work = len(sizes.sequences), float(sizes.work.sum())
-    seconds = extrapolated(groups, [each.seconds for each in groups], count, work)
+    seconds = _in_all(groups, [each.seconds for each in groups], count, work)
     # What cannot be embedded in the sample may be by then: it counts as one vector.
-    vectors = extrapolated(groups, [each.vectors + each.failed for each in groups], count, work)
+    vectors = _in_all(groups, [each.vectors + each.failed for each in groups], count, work)
     disk = memory = 0.0
     write_s = 0.0
     for dimension in targets[modality].values():
@@ -107,21 +84,6 @@ def _modality(
         "disk_bytes": round(disk),
         "memory_bytes": round(memory),
     }
-
-
-def _sizes(store: Store, modality: str, targets: Targets, go_on: Callable[[], None]) -> Sizes:
-    """Of all memories that lack a vector."""
-    pages = [np.empty((0, 3), np.int64)]
-    after = 0
-    while found := store.standby.extents(modality, targets, after, PAGE):
-        go_on()
-        after = found[-1][0]
-        pages.append(np.array(found, np.int64))
-    sequences, size_bytes, vectors = np.concatenate(pages).T
-    order = np.lexsort((size_bytes, vectors))
-    # Seconds of sound tell more than bytes, which depend on how it is packed.
-    work = vectors if len(vectors) and vectors.max() > 1 else size_bytes
-    return Sizes(sequences[order], work[order].astype(np.float64))
 
 
 def _timed(store: Store, models: Models, sizes: Sizes, go_on: Callable[[], None]) -> list[Group]:
@@ -161,29 +123,11 @@ def _group(
     return Group(measured, done, seconds, vectors, failures)
 
 
-def extrapolated(
-    groups: Sequence[Group], values: Sequence[float], memories: int, work: float
-) -> float:
-    """What `values`, one per group, come to for all memories.
-
-    So much per memory and so much per unit of work, neither below zero, such that the relative
-    errors over the groups are least: the many small memories count as the few large ones do.
-    """
+def _in_all(groups: Sequence[Group], values: Sequence[float], memories: int, work: float) -> float:
+    """`extrapolated`, or the sum where the sample is all there is."""
     if sum(each.memories for each in groups) == memories:
         return float(sum(values))
-    known = [(each, value) for each, value in zip(groups, values, strict=True) if value > 0]
-    if not known:
-        return 0.0
-    parts = np.array([(each.memories / value, each.work / value) for each, value in known])
-    parts = parts / (scale := parts.max(axis=0))  # bytes and memories differ by orders
-    best, least = np.zeros(2), math.inf
-    for columns in ([0, 1], [0], [1]):
-        rates = np.zeros(2)
-        rates[columns] = np.linalg.lstsq(parts[:, columns], np.ones(len(parts)), rcond=None)[0]
-        error = float(np.square(parts @ rates - 1).sum())
-        if (rates >= 0).all() and error < least - 1e-12:
-            best, least = rates, error
-    return float(best / scale @ (memories, work))
+    return extrapolated(groups, values, memories, work)
 
 
 def _row(dimension: int) -> tuple[float, float]:

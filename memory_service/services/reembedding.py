@@ -17,9 +17,10 @@ from memory_service.errors import Incomplete, InvalidInput, JobConflict, Nothing
 from memory_service.records import Job
 from memory_service.services import embedding_batches, forecast, recall_comparison
 from memory_service.services.active import ActiveModels
-from memory_service.services.embedding_batches import Pace
 from memory_service.services.jobs import Jobs, Run
 from memory_service.services.models import Models, key_of
+from memory_service.services.pace import Pace
+from memory_service.services.workload import sizes_of
 from memory_service.storage import jobs as job_records
 from memory_service.storage.catalog import Role
 from memory_service.storage.standby import Targets
@@ -199,7 +200,8 @@ class Reembedding:
     def _fill_and_switch(
         self, request: Request, run: Run, models: Models, targets: Targets
     ) -> Mapping[str, Any]:
-        pace = Pace(self._standby.coverage(targets))
+        sizes = {name: sizes_of(self._store, name, targets, run.go_on) for name in targets}
+        pace = Pace(self._standby.coverage(targets), sizes)
         result: dict[str, Any] = {}
         while True:
             embedding_batches.embed_lacking(self._store, models, targets, run, pace)

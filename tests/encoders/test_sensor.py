@@ -86,6 +86,25 @@ class TestReading:
         small = read(f"{name},light\n3,1\n4,2\n")  # a channel as any other
         assert len(small.channels) == 2
 
+    @pytest.mark.parametrize(
+        ("first", "second", "interval_s"),
+        [
+            ("01.05.2026", "02.05.2026", 86400),
+            ("31.5.2026", "1.6.2026", 86400),
+            ("01.05.2026 10:00", "01.05.2026 10:10", 600),
+            ("01.05.2026, 9:59:59", "01.05.2026, 10:00:00.5", 1.5),
+            ("13/05/2026", "14/05/2026", 86400),
+            ("5/31/2026", "6/1/2026", 86400),
+            ("31-05-2026 23:00", "01-06-2026 00:00", 3600),
+            ("2026-05-01", "2026-05-02", 86400),
+            ("2026/05/01 10:00", "2026/05/01 10:01", 60),
+        ],
+    )
+    def test_written_dates(self, first: str, second: str, interval_s: float) -> None:
+        series = read(f"Datum;Temperatur\n{first};18,2\n{second};18,9\n")
+        assert series.interval_s == interval_s
+        assert [channel.name for channel in series.channels] == ["Temperatur"]
+
     def test_the_step_of_seconds_stays_one_of_seconds(self) -> None:
         assert read("t,a\n99999999999,1\n100000000001,2\n").interval_s == 2.0
 
@@ -158,6 +177,11 @@ BROKEN = {
     "time,a\n5,1\n3,2\n": "time goes backwards at row 3",
     "time,a\n5,1\nlater,2\n": "row 3, 'time': 'later' is no time",
     "time\n5\n6\n": "no channel",
+    "date,a\n05/01/2026,1\n06/01/2026,2\n": "row 2, 'date': '05/01/2026' does not say which is the",
+    "date,a\n13/01/2026,1\n01/14/2026,2\n": "do not have day and month alike",
+    "date,a\n31.02.2026,1\n01.03.2026,2\n": "row 2, 'date': '31.02.2026' is no time",
+    "date,a\n01.05.2026 25:00,1\n02.05.2026,2\n": "'01.05.2026 25:00' is no time",
+    "date,a\n01.05.26,1\n02.05.26,2\n": "row 2, 'date': '01.05.26' is no time (ISO 8601",
     '{"series": {"a": [1, NaN]}}': "NaN",
     '{"series": {"a": [1, "2"]}}': "no list of numbers",
     '{"series": {"a": [null, null]}}': "'a' has no value at all",

@@ -93,6 +93,18 @@ def test_describe_picture(service: str, stamps: Path, capsys: pytest.CaptureFixt
     assert any(own in line for line in rest)
 
 
+def test_ask(
+    service: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    example("ask").main("What does it eat?", STAMPS / "animals/mammals/cats/tiger.png", None)
+    answer, *rest = capsys.readouterr().out.splitlines()
+    assert rest
+    if service == "bundled":
+        assert answer == "The tiger eats deer and wild boar."
+        assert "characters 0 to 34" in rest[0]
+
+
 def test_classify_with_texts(
     service: str,
     stamps: Path,

@@ -13,7 +13,7 @@ from service_media import text
 from memory_service.app import Application
 from memory_service.records import Upload
 from memory_service.services import embedding_batches, forecast, recall_comparison
-from memory_service.services.forecast import Group, extrapolated
+from memory_service.services.workload import Group, extrapolated
 
 pytestmark = pytest.mark.usefixtures("other_profile")
 
