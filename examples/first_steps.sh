@@ -14,11 +14,12 @@ echo; echo
 
 echo "a text finds the sound"
 curl --fail-with-body -sS "$url/retrieve" -H 'Content-Type: application/json' \
-  -d '{"query": {"text": "a rooster crows"}, "modalities": ["audio"], "k": 1}'
+  -d '{"query": {"text": "the sound of a rooster"}, "modalities": ["audio"], "k": 1}'
 echo; echo
 
-echo "a picture from what is remembered: rooster.png"
+mkdir -p out
+echo "a picture like what is remembered: out/rooster.png"
 curl --fail-with-body -sS "$url/generate" -H 'Accept: image/png' \
-  -H 'Content-Type: application/json' \
-  -d '{"query": {"text": "a rooster"}, "output": "image", "seed": 1}' -o rooster.png
-ls -l rooster.png
+  -H 'Content-Type: application/json' -o out/rooster.png \
+  -d '{"query": {"text": "a rooster"}, "output": "image", "creativity": 0, "seed": 1}'
+ls -l out/rooster.png

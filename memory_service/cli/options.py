@@ -40,7 +40,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 K = Annotated[int | None, typer.Option("--k", "-k", help="Memories per modality.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="direct, associative or auto.")]
 Filter = Annotated[
-    str | None, typer.Option("--filter", help='Metadata to match: {"field": value or [values]}.')
+    str | None, typer.Option("--filter", help='Metadata to match: {"place": "farm"}.')
 ]
 
 

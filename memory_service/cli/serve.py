@@ -28,10 +28,18 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to bind to.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the memory.")] = None,
-    profile: Annotated[str | None, typer.Option(help="bundled, openclip or fake.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to bind to; 127.0.0.1 by default.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port, 8000 by default; 0 takes a free one.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the memory; data by default.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="bundled (default), openclip or fake.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Numeric threads.")] = None,
     allow_remote: Annotated[
         bool,
