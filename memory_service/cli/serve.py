@@ -104,6 +104,8 @@ def _application(settings: Settings) -> Iterator[Application]:
     from encoders.errors import ModelUnavailable, UnknownName
     from memory_service.bootstrap import build
 
+    # The profile openclip imports for seconds before it can say that it lacks weights.
+    log.info("loading profile %s; the memory is in %s", settings.profile, settings.data_dir)
     try:
         application = build(settings)
     except (MemoryServiceError, ModelUnavailable, UnknownName) as error:
