@@ -41,6 +41,7 @@ from generator.phase import griffin_lim, magnitude_from_log_mel
 
 Floats = npt.NDArray[np.float32]
 MIN_DURATION_S = 1.0  # shorter sounds are kept up to here, silence included
+AUDIBLE = 0.02  # of the peak: what is below at the end of a sound is silence
 TOGETHER = 0.7  # of the best match: from here on another is heard with it (docs/experiments.md)
 
 
@@ -48,7 +49,8 @@ TOGETHER = 0.7  # of the best match: from here on another is heard with it (docs
 class SoundSettings:
     """Sizes of both networks, and the scale of what they see."""
 
-    frames: int = 128  # of 16 ms: 2.05 s
+    frames: int = 128  # of 16 ms: 2.05 s; what is trained on, and the least that is made
+    most_frames: int = 256  # a longer sound is remembered up to here: 4.1 s
     unshuffle: int = 4  # mel pixels per side that become channels
     autoencoder_channels: tuple[int, ...] = (48, 96)
     latent_channels: int = 8
@@ -62,10 +64,19 @@ class SoundSettings:
     space_id: str = "bundled"
 
     @property
+    def side(self) -> int:
+        """Mel pixels per side of a latent."""
+        return self.unshuffle << (len(self.autoencoder_channels) - 1)
+
+    @property
+    def step(self) -> int:
+        """Frames by which a sound can be longer: the flow halves its columns, too."""
+        return self.side << (len(self.flow_channels) - 1)
+
+    @property
     def grid(self) -> tuple[int, int]:
-        """Height and width of the latents."""
-        side = self.unshuffle * 2 ** (len(self.autoencoder_channels) - 1)
-        return N_MELS // side, self.frames // side
+        """Height and width of the latents of the least that is made."""
+        return N_MELS // self.side, self.frames // self.side
 
     @property
     def flow(self) -> FlowSettings:
@@ -106,19 +117,32 @@ class MelAutoencoder(nn.Module):
         return F.pixel_shuffle(self.vae.decode(latents).sample, self.settings.unshuffle)
 
 
-def mel_window(sound: Waveform, settings: SoundSettings) -> Floats:
-    """Log-mel (N_MELS, frames) of the part of a sound that starts where it becomes audible.
-
-    Scaled to a peak of 1 first; shorter sounds are followed by silence.
-    """
+def audible(sound: Waveform) -> Floats:
+    """Samples at 16 kHz from where the sound becomes audible, scaled to a peak of 1."""
     samples = resample(sound)
     peak = float(np.abs(samples).max(initial=0.0))
     samples = samples / peak if peak > 1e-4 else samples
     loud = np.flatnonzero(np.abs(samples) > 0.05)
-    start = max(0, int(loud[0]) - HOP) if len(loud) else 0
-    wanted = settings.frames * HOP
-    cut = samples[start : start + wanted]
-    return log_mel(np.pad(cut, (0, wanted - len(cut))))[:, : settings.frames]
+    return samples[max(0, int(loud[0]) - HOP) if len(loud) else 0 :]
+
+
+def frames_for(sounds: Sequence[Floats], settings: SoundSettings) -> int:
+    """Frames that the longest of audible sounds takes, in steps of what the networks can make."""
+    ends = [np.flatnonzero(np.abs(samples) > AUDIBLE) for samples in sounds]
+    longest = max((int(loud[-1]) for loud in ends if len(loud)), default=0)
+    wanted = -(-longest // (HOP * settings.step)) * settings.step
+    return min(max(wanted, settings.frames), settings.most_frames)
+
+
+def mel_of(samples: Floats, frames: int) -> Floats:
+    """Log-mel (N_MELS, frames); shorter sounds are followed by silence."""
+    cut = samples[: frames * HOP]
+    return log_mel(np.pad(cut, (0, frames * HOP - len(cut))))[:, :frames]
+
+
+def mel_window(sound: Waveform, settings: SoundSettings) -> Floats:
+    """Log-mel (N_MELS, frames) of the audible beginning of a sound, as it is trained on."""
+    return mel_of(audible(sound), settings.frames)
 
 
 def mix(mels: Sequence[Floats], weights: Sequence[float]) -> Floats:
@@ -128,9 +152,14 @@ def mix(mels: Sequence[Floats], weights: Sequence[float]) -> Floats:
     the weight sounds 40 dB below. More than two at once are heard as noise.
     """
     shares = (np.asarray(weights, np.float64) / max(weights)) ** 4
-    heard = [i for i in np.argsort(-shares, kind="stable")[:2] if shares[i] > 1e-5]
-    power = sum(shares[i] * np.exp(2.0 * mels[i].astype(np.float64)) for i in heard)
+    power = sum(shares[i] * np.exp(2.0 * mels[i].astype(np.float64)) for i in mixed(weights))
     return np.asarray(0.5 * np.log(np.maximum(power, FLOOR**2)), np.float32)
+
+
+def mixed(weights: Sequence[float]) -> list[int]:
+    """Places of the two heaviest, of one alone where no other is heard beside it."""
+    shares = (np.asarray(weights, np.float64) / max(weights)) ** 4
+    return [int(i) for i in np.argsort(-shares, kind="stable")[:2] if shares[i] > 1e-5]
 
 
 def heard_weights(weights: Sequence[float]) -> list[float]:
@@ -145,7 +174,7 @@ def heard_weights(weights: Sequence[float]) -> list[float]:
 
 
 class SoundGenerator(Generator):
-    """Makes one to two seconds of sound from a condition."""
+    """Makes one to four seconds of sound from a condition, as long as what is remembered."""
 
     modality: ClassVar[Modality] = "audio"
     latent: ClassVar[bool] = True
@@ -163,9 +192,10 @@ class SoundGenerator(Generator):
         self.fingerprint = fingerprint(*files)
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
-        """A 16 kHz `Waveform` of 1 to 2.05 s with a peak of 0.9.
+        """A 16 kHz `Waveform` of 1 to 4.1 s with a peak of 0.9.
 
-        Without a remembered sound it is drawn from the learned prior at any creativity.
+        Without a remembered sound it is drawn from the learned prior at any creativity, and has at
+        most 2.05 s.
         `details`: the ids of the sounds that were mixed, the noise that was added, the steps.
         """
         return self.generate_each([condition], seed=seed, creativity=creativity)[0]
@@ -173,12 +203,12 @@ class SoundGenerator(Generator):
     def generate_each(
         self, conditions: Sequence[Condition], *, seed: int, creativity: float
     ) -> list[Generated]:
-        """Each remembered sound is transformed once, and the flow leads all back together."""
+        """Each remembered sound is read once, and the flow leads those of one length together."""
         require_creativity(creativity)
         heard = [self._heard(each) for each in conditions]
         known = {sound.id: sound.media for sounds in heard for sound, _ in sounds}
-        mels = {id: mel_window(media, self.settings) for id, media in known.items()}
-        memories = [self._remembered(sounds, mels) for sounds in heard]
+        samples = {id: audible(media) for id, media in known.items()}
+        memories = [self._remembered(sounds, samples) for sounds in heard]
         latents = sample_each(self.flow, conditions, memories, creativity, seed)
         return [
             self._generated(each, sounds, noise_for(creativity, known), seed)
@@ -208,7 +238,9 @@ class SoundGenerator(Generator):
         )
 
     def recode(self, media: Sequence[Waveform]) -> Waveform:
-        latents = torch.stack([self.encode(mel_window(m, self.settings)) for m in media]).mean(0)
+        known = [audible(each) for each in media]
+        frames = frames_for(known, self.settings)
+        latents = torch.stack([self.encode(mel_of(each, frames)) for each in known]).mean(0)
         samples = griffin_lim(magnitude_from_log_mel(self.decode(latents)))
         return Waveform(finish(samples), SAMPLE_RATE)
 
@@ -231,13 +263,17 @@ class SoundGenerator(Generator):
         return np.asarray(mel.clamp(float(np.log(FLOOR)), 6.0).numpy(), np.float32)
 
     def _remembered(
-        self, sounds: Sequence[tuple[Neighbour, float]], mels: Mapping[str, Floats]
+        self, sounds: Sequence[tuple[Neighbour, float]], samples: Mapping[str, Floats]
     ) -> list[torch.Tensor]:
         """Latents of the mixture of remembered sounds; weights that are all 0 count alike."""
         if not sounds:
             return []
         weights = heard_weights([weight for _, weight in sounds])
-        return [self.encode(mix([mels[sound.id] for sound, _ in sounds], weights))]
+        places = mixed(weights)
+        heard = [samples[sounds[at][0].id] for at in places]
+        frames = frames_for(heard, self.settings)
+        mels = [mel_of(each, frames) for each in heard]
+        return [self.encode(mix(mels, [weights[at] for at in places]))]
 
 
 def per_channel(values: Sequence[float]) -> torch.Tensor:

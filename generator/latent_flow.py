@@ -110,19 +110,21 @@ def sample(
 ) -> torch.Tensor:
     """Latents (B, C, H, W): the first memory noised to time `noise`, led back by Euler steps.
 
-    `memories` of each condition are latents (1, C, H, W), the heaviest first. Noise 0 returns the
-    first itself; 1 starts from noise alone (SDEdit, Meng et al. 2021), and has to where a condition
-    has no memory. All B get the same noise. Classifier-free guidance (Ho & Salimans 2022).
+    `memories` of each condition are latents (1, C, H, W), the heaviest first, of all conditions
+    of the same size; without any, the settings' grid. Noise 0 returns the first itself; 1 starts
+    from noise alone (SDEdit, Meng et al. 2021), and has to where a condition has no memory. All B
+    get the same noise. Classifier-free guidance (Ho & Salimans 2022).
     """
     settings = flow.settings
-    drawn = torch.randn((1, settings.latent_channels, *settings.grid), generator=random)
+    width = width_of(memories[0], settings)
+    drawn = draw_noise(settings, width, random)
     starts = [(1 - noise) * known[0] + noise * drawn if known else drawn for known in memories]
     latents = torch.cat(starts)
     rows = [condition_rows(condition, settings) for condition in conditions]
     tokens = flow.tokens(*(torch.cat(each) for each in zip(*rows, strict=True)))
     both = torch.cat([tokens, torch.zeros_like(tokens)])
     hidden = torch.cat(
-        [memory_channels(known, settings) for known in (*memories, *[()] * len(rows))]
+        [memory_channels(known, settings, width) for known in (*memories, *[()] * len(rows))]
     )
     times = np.linspace(noise, 0.0, steps_for(settings, noise) + 1)
     for now, then in itertools.pairwise(times):
@@ -140,11 +142,12 @@ def sample_each(
     creativity: float,
     seed: int,
 ) -> list[torch.Tensor]:
-    """Latents (1, C, H, W) of each condition from the same seed, those of equal noise at once."""
-    noises = [noise_for(creativity, known) for known in memories]
+    """Latents (1, C, H, W) of each condition from the same seed, those of equal noise and size at
+    once."""
+    kinds = [(noise_for(creativity, each), width_of(each, flow.settings)) for each in memories]
     found: dict[int, torch.Tensor] = {}
-    for noise in dict.fromkeys(noises):
-        rows = [row for row, each in enumerate(noises) if each == noise]
+    for kind in dict.fromkeys(kinds):
+        rows, noise = [row for row, each in enumerate(kinds) if each == kind], kind[0]
         latents = sample(
             flow,
             [conditions[row] for row in rows],
@@ -153,7 +156,19 @@ def sample_each(
             torch.Generator().manual_seed(seed % 2**63),
         )
         found.update((row, latents[at : at + 1]) for at, row in enumerate(rows))
-    return [found[row] for row in range(len(noises))]
+    return [found[row] for row in range(len(kinds))]
+
+
+def width_of(memories: Sequence[torch.Tensor], settings: FlowSettings) -> int:
+    """Columns of latents that are made: as many as what is remembered has."""
+    return int(memories[0].shape[-1]) if memories else settings.grid[1]
+
+
+def draw_noise(settings: FlowSettings, width: int, random: torch.Generator) -> torch.Tensor:
+    """(1, C, H, width). Drawn a grid at a time, so that a longer one begins like a shorter one."""
+    size = (1, settings.latent_channels, *settings.grid)
+    parts = [torch.randn(size, generator=random) for _ in range(-(-width // settings.grid[1]))]
+    return torch.cat(parts, -1)[..., :width]
 
 
 def noise_for(creativity: float, memories: Sequence[object]) -> float:
@@ -179,9 +194,13 @@ def condition_rows(
     return torch.from_numpy(vectors)[None], torch.from_numpy(shares)[None]
 
 
-def memory_channels(memories: Sequence[torch.Tensor], settings: FlowSettings) -> torch.Tensor:
-    """(1, S (C + 1), H, W): latents (1, C, H, W) and ones, or zeros where nothing is remembered."""
-    channels = torch.zeros(1, settings.slots, settings.latent_channels + 1, *settings.grid)
+def memory_channels(
+    memories: Sequence[torch.Tensor], settings: FlowSettings, width: int
+) -> torch.Tensor:
+    """(1, S (C + 1), H, width): latents (1, C, H, width) and ones, or zeros where nothing is
+    remembered."""
+    size = (settings.latent_channels + 1, settings.grid[0], width)
+    channels = torch.zeros(1, settings.slots, *size)
     for slot, memory in enumerate(memories[: settings.slots]):
         channels[:, slot, :-1], channels[:, slot, -1] = memory, 1.0
     return channels.flatten(1, 2)

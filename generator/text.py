@@ -1,11 +1,12 @@
 """Texts from memory: a small GPT-2 that writes a caption from vectors and remembered captions.
 
 The decoder reads, as one sequence of embeddings: the fused vector, the query, the vectors of up to
-four neighbours, the captions of the neighbours that are texts, and then writes. Queries in training
-are texts, with noise on their vectors (CapDec, Nukrai et al. 2022), so that vectors of pictures and
-sounds serve too; those are first drawn towards the remembered texts (DeCap, Li et al. 2023). The
-remembered captions in the prompt (SmallCap, Ramos et al. 2023), and a pointer into them mixed with
-the vocabulary's distribution (See et al. 2017), let it name what only the memory knows.
+four neighbours, the captions of the neighbours that are texts, and then writes. In training half of
+the queries for a text with pictures or sounds are one of these, and the others texts with noise on
+their vectors (CapDec, Nukrai et al. 2022); the fused vector is drawn towards the remembered texts
+(DeCap, Li et al. 2023). The remembered captions in the prompt (SmallCap, Ramos et al. 2023), and a
+pointer into them mixed with the vocabulary's distribution (See et al. 2017), let it name what only
+the memory knows.
 Knows nothing about encoders and storage.
 """
 
@@ -260,7 +261,7 @@ def towards_texts(vector: Vectors, texts: Vectors, *, strength: float) -> Vector
     """Draw `vector` (D,) towards the text vectors (N, D) it is nearest to; unit length.
 
     DeCap's projection, sum_i softmax(v.t_i / 0.05) t_i, mixed in by `strength`: pictures and sounds
-    lie beside the texts in the space, and the decoder has only ever seen texts.
+    lie beside the texts in the space, and what is written is texts.
     """
     if not len(texts):
         return vector

@@ -43,6 +43,7 @@ Manifest = Mapping[str, Any]
 
 def of(record: Generation, output: GenerationOutput) -> Manifest:
     """What the file of an output says; `output` need not know its file yet."""
+    learned = record.fusion_fingerprint
     return {
         "format": FORMAT,
         "software": SOFTWARE,
@@ -56,6 +57,8 @@ def of(record: Generation, output: GenerationOutput) -> Manifest:
         "seed": output.seed,
         "creativity": record.creativity,
         "fusion": record.fusion,
+        # Left out for a formula: files of before there was another are made again as they were.
+        **({} if learned is None else {"fusion_fingerprint": learned}),
         "space": {"id": record.space_id, "fingerprint": record.space_fingerprint},
         "generator": {"name": output.generator, "fingerprint": output.generator_fingerprint},
         "memories": [

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Vector = npt.NDArray[np.float32]  # (D,), unit length
 
 RetrievalMode = Literal["direct", "associative", "auto"]
-FusionMethod = Literal["sum", "weighted", "attention"]
+FusionMethod = Literal["sum", "weighted", "attention", "learned"]
 
 
 @dataclass(frozen=True)
@@ -328,6 +328,7 @@ class Generation:
     modes: Mapping[str, str] = field(default_factory=dict)  # by modality, where it was not default
     # Cosines of the outputs' embeddings, by pairs of modalities ("image-text").
     agreement: Mapping[str, float] = field(default_factory=dict)
+    fusion_fingerprint: str | None = None  # of its weights; None: the method has none
 
     @property
     def words(self) -> str:

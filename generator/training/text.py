@@ -36,6 +36,7 @@ from generator.training.text_data import (
     vectors_of,
     wordnet_texts,
 )
+from generator.training.text_examples import SEEN
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -44,6 +45,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--stop-at", type=int, default=None, help="leave off early; resume later")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--from-stored", action="store_true", help="start from the stored weights")
+    parser.add_argument(
+        "--seen",
+        type=float,
+        default=SEEN,
+        help="share of the queries for what has pictures or sounds that are one of these",
+    )
     return parser.parse_args(argv)
 
 
@@ -67,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(data.texts)} texts, {sum(p.numel() for p in decoder.parameters())} parameters")
     near = cached_neighbours(data.vectors, 8, args.cache)
     lines = Lines(tokenizer, data.texts, decoder)
-    batches = example_batches(data, near, lines, args.batch_size, (args.seed, step))
+    batches = example_batches(data, near, lines, args.batch_size, (args.seed, step), args.seen)
     by_text, by_sight = (
         held_out_batches(held_out, tokenizer, decoder, args.batch_size, args.seed, seen)
         for seen in (0.0, 1.0)
@@ -213,6 +220,7 @@ def as_texts(
         weights / weights.sum(),
         shown({i.id: row[tidy_caption(i.caption)] for i in owned}, owned, sights, len(texts)),
         parts={row[text]: tuple(row[part] for part in of) for text, of in pairs.items()},
+        nothing=vectors_of([""], args.cache / "nothing.npz", text_encoder())[0],
     )
 
 

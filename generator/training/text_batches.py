@@ -102,12 +102,13 @@ def example_batches(
     lines: Lines,
     size: int,
     seed: tuple[int, int],
+    seen: float = SEEN,
 ) -> Iterator[Batch]:
     """Endless batches; 16 at a time are sorted by length, so that little is padding."""
     random = np.random.default_rng(seed)
     while True:
         drawn = random.choice(len(data.texts), 16 * size, p=data.rates)
-        examples = [make_example(int(row), data, near, random) for row in drawn]
+        examples = [make_example(int(row), data, near, random, seen=seen) for row in drawn]
         examples.sort(key=lines.length)
         for part in random.permutation(16):
             yield collate(examples[part * size :][:size], lines)

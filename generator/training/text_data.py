@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from encoders.base import Vectors, normalize
 from generator.training.shown import Shown
-from generator.training.wordnet import Synset, article, find_wordnet, synsets
+from generator.training.wordnet import Synset, captioned, find_wordnet, synsets
 
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<mem>"]
 Encode = Callable[[list[str]], Vectors]
@@ -33,6 +33,7 @@ class Texts:
     rates: npt.NDArray[np.float64]  # (N,), sum 1
     shown: Shown  # pictures and sounds
     parts: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # of texts that name two
+    nothing: Vectors | None = None  # (D,) of a text that says nothing; None: nobody asks so
 
 
 def wordnet_texts(cache: Path) -> dict[str, float]:
@@ -47,7 +48,7 @@ def wordnet_texts(cache: Path) -> dict[str, float]:
 
 def _forms(synset: Synset) -> tuple[tuple[str, float], ...]:
     return (
-        (article(synset.name), 1.0),
+        (captioned(synset), 1.0),
         (synset.name, 1.0),
         (synset.definition, 0.3),
     )

@@ -16,6 +16,8 @@ from generator.text import arranged
 from generator.training.text_data import Texts, noisy
 
 SEEN = 0.5  # of the queries for a text with pictures or sounds: one of these
+NOTHING = 0.03  # of the queries: they say nothing, and what is meant is all that is remembered
+OWN = 0.2  # of the memories: the target itself is among them
 WITH_WORDS = 0.2  # of those: together with the text
 ALIKE = 0.6  # of those: remembered is what looks or sounds alike, else what means alike
 
@@ -33,6 +35,42 @@ class Example:
     caption_shares: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Recalled:
+    """A query, and what a memory would answer it with."""
+
+    query: Vectors  # (D,)
+    rows: Rows  # (E,) texts whose episodes are remembered
+    vectors: Vectors  # (M, D)
+    episode: Rows  # (M,) of each vector its place in `rows`
+    is_text: npt.NDArray[np.bool_]  # (M,)
+
+
+def recalled(
+    target: int,
+    data: Texts,
+    near: npt.NDArray[np.int32],
+    random: np.random.Generator,
+    *,
+    seen: float = SEEN,
+    own: float = OWN,
+    together: float = 0.0,
+) -> Recalled:
+    """A query for a text and a memory of the kinds that occur in use.
+
+    The query is the text's own vector with noise, or by `seen` that of a picture or sound of it.
+    `own`: share of the memories that the target is in; `together`: of the queries by text, those
+    whose memories come with their pictures and sounds, as they do where these are asked for.
+    """
+    if data.nothing is not None and random.random() < NOTHING:
+        rows = np.array([target])
+        return Recalled(data.nothing, rows, *_memory(rows, data, random, random.random() < 0.5))
+    query, alike, by_sight = _asked(target, data, near, random, seen)
+    rows = _remembered(target, data, alike, random, own)
+    paired = by_sight or random.random() < together
+    return Recalled(query, rows, *_memory(rows, data, random, paired))
+
+
 def make_example(
     target: int,
     data: Texts,
@@ -42,25 +80,21 @@ def make_example(
     seen: float = SEEN,
     neighbours: int = 4,
 ) -> Example:
-    """A target with a query and a memory of the kinds that occur in use.
-
-    The query is the text's own vector with noise, or by `seen` that of a picture or sound of it.
-    """
-    query, alike, by_sight = _asked(target, data, near, random, seen)
-    rows = _remembered(target, data, alike, random)
-    vectors, episode, is_text = _memory(rows, data, random, by_sight)
+    """A target with what the decoder reads of a query and a memory."""
+    found = recalled(target, data, near, random, seen=seen)
+    query, vectors, episode = found.query, found.vectors, found.episode
     weights = _shares(query, vectors, random)
     scale = len(vectors) if random.random() < 0.3 else 1
     fused = normalize(query + scale * (weights @ vectors))
-    best = np.zeros(len(rows), np.float32)
+    best = np.zeros(len(found.rows), np.float32)
     np.maximum.at(best, episode, weights)
-    fused, order, shares = arranged(fused, vectors, best[episode], is_text, neighbours)
-    shown = [place for place, at in enumerate(order) if is_text[at]]
+    fused, order, shares = arranged(fused, vectors, best[episode], found.is_text, neighbours)
+    shown = [place for place, at in enumerate(order) if found.is_text[at]]
     return Example(
         target=target,
         vectors=np.concatenate([fused[None], query[None], vectors[order]]).astype(np.float32),
         shares=shares,
-        captions=tuple(int(rows[episode[order[place]]]) for place in shown),
+        captions=tuple(int(found.rows[episode[order[place]]]) for place in shown),
         caption_shares=tuple(float(shares[place]) for place in shown),
     )
 
@@ -85,8 +119,10 @@ def _asked(
     return query, alike if len(alike) and random.random() < ALIKE else meant, True
 
 
-def _remembered(target: int, data: Texts, alike: Rows, random: np.random.Generator) -> Rows:
-    """Texts in memory: none (10 %), unrelated ones (8 %), the target itself among others (20 %),
+def _remembered(
+    target: int, data: Texts, alike: Rows, random: np.random.Generator, own: float
+) -> Rows:
+    """Texts in memory: none (10 %), unrelated ones (8 %), by `own` the target itself among others,
     else only others that are alike, and for most targets that name two things, the two.
 
     Drawing from a longer list than is shown, and mostly without the target, keeps the decoder from
@@ -99,7 +135,7 @@ def _remembered(target: int, data: Texts, alike: Rows, random: np.random.Generat
     if kind < 0.18:
         return random.integers(0, len(data.texts), count)
     rows = random.choice(alike, count, replace=False)
-    if kind < 0.38:
+    if kind < 0.18 + own:
         rows[int(random.integers(count))] = target
     elif target in data.parts and kind < 0.80:
         rows = random.permutation([*data.parts[target], *rows[: min(count, 3) - 1]])

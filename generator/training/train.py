@@ -1,11 +1,11 @@
-"""python -m generator.training.train {image,text,audio}: train one of the bundled generators."""
+"""python -m generator.training.train {image,text,audio,fusion}: train what generates."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-WHAT = ("image", "text", "audio")
+WHAT = ("image", "text", "audio", "fusion")
 
 
 def main(argv: list[str]) -> None:

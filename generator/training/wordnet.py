@@ -15,7 +15,8 @@ INSTALLED = Path("/usr/share/wordnet")
 # Lexicographer files of things that can be seen or heard: animal, artifact, body, food, location,
 # object, person, plant, shape, substance. Others only where the sense was met in tagged text.
 CONCRETE = {"05", "06", "08", "13", "15", "17", "18", "20", "25", "27"}
-ABSTRACT = {"04", "07", "10", "11", "12", "14", "19", "26", "28"}
+ACT = "04"
+ABSTRACT = {ACT, "07", "10", "11", "12", "14", "19", "26", "28"}
 UNWANTED = (
     "offensive",
     "obscene",
@@ -36,6 +37,7 @@ class Synset(NamedTuple):
     definition: str
     concrete: bool
     tagged: bool  # met at least once in the corpora that WordNet's counts come from
+    activity: bool = False  # such as sailing: it takes no article
 
 
 def find_wordnet(cache: Path) -> Path:
@@ -72,7 +74,8 @@ def synsets(folder: Path) -> Iterator[Synset]:
             continue
         is_tagged = f"{parts[4]}:{parts[1]}" in tagged
         if parts[1] in CONCRETE or (parts[1] in ABSTRACT and is_tagged):
-            yield Synset(name, definition, parts[1] in CONCRETE, is_tagged)
+            activity = parts[1] == ACT and name.endswith("ing")
+            yield Synset(name, definition, parts[1] in CONCRETE, is_tagged, activity)
 
 
 def _tagged_senses(folder: Path) -> set[str]:
@@ -83,6 +86,12 @@ def _tagged_senses(folder: Path) -> set[str]:
         if rest.startswith("1:"):  # 1 = noun
             keys.add(f"{lemma}:{rest.split(':')[1]}")
     return keys
+
+
+def captioned(synset: Synset) -> str:
+    """Its name as a caption would say it: "An owl.", "Sailing."."""
+    name = synset.name
+    return f"{name[0].upper()}{name[1:]}." if synset.activity else article(name)
 
 
 def article(name: str) -> str:

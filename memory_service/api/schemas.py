@@ -22,7 +22,7 @@ from pydantic import (
 from memory_service.app import MODALITIES
 
 Mode = Literal["direct", "associative", "auto"]
-Fusion = Literal["sum", "weighted", "attention"]
+Fusion = Literal["sum", "weighted", "attention", "learned"]
 Value = TypeVar("Value")
 # The first wrong element ends the reading: a list of millions is not told one by one.
 Several = Annotated[list[Value], Field(max_length=1_024, fail_fast=True)]
@@ -413,6 +413,7 @@ class GenerationOut(BaseModel):
     seed: int
     creativity: float
     fusion: str
+    fusion_fingerprint: str | None = Field(description="Of its weights; null for a formula.")
     query: list[AskedPartOut]
     modes: dict[str, str] = Field(description="By modality, where it was not the default.")
     space: SpaceOut

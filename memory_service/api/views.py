@@ -183,6 +183,7 @@ def generation(record: Generation, contents: dict[str, bytes]) -> schemas.Genera
         seed=record.seed,
         creativity=record.creativity,
         fusion=record.fusion,
+        fusion_fingerprint=record.fusion_fingerprint,
         query=[schemas.AskedPartOut.model_validate(asdict(each)) for each in record.query],
         modes=dict(record.modes),
         space=schemas.SpaceOut(id=record.space_id, fingerprint=record.space_fingerprint),

@@ -106,6 +106,8 @@ class Card:
     @property
     def fingerprints(self) -> Mapping[str, str]:
         told = {f"space {self.record.space_id}": self.record.space_fingerprint}
+        if self.record.fusion_fingerprint is not None:
+            told[f"fusion {self.record.fusion}"] = self.record.fusion_fingerprint
         for output in self.outputs:
             told[output.record.generator] = output.record.generator_fingerprint
         return told

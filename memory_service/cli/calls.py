@@ -129,7 +129,7 @@ def generate(
         float | None, typer.Option(help="0: like what is remembered, 1: free.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same again.")] = None,
-    fusion: Annotated[str | None, typer.Option(help="sum, weighted or attention.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="sum, weighted, attention or learned.")] = None,
     text_mode: Annotated[str | None, typer.Option(help="caption, tags or answer.")] = None,
     audio_mode: Annotated[str | None, typer.Option(help="sound or speech.")] = None,
     max_similarity: Annotated[
@@ -247,5 +247,5 @@ def _mode(given: str | None) -> Literal["direct", "associative", "auto"] | None:
     return cast(Literal["direct", "associative", "auto"] | None, given)
 
 
-def _fusion(given: str | None) -> Literal["sum", "weighted", "attention"] | None:
-    return cast(Literal["sum", "weighted", "attention"] | None, given)
+def _fusion(given: str | None) -> Literal["sum", "weighted", "attention", "learned"] | None:
+    return cast(Literal["sum", "weighted", "attention", "learned"] | None, given)

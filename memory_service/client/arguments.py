@@ -87,7 +87,7 @@ class GenerateArguments(QueryArguments, total=False):
     output: str | Sequence[str]
     creativity: float | None
     seed: int | None
-    fusion: Literal["sum", "weighted", "attention"] | None
+    fusion: Literal["sum", "weighted", "attention", "learned"] | None
     text_mode: Literal["caption", "tags", "answer"] | None
     audio_mode: Literal["sound", "speech"] | None
     max_similarity: float | None

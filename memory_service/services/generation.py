@@ -11,6 +11,7 @@ import numpy as np
 
 from encoders.base import Space
 from generator.base import Condition
+from generator.fusion import fingerprint, methods_in
 from memory_service.card.content import Card
 from memory_service.clock import Clock
 from memory_service.errors import (
@@ -136,6 +137,7 @@ class GenerationService(Service):
             seed=plan.seed,
             creativity=plan.creativity,
             fusion=plan.fusion,
+            fusion_fingerprint=fingerprint(plan.fusion, plan.space.id),
             space_id=plan.space.id,
             space_fingerprint=plan.space.fingerprint,
             query_vector=query.vector,
@@ -314,7 +316,15 @@ class GenerationService(Service):
 
 
 def _condition(record: Generation, sources: Sequence[neighbours.Source]) -> Condition:
-    return neighbours.condition(record.query_vector, sources, record.fusion, record.words)
+    """Raises ModalityUnavailable where the weights of a fusion that was learnt are gone."""
+    known = methods_in(record.space_id)
+    if record.fusion not in known:
+        raise ModalityUnavailable(
+            f"the weights of fusion {record.fusion!r} are not here", accepted=list(known)
+        )
+    return neighbours.condition(
+        record.query_vector, sources, record.fusion, record.space_id, record.words
+    )
 
 
 def _asked(part: QueryPart) -> AskedPart:

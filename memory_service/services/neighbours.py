@@ -150,12 +150,15 @@ def _tags(memory: Memory) -> tuple[str, ...]:
     )
 
 
-def condition(query: Vector, sources: Sequence[Source], fusion: str, words: str = "") -> Condition:
-    """A function of its arguments alone: replay depends on it. `words`: the texts of the query."""
+def condition(
+    query: Vector, sources: Sequence[Source], fusion: str, space_id: str, words: str = ""
+) -> Condition:
+    """A function of its arguments alone, and of the weights of a fusion that was learnt: replay
+    depends on it. `space_id`: of the vectors; `words`: the texts of the query."""
     vectors = np.zeros((len(sources), len(query)), np.float32)
     for row, source in enumerate(sources):
         vectors[row] = source.neighbour.vector
-    fused, weights = fuse(query, vectors, fusion)
+    fused, weights = fuse(query, vectors, fusion, space_id=space_id)
     best: dict[str, float] = defaultdict(float)
     for source, weight in zip(sources, weights, strict=True):
         best[source.memory.episode_id] = max(best[source.memory.episode_id], float(weight))

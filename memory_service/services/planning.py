@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from encoders.base import Modality, Space
-from generator.fusion import METHODS
+from generator.fusion import METHODS, methods_in
 from memory_service.errors import InvalidInput
 from memory_service.records import FusionMethod, QueryPart
 from memory_service.services import checks
@@ -50,6 +50,9 @@ def plan(
     asked = checks.modalities(outputs, models.generators, "generator")
     checks.one_of("fusion", fusion, METHODS)
     creativity = checks.share("creativity", creativity)
+    space = models.space_to_generate(asked)
+    # An unknown name was refused above; here it is one without weights for this profile's vectors.
+    checks.one_of("fusion", fusion, methods_in(space.id))
     return Plan(
         outputs=asked,
         namespace=namespace,
@@ -57,7 +60,7 @@ def plan(
         fusion=fusion,
         creativity=creativity,
         seed=_seed(seed),
-        space=models.space_to_generate(asked),
+        space=space,
         max_similarity=_limit(max_similarity, creativity),
         modes=_modes(models, parts, asked, modes),
     )

@@ -30,8 +30,8 @@ def insert(connection: sqlite3.Connection, record: Generation) -> None:
     """Insert within an open transaction."""
     connection.execute(
         "INSERT INTO generations (id, namespace, created_at, seed, creativity, fusion, space_id,"
-        " space_fingerprint, query_vector, timings, query, modes, agreement)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " space_fingerprint, query_vector, timings, query, modes, agreement, fusion_fingerprint)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             record.id,
             record.namespace,
@@ -46,6 +46,7 @@ def insert(connection: sqlite3.Connection, record: Generation) -> None:
             _json(asdict(each) for each in record.query),
             json.dumps(dict(record.modes)),
             json.dumps(dict(record.agreement)),
+            record.fusion_fingerprint,
         ),
     )
     connection.executemany(
@@ -147,6 +148,7 @@ def get(catalog: Catalog, generation_id: str) -> Generation:
         query=tuple(AskedPart(**each) for each in json.loads(row["query"])),
         modes=json.loads(row["modes"]),
         agreement=json.loads(row["agreement"]),
+        fusion_fingerprint=row["fusion_fingerprint"],
     )
 
 

@@ -272,6 +272,10 @@ MIGRATIONS = [
     ) WITHOUT ROWID;
     CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
     """,
+    # 12: with which weights query and memories were joined
+    """
+    ALTER TABLE generations ADD COLUMN fusion_fingerprint TEXT; -- NULL: a formula
+    """,
 ]
 
 FORMAT = len(MIGRATIONS)  # of a store that this version writes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from encoders.base import normalize
-from generator.fusion import METHODS, fuse
+from generator.fusion import FORMULAS, fuse
 
 RANDOM = np.random.default_rng(0)
 QUERY = normalize(RANDOM.standard_normal(32))
@@ -36,7 +36,7 @@ def test_attention_sharpens_as_the_temperature_falls() -> None:
     assert cold[nearest] > 0.9 > warm[nearest]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FORMULAS)
 def test_shares_sum_to_one_and_the_result_is_a_unit_vector(method: str) -> None:
     fused, shares = fuse(QUERY, MEMORIES, method)
     assert shares.sum() == pytest.approx(1.0, abs=1e-5)
@@ -44,14 +44,14 @@ def test_shares_sum_to_one_and_the_result_is_a_unit_vector(method: str) -> None:
     assert fused.dtype == shares.dtype == np.float32
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FORMULAS)
 def test_without_memories_the_query_stays(method: str) -> None:
     fused, shares = fuse(QUERY, np.empty((0, 32), np.float32), method)
     np.testing.assert_allclose(fused, QUERY, atol=1e-6)
     assert shares.shape == (0,)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FORMULAS)
 def test_a_memory_moves_the_result_towards_itself(method: str) -> None:
     for memory in MEMORIES:
         fused, _ = fuse(QUERY, memory[None], method)
@@ -65,6 +65,6 @@ def test_unknown_method_names_the_known_ones() -> None:
 
 def test_memories_that_cancel_the_query_leave_it_alone() -> None:
     query = np.eye(1, 8, dtype=np.float32)[0]
-    for method in METHODS:
+    for method in FORMULAS:
         fused, _ = fuse(query, -query[None], method)
         np.testing.assert_allclose(fused, query)

@@ -1,19 +1,25 @@
 import io
+import json
 import wave
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Open
 from PIL import Image
+from safetensors.numpy import save
 from service_media import audio, image, png, text
 from store_consistency import assert_consistent
 from stored_contents import alter
 
 from encoders.base import Waveform
+from encoders.fake import SPACE
+from generator import learned_fusion
 from generator.fake import FakeGenerator
+from generator.learned_fusion import FusionSettings
 from memory_service.app import Application
 from memory_service.errors import (
     InvalidInput,
@@ -70,6 +76,41 @@ def test_tells_what_it_was_made_from(app: Application, animals: dict[str, Episod
 def test_replays_bit_for_bit(zoo: Application, fusion: Any) -> None:
     record = zoo.generation.generate([WHALE], outputs=ALL, fusion=fusion, creativity=0.9)
     assert zoo.generation.replay(record.id) == {output.id: True for output in record.outputs}
+
+
+def write_fusion(folder: Path) -> None:
+    """Weights drawn by lot, for the fake profile's vectors."""
+    settings = FusionSettings(dimension=SPACE.dimension, space_id=SPACE.id)
+    width = settings.heads * settings.head_width
+    sizes = {
+        **dict.fromkeys(("query", "key", "value"), (width, SPACE.dimension)),
+        "inner": (settings.hidden, 2 * SPACE.dimension + width),
+        "outer": (SPACE.dimension, settings.hidden),
+    }
+    random = np.random.default_rng(0)
+    state = {f"{n}.weight": random.normal(0, 0.02, s).astype("f4") for n, s in sizes.items()}
+    state |= {f"{n}.bias": np.zeros(s[0], np.float32) for n, s in sizes.items()}
+    state["sharpness"] = np.full(settings.heads, 2.0, np.float32)
+    (folder / "fusion.json").write_text(json.dumps(asdict(settings)), "utf-8")
+    (folder / "fusion.safetensors").write_bytes(save(state))
+
+
+def test_a_learned_fusion_is_recorded_and_needs_its_weights(
+    zoo: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned_fusion, "FOLDER", tmp_path)
+    with pytest.raises(InvalidInput, match=r"sum, weighted, attention$"):
+        zoo.generation.generate([WHALE], outputs=ALL, fusion="learned")
+    write_fusion(tmp_path)
+    record = zoo.generation.generate([WHALE], outputs=ALL, fusion="learned", creativity=0.9)
+    assert len(record.fusion_fingerprint or "") == 64
+    assert zoo.generation.get(record.id).fusion_fingerprint == record.fusion_fingerprint
+    assert record.fusion_fingerprint in zoo.generation.card(record.id).fingerprints.values()
+    assert zoo.generation.replay(record.id) == {output.id: True for output in record.outputs}
+    assert sum(memory.weight for memory in record.memories) == pytest.approx(1.0, abs=1e-5)
+    (tmp_path / "fusion.safetensors").unlink()
+    with pytest.raises(ModalityUnavailable, match="weights"):
+        zoo.generation.replay(record.id)
 
 
 def test_the_seed_decides(zoo: Application) -> None:

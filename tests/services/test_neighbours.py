@@ -29,7 +29,7 @@ def test_a_picture_counts_as_much_as_the_text_that_it_was_recalled_by() -> None:
         source("another text", "wrong", "text", 0.3),
         source("wrong picture", "wrong", "image", 0.4),
     ]
-    made = condition(QUERY, sources, "attention")
+    made = condition(QUERY, sources, "attention", "fake")
     assert made.weights[3] > made.weights[1]  # what each has in common with the query, as before
     assert made.weights.sum() == pytest.approx(1)
     assert [each.id for each in made.ranked("image")] == ["right picture", "wrong picture"]

@@ -42,7 +42,7 @@ FIELDS = {
     "k": {"type": "integer", "description": "Episodes to make it from."},
     "creativity": {"type": "number", "description": "0 to 1."},
     "seed": {"type": "integer"},
-    "fusion": docs.text_field("sum, weighted or attention (default)."),
+    "fusion": docs.text_field("sum, weighted, attention (default) or learned."),
     "mode": docs.text_field("direct, associative or auto (default)."),
     "filter": docs.text_field("JSON object."),
     "namespace": docs.text_field("Default: default."),

@@ -111,7 +111,7 @@ def _request(
         chosen = neighbours.choose(retrieval, query, K, (task.output,), store=store, models=models)
         sources = neighbours.load(chosen, query.vector, lab.space, store, models)
     with stages.of("fuse"):
-        condition = neighbours.condition(query.vector, sources, "attention")
+        condition = neighbours.condition(query.vector, sources, "attention", lab.space.id)
     with stages.of("generate"):
         made = generator.generate(condition, seed=lab.seed, creativity=CREATIVITY).media
     with stages.of("render"):

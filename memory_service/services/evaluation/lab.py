@@ -171,5 +171,5 @@ class Lab:
     ) -> Any:
         generator = self.generator(task.output)
         assert generator is not None  # `tasks` has asked
-        condition = neighbours.condition(query, self.sources(task, memory), fusion)
+        condition = neighbours.condition(query, self.sources(task, memory), fusion, self.space.id)
         return generator.generate(condition, seed=seed, creativity=creativity).media

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from encoders.base import Modality, Vectors
-from generator.fusion import METHODS
+from generator.fusion import METHODS, methods_in
 from memory_service.services.evaluation import metrics
 from memory_service.services.evaluation.cases import Rows
 from memory_service.services.evaluation.lab import CREATIVITY, K, Lab, Task
@@ -102,7 +102,7 @@ def climb(lab: Lab, task: Task, scorer: Scorer) -> Climb:
     made: dict[str, Made] = {}
     for each in runner.references():
         made[each.name] = each
-    for rung in RUNGS:
+    for rung in (each for each in RUNGS if each.fusion in methods_in(lab.space.id)):
         with lab.step(f"{task.name}: {rung.name}"):
             made[rung.name] = runner.run(rung)
     rest = np.setdiff1d(scorer.pool, queries)

@@ -27,6 +27,7 @@ COMMITS = {  # one that writes this format
     8: "af197c2",
     9: "f786127",
     10: "6430f2b",
+    11: "1d1a021",
 }
 LEFT_OUT = ("lock", "reserve")
 
