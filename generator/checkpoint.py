@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def read_settings(path: Path) -> dict[str, Any]:
     """The JSON object beside the weights."""
     settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return settings
+
+
+def write_settings(settings: Any, path: Path) -> None:
+    """The dataclass as a JSON object, with the folder it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(settings), indent=1) + "\n", "utf-8")
 
 
 def fingerprint(*paths: Path) -> str:

@@ -23,6 +23,8 @@ from diffusers import UNet2DConditionModel
 
 from generator.base import Condition
 
+LATE_SHARE, LATE_FROM = 0.2, 0.85
+
 
 @dataclass(frozen=True)
 class FlowSettings:
@@ -90,9 +92,15 @@ def flow_loss(
     shares: torch.Tensor,
     memory: torch.Tensor,
 ) -> torch.Tensor:
-    """Mean squared error of the velocity at logit-normal times (Esser et al. 2024)."""
+    """Mean squared error of the velocity at logit-normal times (Esser et al. 2024).
+
+    One time in LATE_SHARE is drawn from the latest instead, which hardly come else: there it is
+    decided what a picture from noise alone will show.
+    """
     noise = torch.randn_like(latents)
     time = torch.sigmoid(torch.randn(len(latents), device=latents.device))
+    late = torch.rand_like(time) < LATE_SHARE
+    time = torch.where(late, LATE_FROM + (1 - LATE_FROM) * torch.rand_like(time), time)
     share = time[:, None, None, None]
     noised = (1 - share) * latents + share * noise
     velocity = flow(noised, time, flow.tokens(vectors, shares), memory)
@@ -113,24 +121,36 @@ def sample(
     `memories` of each condition are latents (1, C, H, W), the heaviest first, of all conditions
     of the same size; without any, the settings' grid. Noise 0 returns the first itself; 1 starts
     from noise alone (SDEdit, Meng et al. 2021), and has to where a condition has no memory. All B
-    get the same noise. Classifier-free guidance (Ho & Salimans 2022).
+    get the same noise.
     """
     settings = flow.settings
     width = width_of(memories[0], settings)
     drawn = draw_noise(settings, width, random)
     starts = [(1 - noise) * known[0] + noise * drawn if known else drawn for known in memories]
-    latents = torch.cat(starts)
     rows = [condition_rows(condition, settings) for condition in conditions]
     tokens = flow.tokens(*(torch.cat(each) for each in zip(*rows, strict=True)))
+    hidden = torch.cat([memory_channels(known, settings, width) for known in memories])
+    return led_back(flow, torch.cat(starts), tokens, hidden, noise)
+
+
+def led_back(
+    flow: LatentFlow,
+    latents: torch.Tensor,
+    tokens: torch.Tensor,
+    memory: torch.Tensor,
+    noise: float,
+) -> torch.Tensor:
+    """Latents (B, C, H, W) of those at time `noise`; tokens (B, 2 + N, W), memory as in `forward`.
+
+    Euler steps with classifier-free guidance (Ho & Salimans 2022).
+    """
     both = torch.cat([tokens, torch.zeros_like(tokens)])
-    hidden = torch.cat(
-        [memory_channels(known, settings, width) for known in (*memories, *[()] * len(rows))]
-    )
-    times = np.linspace(noise, 0.0, steps_for(settings, noise) + 1)
+    hidden = torch.cat([memory, torch.zeros_like(memory)])
+    times = np.linspace(noise, 0.0, steps_for(flow.settings, noise) + 1)
     for now, then in itertools.pairwise(times):
-        time = torch.full((2 * len(rows),), float(now))
+        time = torch.full((2 * len(latents),), float(now))
         given, free = flow(torch.cat([latents, latents]), time, both, hidden).chunk(2)
-        velocity = free + settings.guidance * (given - free)
+        velocity = free + flow.settings.guidance * (given - free)
         latents = latents + float(then - now) * velocity
     return latents
 

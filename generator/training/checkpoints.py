@@ -1,4 +1,4 @@
-"""What a training of pictures keeps: averaged weights, checkpoints, and the rate at a step."""
+"""What a training keeps: averaged weights, checkpoints, and the rate at a step."""
 
 from __future__ import annotations
 
@@ -59,10 +59,14 @@ class _Applied:
         self._module.train()
 
 
-def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
-    """Linear warm-up over 100 steps, then half a cosine down to 2 %."""
-    share = min(1.0, max(0, step - 100) / max(1, steps - 100))
-    factor = min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
+def set_rate(
+    optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warm_up: int = 100
+) -> None:
+    """Linear warm-up, then half a cosine down to 2 %."""
+    share = min(1.0, max(0, step - warm_up) / max(1, steps - warm_up))
+    factor = min(1.0, (step + 1) / max(1, warm_up)) * (
+        0.02 + 0.49 * (1 + math.cos(math.pi * share))
+    )
     for group in optimizer.param_groups:
         group["lr"] = peak * factor
 

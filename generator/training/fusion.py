@@ -9,9 +9,8 @@ and how near those of the formulas.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +21,11 @@ import torch.nn.functional as F
 from safetensors.numpy import save
 
 from encoders.base import Vectors
+from generator.checkpoint import write_settings
 from generator.fusion import FORMULAS, fuse
 from generator.learned_fusion import FILES, FusionSettings, LearnedFusion
-from generator.training.arguments import training_parser
-from generator.training.checkpoints import Average, keep, restore, set_rate
+from generator.training.arguments import plan_of, training_parser
+from generator.training.epochs import descend, run_epochs
 from generator.training.fusion_network import FusionNetwork
 from generator.training.text import load_texts
 from generator.training.text_data import Texts, cached_neighbours, neighbours_of
@@ -54,6 +54,9 @@ class Batch:
     text: torch.Tensor  # (B, D)
     aim: torch.Tensor  # (B, D): the text's vector, and what is seen or heard of it
 
+    def to(self, device: str) -> Batch:
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = training_parser("fusion", __doc__, learning_rate=1e-3, epoch_steps=200)
@@ -72,31 +75,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     cases = held_out_cases(held_out, args.seed)
     for method in FORMULAS if cases else ():
         print(method, told(cases, held_out, partial(fuse, method=method)), flush=True)
-    settings = FusionSettings(dimension=data.vectors.shape[1])
-    network = FusionNetwork(settings).to(args.device)
+    network = FusionNetwork(FusionSettings(dimension=data.vectors.shape[1])).to(args.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.learning_rate, weight_decay=0.01)
-    average = Average(network)
-    path = args.runs / "fusion.pt"
-    step = restore(path, average, network=network, optimizer=optimizer) if args.resume else 0
-    while step < args.steps:
-        random = np.random.default_rng((args.seed, step))
-        total, count = 0.0, min(args.epoch_steps, args.steps - step)
-        for _ in range(count):
-            set_rate(optimizer, args.learning_rate, step, args.steps)
-            batch = draw(data, near, random, args.batch_size)
-            optimizer.zero_grad(set_to_none=True)
-            loss = batch_loss(network, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            average.update(network)
-            total, step = total + loss.item(), step + 1
-        keep(path, step, average, network=network, optimizer=optimizer)
-        with average.applied(network):
-            export(network, args.weights)
-        learned = LearnedFusion.load(args.weights)
-        figures = told(cases, held_out, learned.fuse)
-        print(f"step {step}/{args.steps} loss {total / count:.3f} {figures}", flush=True)
+
+    def update(_: int, random: np.random.Generator) -> dict[str, float]:
+        batch = draw(data, near, random, args.batch_size).to(args.device)
+        return {"loss": descend(batch_loss(network, batch), network, optimizer)}
+
+    def epoch_ends(_: int) -> str:
+        export(network, args.weights)
+        return told(cases, held_out, LearnedFusion.load(args.weights).fuse)
+
+    plan = plan_of(args, args.steps, args.learning_rate)
+    run_epochs(plan, args.runs / "fusion.pt", network, optimizer, update, epoch_ends)
 
 
 def draw(data: Texts, near: npt.NDArray[np.int32], random: np.random.Generator, size: int) -> Batch:
@@ -146,9 +137,10 @@ def batch_loss(network: FusionNetwork, batch: Batch) -> torch.Tensor:
     each episode has the share that its text deserves."""
     fused, shares = network(batch.query, batch.memories, batch.there)
     scores = fused @ batch.text.T / TEMPERATURE
+    own = torch.arange(len(fused), device=fused.device)
     same = batch.target[:, None] == batch.target
-    scores = scores.masked_fill(same & ~torch.eye(len(fused), dtype=torch.bool), -1e4)
-    told_apart = F.cross_entropy(scores, torch.arange(len(fused)))
+    scores = scores.masked_fill(same & (own[:, None] != own), -1e4)
+    told_apart = F.cross_entropy(scores, own)
     away = 1 - (fused * batch.aim).sum(-1).mean()
     by_episode = (batch.episode.float() @ shares[..., None])[..., 0].clamp(min=1e-6)
     recall = -(batch.wanted * by_episode.log()).sum(-1).mean()
@@ -198,12 +190,10 @@ def told(
 
 def export(network: FusionNetwork, folder: Path) -> None:
     """Weights as fp16, and settings."""
-    folder.mkdir(parents=True, exist_ok=True)
     state = {
         name: tensor.detach().cpu().half().numpy() for name, tensor in network.state_dict().items()
     }
-    settings = json.dumps(asdict(network.settings), indent=1)
-    (folder / FILES[0]).write_text(settings + "\n", "utf-8")
+    write_settings(network.settings, folder / FILES[0])
     (folder / FILES[1]).write_bytes(save(state))
 
 

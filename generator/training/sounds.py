@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import torch
 
 from encoders.base import Vectors, Waveform, normalize
 from encoders.training.data import Item, load_collection
 from encoders.training.data.speech import TEST_VOICES
 from generator.audio import SoundSettings, heard_weights, mel_window, mix
+from generator.training.shown import bundled_towers, chosen, shown_vectors
 from generator.training.text_data import Encode, noisy, vectors_of
 
 Floats = npt.NDArray[np.float32]
@@ -32,6 +34,7 @@ class Sounds:
     items: list[Item]
     mels: npt.NDArray[np.float16]  # (N, N_MELS, frames)
     vectors: Vectors  # (N, D) of the captions
+    heard: Vectors  # (N, D) of the sounds
     rates: npt.NDArray[np.float64]  # (N,), sum 1
 
     def __len__(self) -> int:
@@ -48,10 +51,13 @@ def kind_of(item: Item) -> str:
 def load_sounds(
     collection: Path, split: str, settings: SoundSettings, cache: Path, encode: Encode
 ) -> Sounds:
-    """Sounds of a split; log-mels are kept in the cache folder."""
+    """Sounds of a split, of spoken words a few voices each; log-mels and vectors are kept in the
+    cache folder."""
     items = [i for i in load_collection(collection) if i.modality == "audio" and i.split == split]
     if split == "train":
         items = [i for i in items if not (i.source == "speech" and i.style in TEST_VOICES)]
+    few = {i.id for i in chosen(items)}
+    items = [i for i in items if i.source != "speech" or i.id in few]
     if not items:
         raise RuntimeError(f"no {split} sounds in {collection}: build the collection first")
     key = hashlib.sha256(repr([(i.id, settings.frames) for i in items]).encode()).hexdigest()[:16]
@@ -61,9 +67,11 @@ def load_sounds(
         cache.mkdir(parents=True, exist_ok=True)
         np.save(path, mels.astype(np.float16))
     vectors = vectors_of([i.caption for i in items], cache / "caption_vectors.npz", encode)
+    heard = shown_vectors(items, collection, cache / "heard.npz", bundled_towers())
     kinds = [kind_of(i) for i in items]
     rates = np.array([SHARES.get(kind, 0.1) / kinds.count(kind) for kind in kinds])
-    return Sounds(items, np.load(path), vectors, rates / rates.sum())
+    stacked = np.stack([heard[i.id] for i in items])
+    return Sounds(items, np.load(path), vectors, stacked, rates / rates.sum())
 
 
 def read(path: Path) -> Waveform:
@@ -88,7 +96,8 @@ def augment(mel: Floats, other: Floats, random: np.random.Generator) -> Floats:
 class Remembered:
     """A memory that one sound may be generated from."""
 
-    rows: tuple[int, ...]  # of the sounds in it
+    rows: tuple[int, ...]  # of the sounds in it, the best match first
+    weights: tuple[float, ...]  # of these
     vectors: Vectors  # (2 + 4, D): fused, query, neighbours; rows of zeros where none
     shares: Vectors  # (2 + 4,)
 
@@ -103,29 +112,58 @@ def remember(
     """Neighbours for a sound: itself among them (25 %), none (10 %), else others like it.
 
     `similar` (N, 12) are the rows of the sounds with the nearest captions, those of other concepts
-    in 85 of 100 draws, so that copying the neighbour is not what is learnt.
+    in 85 of 100 draws, so that copying the neighbour is not what is learnt. The query is a text,
+    a sound, or both; of what is remembered come the sound's vector, its text's, or both.
     """
-    query = noisy(sounds.vectors[target], random)
+    query = _asked(target, sounds, random)
     vectors = np.zeros((2 + count, len(query)), np.float32)
     shares = np.zeros(2 + count, np.float32)
     kind = random.random()
     rows = np.zeros(0, np.int64)
+    best = np.zeros(0)
     if kind >= 0.10:
         rows = random.choice(similar[target], int(random.integers(1, count + 1)), replace=False)
         if kind < 0.35:
             rows[0] = target
-    if len(rows):
-        # The memories' own vectors come from sounds: near their captions, but not on them.
-        memories = np.stack([noisy(sounds.vectors[row], random) for row in rows])
+        memories, episode = _vectors_of(rows, sounds, random)
         scores = memories @ query / (0.02 * 25.0 ** random.random())
         weights = np.exp(scores - scores.max())
         weights /= weights.sum()
-        order = np.argsort(-weights, kind="stable")
-        rows = rows[order]
-        vectors[2 : 2 + len(rows)], shares[2 : 2 + len(rows)] = memories[order], weights[order]
-    vectors[0] = normalize(query + shares[2:] @ vectors[2:])
+        best = np.zeros(len(rows))
+        np.maximum.at(best, episode, weights)
+        vectors[0] = weights @ memories
+        order = np.argsort(-weights, kind="stable")[:count]
+        vectors[2 : 2 + len(order)], shares[2 : 2 + len(order)] = memories[order], weights[order]
+    vectors[0] = normalize(query + vectors[0])
     vectors[1] = query
-    return Remembered(tuple(int(row) for row in rows), vectors, shares)
+    order = np.argsort(-best, kind="stable")
+    return Remembered(tuple(rows[order].tolist()), tuple(best[order].tolist()), vectors, shares)
+
+
+def _asked(target: int, sounds: Sounds, random: np.random.Generator) -> Vectors:
+    """By its text (70 %), by a sound (15 %), or by both."""
+    kind = random.random()
+    text = noisy(sounds.vectors[target], random)
+    if kind < 0.7:
+        return text
+    heard = noisy(sounds.heard[target], random)
+    return heard if kind < 0.85 else normalize(text + heard)
+
+
+def _vectors_of(
+    rows: npt.NDArray[np.int64], sounds: Sounds, random: np.random.Generator
+) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    """Vectors (M, D) of what is remembered, and of each its place in `rows`."""
+    vectors, episode = [], []
+    for place, row in enumerate(rows.tolist()):
+        kind = random.random()
+        if kind < 0.8:
+            vectors.append(sounds.heard[row])
+            episode.append(place)
+        if kind > 0.2:
+            vectors.append(sounds.vectors[row])
+            episode.append(place)
+    return np.stack(vectors), np.array(episode)
 
 
 def similar_sounds(sounds: Sounds, count: int, seed: int) -> npt.NDArray[np.int64]:
@@ -148,3 +186,15 @@ def mixture(mels: npt.NDArray[np.float16], rows: Sequence[int], shares: Sequence
     """The log-mel of the sounds of a memory, as the generator mixes them."""
     weights = heard_weights(shares[: len(rows)])
     return mix([mels[row].astype(np.float32) for row in rows], weights)
+
+
+def mel_sheet(rows: Sequence[torch.Tensor], path: Path) -> None:
+    """Draw rows of normalised log-mels (N, N_MELS, frames) below each other, low pitches below."""
+    from PIL import Image
+
+    lines = [
+        np.concatenate([np.pad(mel.float().numpy()[::-1], 1, constant_values=9) for mel in row], 1)
+        for row in rows
+    ]
+    grey = np.clip((np.concatenate(lines) + 2) / 4 * 255, 0, 255).astype(np.uint8)
+    Image.fromarray(grey).save(path)

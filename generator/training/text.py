@@ -1,16 +1,13 @@
 """Train the caption decoder: `python -m generator.training.train text`.
 
-Seeded and resumable; prints the loss of every epoch beside that of held-out captions.
+Seeded and resumable; tells the loss of every epoch beside that of held-out captions, and writes
+what it says of some of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +16,13 @@ from tokenizers import Tokenizer
 
 from encoders.training.data import Item, load_collection
 from encoders.training.precision import mixed_precision
-from generator.checkpoint import load_weights, save_weights
+from generator.checkpoint import load_weights, save_weights, write_settings
 from generator.registry import WEIGHTS
 from generator.text import IGNORED, CaptionDecoder, TextSettings, special_tokens
-from generator.training.arguments import training_parser
+from generator.training.arguments import plan_of, training_parser
+from generator.training.epochs import descend, run_epochs
 from generator.training.shown import bundled_towers, chosen, shown, shown_vectors
-from generator.training.text_batches import Batch, Lines, example_batches, held_out_batches
+from generator.training.text_batches import Batch, Batches, Lines
 from generator.training.text_data import (
     Encode,
     Texts,
@@ -37,14 +35,13 @@ from generator.training.text_data import (
     wordnet_texts,
 )
 from generator.training.text_examples import SEEN
+from generator.training.text_held_out import HeldOut
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = training_parser("text", __doc__, learning_rate=1e-3, epoch_steps=250)
     parser.add_argument("--steps", type=int, default=3500)
-    parser.add_argument("--stop-at", type=int, default=None, help="leave off early; resume later")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--from-stored", action="store_true", help="start from the stored weights")
     parser.add_argument(
         "--seen",
         type=float,
@@ -55,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, and write weights, tokenizer and settings after every epoch."""
+    """Train, and write weights, tokenizer, settings and samples after every epoch."""
     args = parse(argv)
     torch.manual_seed(args.seed)
     args.runs.mkdir(parents=True, exist_ok=True)
@@ -66,38 +63,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     optimizer = torch.optim.AdamW(
         decoder.parameters(), lr=args.learning_rate, weight_decay=0.05, betas=(0.9, 0.98)
     )
-    step = restore(args.runs / "checkpoint.pt", decoder, optimizer) if args.resume else 0
-    if step == 0 and args.from_stored:
+    if args.from_stored:
         load_weights(decoder, WEIGHTS / "text.safetensors")
-    elif step == 0:
+    else:
         initialise(decoder, tokenizer, text_encoder())
     print(f"{len(data.texts)} texts, {sum(p.numel() for p in decoder.parameters())} parameters")
     near = cached_neighbours(data.vectors, 8, args.cache)
     lines = Lines(tokenizer, data.texts, decoder)
-    batches = example_batches(data, near, lines, args.batch_size, (args.seed, step), args.seen)
-    by_text, by_sight = (
-        held_out_batches(held_out, tokenizer, decoder, args.batch_size, args.seed, seen)
-        for seen in (0.0, 1.0)
-    )
-    while step < min(args.steps, args.stop_at or args.steps):
-        start, total = time.monotonic(), 0.0
-        decoder.train()
-        for _ in range(args.epoch_steps):
-            for group in optimizer.param_groups:
-                group["lr"] = args.learning_rate * schedule(step, args.steps)
-            total += train_step(decoder, optimizer, next(batches), args.device)
-            step += 1
-        seconds = time.monotonic() - start
-        print(
-            f"step {step}/{args.steps} loss {total / args.epoch_steps:.3f} "
-            f"held-out captions {evaluate(decoder, by_text, args.device):.3f}, asked by pictures "
-            f"and sounds {evaluate(decoder, by_sight, args.device):.3f} "
-            f"{args.epoch_steps * args.batch_size / seconds:.0f} texts/s",
-            flush=True,
-        )
-        state = {"step": step, "model": decoder.state_dict(), "optimizer": optimizer.state_dict()}
-        torch.save(state, args.runs / "checkpoint.pt")
+    batches = Batches(data, near, lines, args.batch_size, args.seed, args.seen)
+    checked = HeldOut.of(held_out, tokenizer, decoder, args)
+
+    def update(step: int, _: np.random.Generator) -> dict[str, float]:
+        return {
+            "loss": descend(batch_loss(decoder, batches.at(step), args.device), decoder, optimizer)
+        }
+
+    def epoch_ends(step: int) -> str:
         export(decoder, tokenizer, args.weights)
+        return checked.measure(decoder, batch_loss, args.runs / f"samples-{step}.txt")
+
+    plan = plan_of(args, args.steps, args.learning_rate, warm_up=200)
+    run_epochs(plan, args.runs / "checkpoint.pt", decoder, optimizer, update, epoch_ends)
 
 
 @torch.no_grad()
@@ -118,25 +104,6 @@ def initialise(decoder: CaptionDecoder, tokenizer: Tokenizer, encode: Encode) ->
     decoder.project.weight.copy_(axes * scale)
     decoder.project.bias.copy_(-(axes @ vectors.mean(0)) * scale * decoder.settings.dimension**0.5)
     decoder.kind.weight.mul_(0.05)
-
-
-def schedule(step: int, steps: int, warm_up: int = 200) -> float:
-    """Linear warm-up, then half a cosine down to 2 %."""
-    if step < warm_up:
-        return (step + 1) / warm_up
-    share = (step - warm_up) / max(1, steps - warm_up)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-
-
-def train_step(
-    decoder: CaptionDecoder, optimizer: torch.optim.Optimizer, batch: Batch, device: str
-) -> float:
-    optimizer.zero_grad(set_to_none=True)
-    loss = batch_loss(decoder, batch, device)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-    optimizer.step()
-    return loss.item()
 
 
 def batch_loss(decoder: CaptionDecoder, batch: Batch, device: str) -> torch.Tensor:
@@ -162,13 +129,6 @@ def batch_loss(decoder: CaptionDecoder, batch: Batch, device: str) -> torch.Tens
         copied = (pointer * (values[row] == wanted[:, None])).sum(-1)
         written = vocabulary.gather(1, wanted[:, None])[:, 0].exp()
         return -(written + copied).clamp(min=1e-9).log().mean()
-
-
-@torch.no_grad()
-def evaluate(decoder: CaptionDecoder, batches: list[Batch], device: str) -> float:
-    decoder.eval()
-    losses = [batch_loss(decoder, batch, device).item() for batch in batches]
-    return float(np.mean(losses)) if losses else math.nan
 
 
 def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
@@ -251,21 +211,10 @@ def load_tokenizer(args: argparse.Namespace) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def restore(path: Path, decoder: CaptionDecoder, optimizer: torch.optim.Optimizer) -> int:
-    """Read model and optimizer; the step to go on from (0 where there is no checkpoint)."""
-    if not path.is_file():
-        return 0
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    decoder.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
 def export(decoder: CaptionDecoder, tokenizer: Tokenizer, folder: Path) -> None:
     save_weights(decoder, folder / "text.safetensors")
     tokenizer.save(str(folder / "text.tokenizer.json"))
-    settings = json.dumps(asdict(decoder.settings), indent=1)
-    (folder / "text.json").write_text(settings + "\n", "utf-8")
+    write_settings(decoder.settings, folder / "text.json")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Knows nothing about the collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ import torch
 from tokenizers import Tokenizer
 
 from generator.text import CAPTION, FUSED, IGNORED, NEIGHBOUR, QUERY, TARGET, CaptionDecoder
-from generator.training.text_data import Texts, neighbours_of
+from generator.training.text_data import Texts
 from generator.training.text_examples import SEEN, Example, make_example
 from generator.wording import Spelling
 
 Batch = dict[str, torch.Tensor]
+GROUP = 16  # batches
 
 
 class Lines:
@@ -96,39 +97,35 @@ def _sequence(example: Example, lines: Lines) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def example_batches(
-    data: Texts,
-    near: npt.NDArray[np.int32],
-    lines: Lines,
-    size: int,
-    seed: tuple[int, int],
-    seen: float = SEEN,
-) -> Iterator[Batch]:
-    """Endless batches; 16 at a time are sorted by length, so that little is padding."""
-    random = np.random.default_rng(seed)
-    while True:
-        drawn = random.choice(len(data.texts), 16 * size, p=data.rates)
-        examples = [make_example(int(row), data, near, random, seen=seen) for row in drawn]
-        examples.sort(key=lines.length)
-        for part in random.permutation(16):
-            yield collate(examples[part * size :][:size], lines)
+class Batches:
+    """Batches by step; GROUP in a row are drawn together and sorted by length, so that little is
+    padding. What is in one depends on seed and step alone."""
 
+    def __init__(
+        self,
+        data: Texts,
+        near: npt.NDArray[np.int32],
+        lines: Lines,
+        size: int,
+        seed: int,
+        seen: float = SEEN,
+    ) -> None:
+        self._data, self._near, self._lines = data, near, lines
+        self._size, self._seed, self._seen = size, seed, seen
+        self._number = -1
+        self._group: list[Sequence[Example]] = []
 
-def held_out_batches(
-    data: Texts | None,
-    tokenizer: Tokenizer,
-    decoder: CaptionDecoder,
-    size: int,
-    seed: int,
-    seen: float = SEEN,
-) -> list[Batch]:
-    """Validation captions with memories out of their own split, asked by pictures and sounds in a
-    share of `seen`; where that is 1, only captions that have some."""
-    if data is None or len(data.texts) < 32:
-        return []
-    lines = Lines(tokenizer, data.texts, decoder)
-    near, random = neighbours_of(data.vectors, 8), np.random.default_rng(seed)
-    rows = [row for row in range(len(data.texts)) if seen < 1 or data.shown.of(row)]
-    drawn = random.permutation(rows)[:512]
-    examples = [make_example(int(row), data, near, random, seen=seen) for row in drawn]
-    return [collate(examples[i : i + size], lines) for i in range(0, len(drawn), size)]
+    def at(self, step: int) -> Batch:
+        number, place = divmod(step, GROUP)
+        if number != self._number:
+            self._number, self._group = number, self._drawn(number)
+        return collate(self._group[place], self._lines)
+
+    def _drawn(self, number: int) -> list[Sequence[Example]]:
+        random = np.random.default_rng((self._seed, number))
+        rows = random.choice(len(self._data.texts), GROUP * self._size, p=self._data.rates)
+        examples = [
+            make_example(int(row), self._data, self._near, random, seen=self._seen) for row in rows
+        ]
+        examples.sort(key=self._lines.length)
+        return [examples[part * self._size :][: self._size] for part in random.permutation(GROUP)]

@@ -29,7 +29,7 @@ from memory_service.storage.store import Store
 
 log = logging.getLogger(__name__)
 
-FIRST_S = 8.0  # of a long sound without segments: a generator makes no more than two seconds
+FIRST_S = 8.0  # of a long sound without segments: a generator makes no more than four seconds
 
 
 @dataclass(frozen=True)

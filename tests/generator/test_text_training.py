@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,14 @@ from encoders.base import normalize
 from encoders.training.data import Item
 from generator.registry import WEIGHTS
 from generator.text import IGNORED, CaptionDecoder, Prompt, TextSettings, _Writer, special_tokens
+from generator.training import text as training
 from generator.training.shown import NEAR, Shown, chosen, nothing_shown, shown, shown_vectors
 from generator.training.text import batch_loss
-from generator.training.text_batches import Lines, collate
+from generator.training.text_batches import Batches, Lines, collate
 from generator.training.text_data import Texts, neighbours_of
-from generator.training.text_examples import Example, make_example
+from generator.training.text_examples import Example, make_example, recalled
+from generator.training.text_held_out import SHOWN
+from generator.training.wordnet import Synset, captioned
 
 LONG = "a very long caption about " + "an extraordinarily unusual hippopotamus " * 8
 TEXTS = [
@@ -153,3 +158,68 @@ def test_what_was_encoded_is_not_encoded_again(tmp_path: Path) -> None:
     again = shown_vectors(items, tmp_path, tmp_path / "shown.npz", encode)
     assert asked == [2, 1]
     assert all(np.array_equal(first[i.id], again[i.id]) for i in items[:2])
+
+
+def test_a_query_that_says_nothing_is_answered_by_what_is_remembered() -> None:
+    nothing = unit(1, 9)[0]
+    data = replace(texts(), nothing=nothing)
+    near = neighbours_of(data.vectors, 8)
+    random = np.random.default_rng(0)
+    found = [recalled(0, data, near, random) for _ in range(600)]
+    empty = [each for each in found if np.array_equal(each.query, nothing)]
+    assert 5 < len(empty) < 40
+    assert all(each.rows.tolist() == [0] for each in empty)
+    assert all(len(each.vectors) for each in empty)
+
+
+def test_an_activity_has_no_article() -> None:
+    sailing = Synset("sailing", "riding in a sailboat", False, True, activity=True)
+    assert captioned(sailing) == "Sailing."
+    assert captioned(sailing._replace(name="owl", activity=False)) == "An owl."
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    seen = shown(
+        {f"image-{n}": n for n in range(40)},
+        [item(n, TEXTS[n]) for n in range(40)],
+        {f"image-{n}": v for n, v in enumerate(unit(40, 5))},
+        len(TEXTS),
+    )
+    monkeypatch.setattr(training, "load_texts", lambda _: (texts(seen), texts(seen)))
+    monkeypatch.setattr(
+        training, "TextSettings", partial(TextSettings, width=32, layers=1, heads=2)
+    )
+    monkeypatch.setattr(training, "text_encoder", lambda: lambda words: unit(len(words), 4))
+    stored = str(WEIGHTS / "text.tokenizer.json")
+    monkeypatch.setattr(training, "load_tokenizer", lambda _: Tokenizer.from_file(stored))
+    (tmp_path / "cache").mkdir()
+    folders = [f"--{name}={tmp_path / name}" for name in ("runs", "cache", "weights")]
+    return [*folders, "--batch-size=4", "--epoch-steps=3", "--device=cpu"]
+
+
+def test_a_stopped_training_comes_to_the_same_weights(arguments: list[str], tmp_path: Path) -> None:
+    weights = tmp_path / "weights" / "text.safetensors"
+    training.main([*arguments, "--steps=6"])
+    whole = weights.read_bytes()
+    (tmp_path / "runs" / "checkpoint.pt").unlink()
+    training.main([*arguments, "--steps=6", "--stop-at=4"])
+    assert weights.read_bytes() != whole
+    training.main([*arguments, "--steps=6", "--resume"])
+    assert weights.read_bytes() == whole
+    samples = (tmp_path / "runs" / "samples-6.txt").read_text("utf-8").splitlines()
+    kinds = [line for line in samples if line.startswith("# ")]
+    assert len(kinds) == 2
+    assert all(line.count(" | ") == 3 for line in samples)
+    assert len(samples) == 2 + 2 * SHOWN
+
+
+def test_batches_depend_on_the_step_alone(lines: Lines) -> None:
+    data = texts()
+    near = neighbours_of(data.vectors, 8)
+    one, other = (Batches(data, near, lines, 4, 7) for _ in range(2))
+    for step in (0, 1, 17):
+        one.at(step)
+    for name, rows in one.at(17).items():
+        assert torch.equal(rows, other.at(17)[name])
+    assert not torch.equal(one.at(17)["vectors"], one.at(1)["vectors"])

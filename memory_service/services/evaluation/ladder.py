@@ -95,14 +95,15 @@ class Climb:
     real: Vectors  # vectors of the cases that were no query: what made ones are to be like
 
 
-def climb(lab: Lab, task: Task, scorer: Scorer) -> Climb:
+def climb(lab: Lab, task: Task, scorer: Scorer, rungs: Sequence[Rung] = RUNGS) -> Climb:
     both = lab.cases.having(task.output, task.query)
     queries = lab.cases.draw(both, lab.budget.queries, lab.random())
-    runner = _Runner(lab, task, both, queries, scorer)
+    rungs = [each for each in rungs if each.fusion in methods_in(lab.space.id)]
+    runner = _Runner(lab, task, both, queries, scorer, max(rung.k for rung in rungs))
     made: dict[str, Made] = {}
     for each in runner.references():
         made[each.name] = each
-    for rung in (each for each in RUNGS if each.fusion in methods_in(lab.space.id)):
+    for rung in rungs:
         with lab.step(f"{task.name}: {rung.name}"):
             made[rung.name] = runner.run(rung)
     rest = np.setdiff1d(scorer.pool, queries)
@@ -111,12 +112,13 @@ def climb(lab: Lab, task: Task, scorer: Scorer) -> Climb:
 
 
 class _Runner:
-    def __init__(self, lab: Lab, task: Task, both: Rows, queries: Rows, scorer: Scorer) -> None:
+    def __init__(
+        self, lab: Lab, task: Task, both: Rows, queries: Rows, scorer: Scorer, most: int
+    ) -> None:
         self._lab, self._task, self._both, self._queries = lab, task, both, queries
         self._scorer = scorer
         vectors = lab.cases.vectors(task.query, queries)
         self._asked = dict(zip(queries.tolist(), vectors, strict=True))
-        most = max(rung.k for rung in RUNGS)
         self._near = {
             place: lab.nearest(task, self._asked[place], lab.others(place, both), most)
             for place in queries.tolist()
