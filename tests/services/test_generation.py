@@ -1,14 +1,15 @@
+from __future__ import annotations
+
 import io
 import json
 import wave
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import Open
 from PIL import Image
 from safetensors.numpy import save
 from service_media import audio, image, png, text
@@ -32,6 +33,9 @@ from memory_service.errors import (
 )
 from memory_service.records import Episode, Generation, QueryPart
 from memory_service.services.rendering import render
+
+if TYPE_CHECKING:
+    from conftest import Open
 
 WHALE = QueryPart("text", b"a blue whale")
 ALL = ("image", "text", "audio")

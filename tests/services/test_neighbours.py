@@ -1,16 +1,21 @@
 """Which of the recalled media a generator starts from: those of the episode that matched best."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import Open
 from service_media import text
 
 from encoders.base import normalize
 from generator.base import Condition, Neighbour
 from memory_service.records import Memory, QueryPart, Upload
 from memory_service.services.neighbours import Source, condition
+
+if TYPE_CHECKING:
+    from conftest import Open
 
 SAMPLES = Path(__file__).parents[2] / "samples/tuxpaint-stamps"
 QUERY = np.array([1, 0, 0], np.float32)
