@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from json.encoder import encode_basestring as quoted  # of C, where there is one
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import to_json
 
 Vector = npt.NDArray[np.float32]  # (D,), unit length
 
@@ -86,6 +89,22 @@ class Memory:
     text: str | None = None  # the text itself when modality is "text"
     expires_at: float | None = None  # Unix seconds; not found from then on
     consolidated_by: str | None = None  # of a prototype: id of the job that made it
+
+    @cached_property
+    def as_json(self) -> str:
+        """The members of a JSON object, without its braces. Made once: a memory that is found again
+        and again is told each time. Ids and digest are our own, and need no escapes."""
+        metadata = to_json(self.metadata).decode() if self.metadata else "{}"
+        text = "null" if self.text is None else quoted(self.text)
+        expires_at = "null" if self.expires_at is None else repr(self.expires_at)
+        return (
+            f'"id":"{self.id}","episode_id":"{self.episode_id}",'
+            f'"namespace":{quoted(self.namespace)},"modality":{quoted(self.modality)},'
+            f'"media_type":{quoted(self.media_type)},"size_bytes":{self.size_bytes},'
+            f'"sha256":"{self.blob}","text":{text},"metadata":{metadata},'
+            f'"created_at":{self.created_at!r},"expires_at":{expires_at},'
+            f'"prototype":{"false" if self.consolidated_by is None else "true"}'
+        )
 
 
 @dataclass(frozen=True)

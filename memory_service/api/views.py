@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict
-from json.encoder import encode_basestring as _quoted  # of C, where there is one
 from typing import Any
 
 from pydantic_core import to_json
@@ -24,6 +23,7 @@ from memory_service.records import (
     Retrieval,
     Segment,
     Stored,
+    quoted,
 )
 from memory_service.strength import FORMULA
 
@@ -109,7 +109,7 @@ def retrieval(record: Retrieval) -> bytes:
     """RetrievalOut as JSON. Written hit by hit: to make models, or only dicts, of ten hits takes
     longer than to find them."""
     results = ",".join(
-        f"{_quoted(modality)}:[{','.join(map(_hit, hits))}]"
+        f"{quoted(modality)}:[{','.join(map(_hit, hits))}]"
         for modality, hits in record.hits.items()
     )
     rest = {
@@ -130,21 +130,19 @@ def _hit(record: Hit) -> str:
 
 
 def _memory(record: Memory) -> str:
-    """`memory_members` as JSON. Ids and digests are our own, and need no escapes."""
-    metadata = to_json(record.metadata).decode() if record.metadata else "{}"
+    """`memory_members` as JSON."""
     return (
-        f'{{"id":"{record.id}","episode_id":"{record.episode_id}",'
-        f'"namespace":{_quoted(record.namespace)},"modality":{_quoted(record.modality)},'
-        f'"media_type":{_quoted(record.media_type)},"size_bytes":{record.size_bytes},'
-        f'"sha256":"{record.blob}","text":{_text(record.text)},"metadata":{metadata},'
-        f'"created_at":{record.created_at!r},"expires_at":{_number(record.expires_at)},'
-        f'"prototype":{"false" if record.consolidated_by is None else "true"},'
-        f'"links":{{"content":"/memories/{record.id}/content",'
+        f'{{{record.as_json},"links":{{"content":"/memories/{record.id}/content",'
         f'"episode":"/episodes/{record.episode_id}"}}}}'
     )
 
 
 def _reach(record: Reach) -> str:
+    if record.path == "direct" and record.segment is None:  # as most are
+        return (
+            f'{{"path":"direct","rank":{record.rank},"cosine":{record.cosine!r},'
+            f'"via":null,"via_modality":null,"segment":null}}'
+        )
     return (
         f'{{"path":"{record.path}","rank":{record.rank},"cosine":{record.cosine!r},'
         f'"via":{_text(record.via)},"via_modality":{_text(record.via_modality)},'
@@ -153,7 +151,7 @@ def _reach(record: Reach) -> str:
 
 
 def _text(value: str | None) -> str:
-    return "null" if value is None else _quoted(value)
+    return "null" if value is None else quoted(value)
 
 
 def _number(value: float | None) -> str:

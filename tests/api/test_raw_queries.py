@@ -80,6 +80,13 @@ def test_an_answer_is_what_its_model_says(memory: Memory) -> None:
     assert written["timings_ms"] == {"search": 0.1, "total": 3.0}
 
 
+def test_a_changed_memory_is_told_anew() -> None:
+    assert '"text":"one"' in replace(MEMORY, text="one").as_json
+    kept = replace(MEMORY, text="two")
+    assert '"text":"two"' in kept.as_json
+    assert '"text":"three"' in replace(kept, text="three").as_json
+
+
 def test_the_same_parameters_serve_other_vectors_and_namespaces(client: TestClient) -> None:
     for namespace in ("one", "two"):
         item = {"modality": "text", "text": f"a hen of {namespace}"}

@@ -1,9 +1,13 @@
+import mmap
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors.nearest import SEGMENT_BITS
+from memory_service.storage.vectors.parts import Block
 
 DIMENSION = 32
 
@@ -115,3 +119,19 @@ def test_sub_memories_do_not_mix() -> None:
     assert not len(found)
     assert len(indexes.get(other) or ()) == 1
     assert indexes.get(SubMemory("m", "text", "s", "a")) is None
+
+
+def test_a_block_takes_memory_as_it_is_filled() -> None:
+    """A new one of 16,384 rows would else be 12.6 MB at the first of them."""
+
+    def resident_bytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    before = resident_bytes()
+    blocks = [Block(384, 16_384) for _ in range(8)]  # 100 MB
+    assert resident_bytes() - before < 10 * 2**20
+    vectors = np.random.default_rng(0).standard_normal((16_384, 384)).astype(np.float32)
+    blocks[0].add(np.arange(16_384) << SEGMENT_BITS, vectors)
+    found, _ = blocks[0].nearest(vectors[7] / np.linalg.norm(vectors[7]), 1, None)
+    assert len(found) == 1
+    assert (blocks[0].codes.any(axis=1)).all()

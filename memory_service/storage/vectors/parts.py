@@ -6,8 +6,11 @@ beside an addition or a removal. Whoever changes a part sees to it that nobody e
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import faiss
 import numpy as np
@@ -49,10 +52,22 @@ def fp16_index(dimension: int) -> faiss.IndexScalarQuantizer:
 
 
 def reserve(index: faiss.IndexScalarQuantizer, rows: int) -> None:
-    """Take the memory for so many rows at once; the index stays empty."""
+    """Take the addresses for so many rows at once; the index stays empty."""
     # A vector keeps its memory when it shrinks, and takes no other as long as it suffices.
     index.codes.resize(rows * int(index.code_size))
     index.codes.resize(0)
+    _not_yet_used(codes_in(index, rows))
+
+
+def _not_yet_used(codes: Codes) -> None:
+    """Leave the pages to others until they are written to: a block is long before it is full."""
+    page = mmap.PAGESIZE
+    start = -(-codes.ctypes.data // page) * page
+    size = (codes.ctypes.data + codes.nbytes) // page * page - start
+    if size > 0:
+        with suppress(OSError, AttributeError):  # another C library
+            madvise = ctypes.CDLL(None).madvise
+            madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
 
 
 def add_codes(index: faiss.IndexScalarQuantizer, codes: Codes) -> None:
