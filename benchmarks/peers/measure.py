@@ -43,6 +43,16 @@ class Turns:
 
     ours: list[Measured] = field(default_factory=list)
     peer: list[Measured] = field(default_factory=list)
+    ours_s: float = 0.0  # of the servers' processors
+    peer_s: float = 0.0
+
+    def processor(self) -> str:
+        """What other work on the machine changes least."""
+        ours, peer = (
+            used / sum(len(each.seconds) for each in measured) * 1e3
+            for used, measured in ((self.ours_s, self.ours), (self.peer_s, self.peer))
+        )
+        return f"processor: {ours:.2f} and {peer:.2f} ms, {peer / max(ours, 1e-9):.1f} times"
 
     @property
     def ratio(self) -> float:
@@ -73,11 +83,16 @@ def turns(
 ) -> Turns:
     """`requests` are made before the clock runs; without `seconds`, all of them are sent."""
     found = Turns()
+    servers = [each.server for each in databases]
+    before = [each.processor_s() for each in servers]
     for _ in range(rounds):
         for database, kept in zip(databases, (found.ours, found.peer), strict=True):
             made = list(requests(database))
             ready = iter(made) if seconds is None else itertools.cycle(made)
             kept.append(drive(database.server.port, ready, connections, seconds=seconds))
+    found.ours_s, found.peer_s = (
+        each.processor_s() - first for each, first in zip(servers, before, strict=True)
+    )
     if found.failed:
         error = next(e for each in (*found.ours, *found.peer) for e in each.errors)
         raise RuntimeError(f"{found.failed} requests failed: {error!r}")

@@ -37,6 +37,11 @@ class Server:
             raise RuntimeError(f"{method} {path}: {answer.status} {answer.body[:500]!r}")
         return json.loads(answer.body or b"null")
 
+    def processor_s(self) -> float:
+        """That it has used since it started, in all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident_bytes(self) -> int:
         """Of the process and its children."""
         return sum(_resident(pid) for pid in (self.pid, *_children(self.pid)))

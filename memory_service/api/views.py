@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict
+from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from pydantic_core import to_json
@@ -23,7 +24,6 @@ from memory_service.records import (
     Retrieval,
     Segment,
     Stored,
-    quoted,
 )
 from memory_service.strength import FORMULA
 
