@@ -45,6 +45,7 @@ from memory_service.storage import field_indexes
 from memory_service.storage.audit import AuditLog
 from memory_service.storage.keys import KeyFile
 from memory_service.storage.store import Store
+from memory_service.trail import Made
 
 
 def build(settings: Settings, clock: Clock | None = None) -> Application:
@@ -63,7 +64,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
     storing = Storing(store, active, settings, clock)
     retriever = Retriever(store, active, recalls, settings)
     jobs = Jobs(store, clock)
-    upkeep = Upkeep(store, recalls, clock, settings.upkeep_s)
+    audit = _audit(settings)
+    upkeep = Upkeep(store, recalls, clock, settings.upkeep_s, _notes_of_expired(audit, clock))
     upkeep.start()
     memory = MemoryStore(store, active, recalls, storing, settings, clock)
     return Application(
@@ -84,7 +86,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         evaluation=Evaluation(store, active, retriever, jobs, settings, clock),
         jobs=jobs,
         keys=open_keys(settings, clock),
-        audit=_audit(settings),
+        audit=audit,
         active=active,
         store=store,
         observers=observers,
@@ -110,6 +112,17 @@ def _audit(settings: Settings) -> AuditLog | None:
         return None
     limits = {"max_bytes": settings.audit_max_bytes, "files": settings.audit_files}
     return AuditLog(settings.data_dir, **limits)
+
+
+def _notes_of_expired(audit: AuditLog | None, clock: Clock) -> Callable[[Made], None]:
+    """Writes a line of the audit log that is nobody's request."""
+    nobody = dict.fromkeys(("request_id", "key", "method", "route", "status"))
+
+    def note(gone: Made) -> None:
+        if audit is not None:
+            audit.add({"time": clock.now(), **nobody, "by": "expiry", **gone})
+
+    return note
 
 
 def open_keys(settings: Settings, clock: Clock | None = None) -> Keys:

@@ -136,6 +136,31 @@ class Settings(BaseSettings):
     upload_idle_s: float = Field(
         30.0, gt=0, description="Longest pause of a body on its way; beyond, 408."
     )
+    upload_bytes_per_s: int = Field(
+        4096, ge=1, description="Least bytes per second of a body, on average; below, 408."
+    )
+    upload_timeout_s: float = Field(
+        900.0, gt=0, description="Longest time for a whole body, but of a batch; beyond, 408."
+    )
+    upload_room_bytes: int = Field(
+        512 * 2**20,
+        ge=1,
+        description="Bytes of bodies that are held at a time, half of them for each key; "
+        "beyond, 429.",
+    )
+    head_timeout_s: float = Field(
+        20.0, gt=0, description="Longest time until a request's line and headers are there."
+    )
+    unread_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        description="How long `serve` waits for a client that reads nothing of its answer.",
+    )
+    connections: int = Field(
+        1000,
+        ge=1,
+        description="Most connections at a time; beyond, one on which nothing is asked is closed.",
+    )
     requests_per_s: float = Field(
         0.0,
         ge=0,

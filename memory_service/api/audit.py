@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import Request
 from starlette.types import Scope
 
 from memory_service.access import Caller
@@ -16,23 +14,17 @@ from memory_service.api.access import CALLER
 from memory_service.api.permissions import RULES
 from memory_service.app import Application
 from memory_service.errors import MemoryServiceError
+from memory_service.trail import Made
 
 log = logging.getLogger(__name__)
 
-NOTED = "memory_service.noted"  # in the scope of a request: what the route told of it
 
-
-def note(request: Request, **what: str | Sequence[str]) -> None:
-    """Ids, and the namespace, of what the request makes or changes, for its line in the log."""
-    request.scope.setdefault(NOTED, {}).update(what)
-
-
-def record(
-    scope: Scope, status: int, request_id: str, made: Mapping[str, Sequence[str]] | None = None
-) -> None:
+def record(scope: Scope, request_id: str, status: int | None, made: Made) -> None:
     """Write the line of a request that changes something, done or refused, and of each that was
     refused for want of a key or its scope. Where it cannot be written, the answer goes all the
     same: a full disk must not keep anybody from deleting.
+
+    `status` None: of what was committed before or after the request was answered.
     """
     path = getattr(scope.get("route"), "path", None)
     rule = RULES.get(f"{scope['method']} {path}")
@@ -51,8 +43,7 @@ def record(
         "route": path,
         "status": status,
         **scope.get("path_params", {}),
-        **scope.get(NOTED, {}),
-        **(made or {}),
+        **made,
     }
     try:
         application.audit.add(entry)

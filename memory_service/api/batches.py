@@ -8,9 +8,11 @@ and no more is held than a few groups.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -19,18 +21,21 @@ from fastapi import Request, Response
 from pydantic_core import to_json
 from starlette.types import Message, Receive, Scope, Send
 
-from memory_service import logs
-from memory_service.api import audit, problems, views
+from memory_service import trail
+from memory_service.api import problems, views
+from memory_service.api.access import caller_of
 from memory_service.api.bodies import read_line
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.problems import HttpProblem
-from memory_service.errors import MemoryServiceError, Overloaded, TooLarge
-from memory_service.records import Stored, StoreOrder
+from memory_service.api.uploads import SHARE, Share
+from memory_service.errors import MemoryServiceError, Overloaded, SlowUpload, TooLarge
+from memory_service.records import StoreOrder
 from memory_service.services.storing import Outcome, Prepared, Storing
 
 NDJSON = "application/x-ndjson"
 GROUP_LINES = 128  # most that are encoded together and share a transaction
 GROUP_BYTES = 8 * 2**20  # more than that only where one line has more
+LONG_LINE = 2**20  # from here on there must be room for it
 MOST_AT_ONCE = 8
 PATIENCE_S = 60.0  # with what is too busy, before lines are answered with that
 PAUSE_S = 0.05
@@ -40,25 +45,34 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class Places:
-    """So many batches at a time, since each holds a few groups. Belongs to one event loop."""
+    """So many batches at a time, since each holds a few groups, and half as many of each key.
+    Belongs to one event loop.
+
+    Who sends no key, where none is asked for, may take all: there is nobody to share with.
+    """
 
     def __init__(self) -> None:
-        self._taken = 0
+        self._taken: Counter[str | None] = Counter()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, key: str | None) -> Iterator[None]:
         """Raises Overloaded when all are taken."""
-        if self._taken >= MOST_AT_ONCE:
-            raise Overloaded(
-                f"{self._taken} batches are under way already",
-                retry_after_s=1,
-                accepted=MOST_AT_ONCE,
-            )
-        self._taken += 1
+        self._require(self._taken.total(), MOST_AT_ONCE, "")
+        if key is not None:
+            self._require(self._taken[key], MOST_AT_ONCE // 2, " of this key")
+        self._taken[key] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
+
+    def _require(self, taken: int, most: int, whose: str) -> None:
+        if taken >= most:
+            raise Overloaded(
+                f"{taken} batches{whose} are under way already", retry_after_s=1, accepted=most
+            )
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,7 @@ class Line:
     index: int
     content: bytes
     error: Exception | None = None
+    leave: Callable[[], None] = lambda: None  # to be called once it was answered
 
 
 @dataclass(frozen=True)
@@ -97,14 +112,16 @@ class BatchResponse(Response):
             message: Message = {"type": "http.response.body", "body": answers, "more_body": True}
             await send(message)
 
-        places: Places = self._request.app.state.batches
-        try:
-            with places.one():
-                await _store(self._request, self._longest_line, write)
-        except BaseExceptionGroup as errors:  # of several steps, the one that ended the others
-            raise _first(errors) from errors
-        if not started:
-            raise HttpProblem(400, problems.MALFORMED_JSON, "the body has no line")
+        request = self._request
+        places: Places = request.app.state.batches
+        lines = _Lines(request.stream(), self._longest_line, request.scope[SHARE])
+        async with aclosing(lines.read()) as read:
+            first = await _first_lines(read)  # who says nothing yet needs no place
+            try:
+                with places.one(caller_of(request).key_id):
+                    await _store(request, first, read, write)
+            except BaseExceptionGroup as errors:  # of several steps, the one that ended the others
+                raise _first(errors) from errors
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _start(self) -> Message:
@@ -115,22 +132,33 @@ class BatchResponse(Response):
         }
 
 
+async def _first_lines(read: AsyncIterator[list[Line]]) -> list[Line]:
+    async for lines in read:
+        if lines:
+            return lines
+    raise HttpProblem(400, problems.MALFORMED_JSON, "the body has no line")
+
+
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-async def _store(request: Request, longest_line: int, write: Write) -> None:
+async def _store(
+    request: Request, first: list[Line], read: AsyncIterator[list[Line]], write: Write
+) -> None:
     declared = request.headers.get("content-length", "")
     # Of a body that is one group, the rest is on its way: no need to begin with half of it.
     arrived = _Arrived(whole=declared.isdigit() and int(declared) <= GROUP_BYTES)
     give, groups = anyio.create_memory_object_stream[_Group](0)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_read, request, longest_line, arrived)
+        tasks.start_soon(_read, first, read, arrived)
         tasks.start_soon(_prepare, request, arrived, give)
         async with groups:
             async for group in groups:
                 await write(await _written(request, group))
+                for line in group.lines:
+                    line.leave()
 
 
 class _Arrived:
@@ -178,53 +206,78 @@ class _Arrived:
         return len(self._lines), False
 
 
-async def _read(request: Request, longest: int, arrived: _Arrived) -> None:
-    async with aclosing(_lines(request.stream(), longest)) as chunks:
-        async for lines in chunks:
-            if lines:
-                await arrived.put(lines)
+async def _read(first: list[Line], read: AsyncIterator[list[Line]], arrived: _Arrived) -> None:
+    await arrived.put(first)
+    async for lines in read:
+        if lines:
+            await arrived.put(lines)
     await arrived.end()
 
 
-async def _lines(chunks: AsyncIterator[bytes], longest: int) -> AsyncGenerator[list[Line], None]:
-    """The lines that each chunk ends, blank ones left out.
+class _Lines:
+    """The lines of a body. Of one that is too long, or for which there is no room, nothing is kept;
+    those behind it are read as ever."""
 
-    Of a line that is too long nothing is kept; those behind it are read as ever.
-    """
-    index = 0
-    rest = bytearray()  # of the line that has not ended
-    skipped = 0  # bytes of it, where it is too long
+    def __init__(self, chunks: AsyncIterator[bytes], longest: int, share: Share) -> None:
+        self._chunks = chunks
+        self._longest = longest
+        self._share = share
+        self._index = 0
+        self._rest = bytearray()  # of the line that has not ended
+        self._taken = 0  # of the room
+        self._error: Exception | None = None
 
-    def line() -> list[Line]:
-        nonlocal index, skipped
-        content, size = bytes(rest), skipped + len(rest)
-        rest.clear()
-        skipped = 0
-        if size <= longest and not content.strip():
+    async def read(self) -> AsyncGenerator[list[Line], None]:
+        """Those that each chunk ends, blank ones left out. Where the rest is too slow to come, the
+        last line says so; raises SlowUpload when there was none before."""
+        try:
+            async for chunk in self._chunks:
+                found: list[Line] = []
+                *ends, last = chunk.split(b"\n")
+                for end in ends:
+                    self._add(end)
+                    found += self._ended()
+                self._add(last)
+                yield found
+        except SlowUpload as error:
+            if not self._index:
+                raise
+            self._error = self._error or error
+        yield self._ended()
+
+    def _add(self, piece: bytes) -> None:
+        if self._error is None:
+            self._rest += piece
+            if len(self._rest) > self._longest:
+                self._error = TooLarge(
+                    f"the line has more than the {self._longest} bytes that are accepted",
+                    found=len(self._rest),
+                    accepted=self._longest,
+                )
+            elif len(self._rest) > LONG_LINE:
+                self._hold()
+        if self._error is not None:
+            self._rest.clear()
+
+    def _hold(self) -> None:
+        try:
+            self._share.take(len(self._rest) - self._taken)
+            self._taken = len(self._rest)
+        except Overloaded as error:
+            self._error = error
+
+    def _ended(self) -> list[Line]:
+        content, error, taken = bytes(self._rest), self._error, self._taken
+        self._rest.clear()
+        self._error, self._taken = None, 0
+        if error is None and not content.strip():
+            self._share.give_back(taken)
             return []
-        index += 1
-        if size > longest:
-            return [Line(index - 1, b"", _too_long(size, longest))]
-        return [Line(index - 1, content)]
-
-    async for chunk in chunks:
-        found: list[Line] = []
-        *ends, last = chunk.split(b"\n")
-        for end in ends:
-            rest += end
-            found += line()
-        rest += last
-        if skipped + len(rest) > longest:
-            skipped += len(rest)
-            rest.clear()
-        yield found
-    yield line()
-
-
-def _too_long(size: int, longest: int) -> TooLarge:
-    return TooLarge(
-        f"the line has {size} bytes, at most {longest} are accepted", found=size, accepted=longest
-    )
+        if error is not None:
+            self._share.give_back(taken)
+            taken = 0
+        self._index += 1
+        return [Line(self._index - 1, content, error, partial(self._share.give_back, taken))]
 
 
 async def _prepare(
@@ -266,7 +319,7 @@ async def _written(request: Request, group: _Group) -> bytes:
         return _answers(group, [])
     try:
         return await _patiently(
-            lambda: call(request, lambda: _answers(group, _noted(request, storing.write(prepared))))
+            lambda: call(request, lambda: _answers(group, _noted(storing.write(prepared))))
         )
     except Overloaded as error:
         return _answers(group, [error] * len(prepared.drafts))
@@ -274,17 +327,10 @@ async def _written(request: Request, group: _Group) -> bytes:
         count_stages(request, "store_batch", prepared.watch.timings_ms())
 
 
-def _noted(request: Request, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-    """The group has a line of its own in the audit log: that of the request is of no group."""
-    stored = [
-        each.episode
-        for each in outcomes
-        if isinstance(each, Stored) and not (each.duplicate or each.replayed)
-    ]
-    if stored:
-        namespaces = sorted({each.namespace for each in stored})
-        made = {"namespaces": namespaces, "episodes": [each.id for each in stored]}
-        audit.record(request.scope, 201, logs.request_id.get() or "", made)
+def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """The group has a line of its own in the audit log: the end of the request may be far."""
+    if (committed := trail.current()) is not None:
+        committed.hand_over()
     return outcomes
 
 

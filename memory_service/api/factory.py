@@ -13,7 +13,7 @@ from memory_service.api import access, docs, problems
 from memory_service.api.batches import Places
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
-from memory_service.api.middleware import BodyLimit, KnownHosts, RequestContext
+from memory_service.api.middleware import KnownHosts, RequestContext
 from memory_service.api.rates import Rates
 from memory_service.api.routes import (
     backups,
@@ -32,7 +32,9 @@ from memory_service.api.routes import (
 )
 from memory_service.api.shortcut import Shortcut
 from memory_service.api.together import Together
+from memory_service.api.uploads import Pace, Room, Uploads
 from memory_service.app import Application
+from memory_service.services import storing
 from memory_service.settings import Settings, asks_for_keys, is_loopback
 
 # Service calls at a time: enough to overlap disk and computation, few enough that a burst waits
@@ -74,6 +76,7 @@ def create_app(
             timeout_s,
             metrics,
             name="write",
+            done=lambda stored: storing.note([stored]),
         )
         app.state.probes = Calls(CONCURRENT_PROBES, waiting, timeout_s, metrics, name="probe")
         app.state.batches = Places()
@@ -103,6 +106,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a path with a slash too many is none, and says so
         dependencies=[Depends(access.authorize)],
         # Newer versions of FastAPI watch each request, whether anyone listens or not: metrics and
         # log are our own.
@@ -122,9 +126,11 @@ def create_app(
     frequent = [*store.router.routes, *retrieve.router.routes]
     app.add_middleware(Shortcut, routes=frequent, paths=FREQUENT)
     app.add_middleware(
-        BodyLimit,
+        Uploads,
         max_bytes=app.state.body_limit,
-        idle_s=settings.upload_idle_s,
+        pace=Pace(settings.upload_idle_s, settings.upload_bytes_per_s, settings.upload_timeout_s),
+        room=_room(settings, app),
+        slow=app.state.metrics.body_refused,
         streamed=STREAMED,
     )
     app.add_middleware(Rates, settings=settings)
@@ -151,3 +157,12 @@ def create_app(
         app.include_router(routes.router)
     docs.install(app)
     return app
+
+
+def _room(settings: Settings, app: FastAPI) -> Room:
+    """For one body of the largest size at least; a key may take half of it."""
+    largest, metrics = app.state.body_limit, app.state.metrics
+    total = max(settings.upload_room_bytes, largest)
+    room = Room(total, max(total // 2, largest), metrics.body_refused)
+    metrics.watch_bodies(lambda: room.taken)
+    return room

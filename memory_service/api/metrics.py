@@ -59,6 +59,23 @@ class Metrics:
             "Requests that found the queue of requests full.",
             registry=self.registry,
         )
+        self._connections_refused = Counter(
+            "memory_service_connections_refused_total",
+            "Connections that were ended: too slow, too many, or no HTTP.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self._body_bytes = Gauge(
+            "memory_service_body_bytes",
+            "Bytes of bodies that are on their way in, or belong to requests being worked on.",
+            registry=self.registry,
+        )
+        self._bodies_refused = Counter(
+            "memory_service_bodies_refused_total",
+            "Bodies for which there was no room, or that were too slow.",
+            ("reason",),
+            registry=self.registry,
+        )
         self._batch_items = Histogram(
             "memory_service_batch_items",
             "Items that were encoded together.",
@@ -147,6 +164,15 @@ class Metrics:
 
     def turned_away(self) -> None:
         self._turned_away.inc()
+
+    def watch_bodies(self, taken: Callable[[], int]) -> None:
+        self._body_bytes.set_function(taken)
+
+    def body_refused(self, reason: str) -> None:
+        self._bodies_refused.labels(reason).inc()
+
+    def connection_refused(self, reason: str) -> None:
+        self._connections_refused.labels(reason).inc()
 
     def watch_waiting(self, waiting: Callable[[], int]) -> None:
         self._waiting.set_function(waiting)

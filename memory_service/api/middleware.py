@@ -1,4 +1,4 @@
-"""Around every request: its id, a limit to its body, security headers, counts, times, log lines."""
+"""Around every request: its id, security headers, counts, times, log lines."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import re
 import time
 import uuid
 from collections.abc import Collection
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from memory_service import logs
+from memory_service import logs, trail
 from memory_service.access import Caller
 from memory_service.api import audit
 from memory_service.api.access import CALLER
-from memory_service.api.calls import ARRIVED, BODY_READ, STAGES
+from memory_service.api.calls import ARRIVED, STAGES
 from memory_service.api.metrics import Metrics
 from memory_service.api.problems import HOST_NOT_ALLOWED, INTERNAL, problem
-from memory_service.errors import SlowUpload, TooLarge
 
 log = logging.getLogger("memory_service.access")
 
@@ -40,7 +40,7 @@ _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 class RequestContext:
     """Gives or takes over the request's id, adds headers, and writes metrics, one log line and,
-    where something was changed, one line of the audit log."""
+    where something was changed, lines of the audit log."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -57,6 +57,7 @@ class RequestContext:
         given = Headers(scope=scope).get("x-request-id", "")
         identity = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         logs.request_id.set(identity)
+        committed = trail.open_trail(partial(audit.record, scope, identity, None))
         started, status, started_answer = time.perf_counter(), 500, False
 
         async def send_with_headers(message: Message) -> None:
@@ -70,7 +71,8 @@ class RequestContext:
                 message["headers"] = headers
                 if scope["app"].state.draining:  # so that the client does not send another one here
                     MutableHeaders(scope=message)["Connection"] = "close"
-                audit.record(scope, status, identity)  # before the answer: what is told is noted
+                # Before the answer: what is told is noted.
+                audit.record(scope, identity, status, committed.end())
             elif head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
@@ -86,6 +88,8 @@ class RequestContext:
             answer = problem(500, INTERNAL, "something went wrong here; the log has more")
             await answer(scope, receive, send_with_headers)
         finally:
+            if not started_answer:  # nobody waited for it: what was done is noted all the same
+                audit.record(scope, identity, status, committed.end())
             method = "HEAD" if head else scope["method"]
             self._tell(scope, method, status, time.perf_counter() - started)
 
@@ -144,59 +148,3 @@ def host_name(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-class BodyLimit:
-    """Refuses a body above the limit: by its declared length, else while it streams in; and one of
-    which nothing comes for `idle_s`.
-
-    Bodies for the paths of `streamed` are of any length, and take their time: who reads them keeps
-    little of them.
-    """
-
-    def __init__(
-        self, app: ASGIApp, max_bytes: int, idle_s: float, streamed: Collection[str] = ()
-    ) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-        self._idle_s = idle_s
-        self._streamed = streamed
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._streamed:
-            await self._app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            error = self._error(int(declared))
-            await problem(413, error.code, error.message, **error.details)(scope, receive, send)
-            return
-        received, whole = 0, False
-
-        async def counted() -> Message:
-            nonlocal received, whole
-            if whole:  # what comes now is that the client leaves, whenever it does
-                return await receive()
-            try:
-                async with asyncio.timeout(self._idle_s):
-                    message = await receive()
-            except TimeoutError as error:
-                raise SlowUpload(
-                    f"nothing of the body came for {self._idle_s:g} s", accepted=self._idle_s
-                ) from error
-            whole = not message.get("more_body", False)
-            if whole:
-                scope[BODY_READ], scope[ARRIVED] = True, asyncio.get_running_loop().time()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise self._error(received)
-            return message
-
-        await self._app(scope, counted, send)
-
-    def _error(self, size: int) -> TooLarge:
-        return TooLarge(
-            f"the body has {size} bytes or more, at most {self._max_bytes} are accepted",
-            found=size,
-            accepted=self._max_bytes,
-        )

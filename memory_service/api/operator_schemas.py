@@ -204,16 +204,19 @@ class KeysOut(BaseModel):
 
 
 class AuditEntryOut(BaseModel):
-    """With the parameters of the path and the ids of what was made or changed."""
+    """With the parameters of the path, and in lists what was committed: `namespaces`, `episodes`,
+    `memories`, `generations`, `receipts`, `jobs`, `keys`. A request may have several."""
 
     model_config = ConfigDict(extra="allow")
 
     time: float = Field(description="Unix seconds.")
-    request_id: str
+    request_id: str | None = Field(description="null: nobody asked for it, memories had expired.")
     key: str | None = Field(description="Id of the caller's key; null: without one.")
-    method: str
+    method: str | None
     route: str | None = Field(description="null: it was refused before.")
-    status: int
+    status: int | None = Field(
+        description="null: of what was committed before or after the answer, which has its own."
+    )
 
 
 class AuditOut(BaseModel):

@@ -77,6 +77,7 @@ TITLES = {
     416: "Range not satisfiable",
     422: "Invalid request",
     429: "Too many requests",
+    431: "Request head too large",
     500: "Internal error",
     502: "Bad gateway",
     503: "Not ready",

@@ -15,7 +15,7 @@ MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
 
 ERRORS: dict[str, tuple[int, ...]] = {
     "POST /store": (*MEDIA, 404, 507),
-    "POST /store/batch": (400, 415, *WAITS),
+    "POST /store/batch": (400, 408, 415, *WAITS),
     "POST /retrieve": MEDIA,
     "POST /generate": (*MEDIA, 404, 406, 502, 507),
     "GET /memories": (422, *WAITS),

@@ -38,10 +38,13 @@ class Together(Calls, Generic[Given, Got]):
         observer: Observer | None = None,
         *,
         name: str,
+        done: Callable[[Got], None],
     ) -> None:
-        """`concurrent`: so many are not said to be waiting."""
+        """`concurrent`: so many are not said to be waiting. `done` is told each answer that is no
+        exception, in the context of its call."""
         super().__init__(concurrent, most_waiting, timeout_s, observer, name=name, threads=1)
         self._function = function
+        self._done = done
         self._lock = Lock()
         self._next: deque[tuple[Future[Any], Call]] = deque()
         self._at_work = False
@@ -88,4 +91,5 @@ class Together(Calls, Generic[Given, Got]):
             if isinstance(answer, BaseException):
                 future.set_exception(answer)
             else:
+                call.context.run(self._done, answer)
                 future.set_result(answer)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from memory_service import trail
 from memory_service.clock import Clock
 from memory_service.errors import JobConflict, MemoryServiceError, NotReady
 from memory_service.ids import new_id
@@ -156,7 +157,8 @@ class Jobs:
             self._write(job)
             run = Run(job, self._clock, on_change)
             self._runs[kind] = run, None
-            return run
+        trail.told(jobs=[job.id])
+        return run
 
     @contextmanager
     def none(self, kind: str) -> Iterator[None]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from memory_service import trail
 from memory_service.errors import InvalidInput
 from memory_service.records import Life, NamespaceLife
 from memory_service.services import checks
@@ -60,6 +61,7 @@ class Namespaces:
             namespace_settings.write(connection, name, given)
             traces.set_half_life(connection, name, life.trace_half_life_s)
             self._lives.pop(name, None)
+        trail.told(namespaces=[name])
         return NamespaceLife(name, life, tuple(sorted(given)))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from encoders.media import Decoded
+from memory_service import trail
 from memory_service.clock import Clock
 from memory_service.errors import InvalidInput, MemoryServiceError, NotFound, Overloaded, TooLarge
 from memory_service.ids import new_id
@@ -120,7 +121,9 @@ class Storing(Service):
                 if isinstance(added, Exception)
                 else Stored(added.episode, added.duplicate, replayed=added.replayed)
             )
-        return [each.outcome for each in prepared.drafts if each.outcome is not None]
+        outcomes = [each.outcome for each in prepared.drafts if each.outcome is not None]
+        note(outcomes)
+        return outcomes
 
     def _draft(self, order: StoreOrder) -> Draft:
         """What is wrong becomes the outcome."""
@@ -212,6 +215,22 @@ class Storing(Service):
             return
         for draft in drafts:
             draft.embeddings = [next(embeddings) for _ in draft.decoded]
+
+
+def note(outcomes: Iterable[Outcome]) -> None:
+    """Tell the audit trail of this context what was stored. What one thread stores for several
+    callers is in none of theirs: it is to be noted in each."""
+    new = [
+        each.episode
+        for each in outcomes
+        if isinstance(each, Stored) and not (each.duplicate or each.replayed)
+    ]
+    if new:
+        trail.told(
+            namespaces=[each.namespace for each in new],
+            episodes=[each.id for each in new],
+            memories=[memory.id for each in new for memory in each.memories],
+        )
 
 
 def _new_episode(draft: Draft) -> NewEpisode:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
+from memory_service import trail
 from memory_service.clock import Clock
 from memory_service.services.recalls import Recalls
 from memory_service.storage.store import Store
@@ -17,11 +19,20 @@ SWEPT_AT_ONCE = 256  # memories per transaction: stores wait for no longer
 class Upkeep:
     """A thread from `start` to `close`. `sweep` may be called from any other, too."""
 
-    def __init__(self, store: Store, recalls: Recalls, clock: Clock, interval_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        recalls: Recalls,
+        clock: Clock,
+        interval_s: float,
+        note: Callable[[trail.Made], None],
+    ) -> None:
+        """`note` is told what expired and is gone; what it raises is logged."""
         self._store = store
         self._recalls = recalls
         self._clock = clock
         self._interval_s = interval_s
+        self._note = note
         self._closing = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -49,10 +60,17 @@ class Upkeep:
         return swept
 
     def _run(self) -> None:
+        trail.open_trail(self._noted, at_once=True)
         while not self._closing.is_set():
             self._round()
             self._wake.wait(self._interval_s)
             self._wake.clear()
+
+    def _noted(self, gone: trail.Made) -> None:
+        try:
+            self._note(gone)
+        except Exception:  # it is deleted all the same
+            log.exception("what expired is missing from the audit log: %s", gone)
 
     def _round(self) -> None:
         try:

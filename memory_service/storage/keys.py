@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from memory_service import trail
 from memory_service.access import Key, Scope
 from memory_service.storage.failures import storage_errors
 
@@ -83,6 +84,7 @@ class KeyFile:
         with self._lock, storage_errors("storing a key"):
             self._connection.execute(f"INSERT INTO keys VALUES ({', '.join('?' * 10)})", values)
             self._seen = None
+        trail.told(keys=[key.id])
 
     def revoke(self, key_id: str, now: float) -> None:
         """A key that is revoked stays so, and stays listed."""
@@ -91,6 +93,7 @@ class KeyFile:
                 "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now, key_id)
             )
             self._seen = None
+        trail.told(keys=[key_id])
 
     def kept(self) -> dict[str, Kept]:
         """All keys by id; read anew only when a process has changed them."""

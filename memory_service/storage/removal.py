@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from memory_service import trail
 from memory_service.clock import Clock
 from memory_service.errors import MemoryServiceError, StorageFailure, StorageFull, UnexpectedCount
 from memory_service.ids import new_id
@@ -271,7 +272,7 @@ class Removal:
         forgetting.memory_ids += ids
         forgetting.episode_ids += emptied
         forgetting.marked.update(dict.fromkeys(made))
-        self._count(forgetting, leaving, erased, counted)
+        self._count(forgetting, leaving, erased, counted, memories)
         return leaving
 
     def _delete_generations(self, forgetting: _Forgetting, ids: Sequence[str]) -> None:
@@ -305,10 +306,17 @@ class Removal:
         leaving: Sequence[str],
         erased: Sequence[str],
         counted: Counter[str],
+        memories: Sequence[Memory] = (),
     ) -> None:
         forgetting.contents.update(dict.fromkeys(leaving))
         forgetting.erased += erased
         forgetting.removed.update(counted)
+        trail.told(
+            namespaces=[each.namespace for each in memories] or [forgetting.namespace],
+            memories=[each.id for each in memories],
+            generations=erased,
+            receipts=[forgetting.id] if forgetting.manner.keep_receipt else (),
+        )
         self._clearing.deleted()
 
     def _with_reserve(self, delete: Callable[[], list[str]]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from memory_service import trail
 from memory_service.clock import Clock, SystemClock
 from memory_service.errors import StorageFailure
 from memory_service.records import Claim, Generation, GenerationOutput, Memory
@@ -126,7 +127,8 @@ class Store:
             with self.catalog.transaction("changing a memory") as connection:
                 rows.update_memory(connection, memory)
                 lineage.follow_member(connection, memory.sequence)
-            return memory
+        trail.told(namespaces=[memory.namespace], memories=[memory.id])
+        return memory
 
     def add_generation(
         self, record: Generation, contents: Sequence[bytes], claim: Claim | None = None
@@ -151,6 +153,7 @@ class Store:
             except BaseException:
                 self.blobs.take_back(incoming)
                 raise
+        trail.told(namespaces=[stored.namespace], generations=[stored.id])
         return stored
 
     def add_effects(self, generation_id: str, effects: generations.Effects) -> Generation:
@@ -159,6 +162,7 @@ class Store:
             self.generation(generation_id)
             with self.catalog.transaction("storing effects") as connection:
                 generations.insert_effects(connection, generation_id, effects)
+        trail.told(generations=[generation_id])
         return self.generation(generation_id)
 
     def generated(self, claim: Claim) -> Generation | None:

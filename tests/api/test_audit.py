@@ -32,15 +32,24 @@ def test_what_is_changed_is_noted_and_contents_are_not(
         ("PATCH", "/memories/{memory_id}", 200),
         ("POST", "/store", 201),
     ]
-    assert entries[0]["receipt"] == receipt["id"]
+    assert entries[0]["receipts"] == [receipt["id"]]
     assert entries[0]["memory_id"] == entries[2]["memory_id"] == memory
+    assert entries[0]["memories"] == entries[2]["memories"] == [memory]
     assert entries[3]["memories"] == [memory]
-    assert (entries[3]["request_id"], entries[3]["namespace"]) == ("one", "default")
+    assert (entries[3]["request_id"], entries[3]["namespaces"]) == ("one", ["default"])
     (found,) = client.get("/audit", params={"request_id": "one"}).json()["entries"]
     assert found == entries[3]
     kept = (settings.data_dir / "audit/0.jsonl").read_text()
     assert "hen" not in kept
     assert "barn" not in kept
+
+
+def test_what_is_stored_together_is_noted_for_each(client: TestClient) -> None:
+    item = {"modality": "text", "text": "given", "space": "fake", "vector": [1.0] * 384}
+    stored = [client.post("/store", json={"items": [item]}).json()["episode"] for _ in range(2)]
+    lines = client.get("/audit").json()["entries"]
+    assert [each["episodes"] for each in reversed(lines)] == [[each["id"]] for each in stored]
+    assert len({each["request_id"] for each in lines}) == 2
 
 
 def test_a_batch_notes_what_each_group_stored(client: TestClient) -> None:

@@ -1,5 +1,6 @@
 """Requests that are broken before any route sees them, over a real socket."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from memory_service.api import create_app
+from memory_service.bootstrap import build
+from memory_service.cli.server import Server
 from memory_service.settings import Settings
 
 HOST = b"Host: 127.0.0.1\r\n"
@@ -79,22 +81,16 @@ RAW = {
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The service as `serve` runs it, in a thread."""
     folder: Path = tmp_path_factory.mktemp("wire")
-    app = create_app(
-        settings=Settings(data_dir=folder / "data", profile="fake"), hosts=["127.0.0.1"]
-    )
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    found = listener.getsockname()[1]
-    with httpx.Client(transport=httpx.HTTPTransport(retries=5)) as client:
-        while client.get(f"http://127.0.0.1:{found}/readyz").status_code != 200:
-            pass
-    yield found
-    server.should_exit = True
-    thread.join()
+    settings = Settings(data_dir=folder / "data", profile="fake", port=0)
+    with build(settings) as application:
+        server = Server(create_app(application, hosts=["127.0.0.1"]), settings, application)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            threading.Event().wait(0.005)
+        yield server.servers[0].sockets[0].getsockname()[1]
+        server.should_exit = True
+        thread.join()
 
 
 def answered(port: int, content: bytes) -> bytes:
@@ -115,11 +111,14 @@ def answered(port: int, content: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", RAW)
 def test_the_service_goes_on(port: int, name: str) -> None:
+    answer = answered(port, RAW[name])
     statuses = [
-        int(line.split()[1])
-        for line in answered(port, RAW[name]).split(b"\r\n")
-        if line.startswith(b"HTTP/1.")
+        int(line.split()[1]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.")
     ]
     assert all(status < 500 for status in statuses), statuses
+    assert len(re.findall(rb"(?i)content-type: application/problem\+json", answer)) == sum(
+        status >= 400 for status in statuses
+    )
+    assert b"uvicorn" not in answer
     with httpx.Client(transport=httpx.HTTPTransport()) as client:
         assert client.get(f"http://127.0.0.1:{port}/stats").json()["memories"] == 0

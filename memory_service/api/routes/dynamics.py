@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from memory_service.api import audit, docs, views
+from memory_service.api import docs, views
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call
 from memory_service.api.operator_schemas import JobOut
@@ -64,7 +64,6 @@ async def consolidate(request: Request, response: Response) -> JobOut:
     body = await read_json(request, ConsolidateRequest)
     service = application_of(request).consolidation
     job = await call(request, service.begin, **body.model_dump())
-    audit.note(request, job=job.id)
     response.headers["Location"] = f"/jobs/{job.id}"
     return views.job(job)
 

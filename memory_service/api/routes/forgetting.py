@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from memory_service.api import audit, docs, forgetting
+from memory_service.api import docs, forgetting
 from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call
@@ -16,7 +16,7 @@ from memory_service.api.forgetting import (
     NamespacesOut,
     ReceiptOut,
 )
-from memory_service.records import Forgotten, Selection
+from memory_service.records import Selection
 
 router = APIRouter(tags=["forgetting"])
 
@@ -41,7 +41,7 @@ async def forget_matching(request: Request) -> ReceiptOut | DryRunOut:
     if body.dry_run:
         return DryRunOut(expected=await call(request, service.count, selection))
     found = await call(request, service.forget, selection, body.expected, body.manner())
-    return _told(request, found)
+    return forgetting.receipt(found)
 
 
 @router.delete("/memories/{memory_id}", response_model=ReceiptOut)
@@ -49,21 +49,22 @@ async def forget_memory(request: Request, memory_id: str, how: HowParameters) ->
     """Delete for good: row, vectors, trace share, index entry, and content and thumbnail if nothing
     else has the same content."""
     found = await call(request, application_of(request).memory.forget, memory_id, how)
-    return _told(request, found)
+    return forgetting.receipt(found)
 
 
 @router.delete("/episodes/{episode_id}", response_model=ReceiptOut)
 async def forget_episode(request: Request, episode_id: str, how: HowParameters) -> ReceiptOut:
     """Delete all the memories of an episode for good."""
     found = await call(request, application_of(request).memory.forget_episode, episode_id, how)
-    return _told(request, found)
+    return forgetting.receipt(found)
 
 
 @router.delete("/generations/{generation_id}", response_model=ReceiptOut)
 async def forget_generation(request: Request, generation_id: str, how: HowParameters) -> ReceiptOut:
     """Delete what was generated, and the record of it, for good."""
     service = application_of(request).forgetting
-    return _told(request, await call(request, service.forget_generation, generation_id, how))
+    found = await call(request, service.forget_generation, generation_id, how)
+    return forgetting.receipt(found)
 
 
 @router.get("/namespaces", response_model=NamespacesOut)
@@ -89,7 +90,7 @@ async def forget_namespace(
     so many memories."""
     service = application_of(request).forgetting
     found = await call(request, service.forget_namespace, namespace, expected, how)
-    return _told(request, found)
+    return forgetting.receipt(found)
 
 
 @router.get("/receipts/{receipt_id}", response_model=ReceiptOut)
@@ -97,8 +98,3 @@ async def get_receipt(request: Request, receipt_id: str) -> ReceiptOut:
     """The receipt of an earlier deletion."""
     service = application_of(request).forgetting
     return forgetting.receipt(await call(request, service.receipt, receipt_id))
-
-
-def _told(request: Request, found: Forgotten) -> ReceiptOut:
-    audit.note(request, namespace=found.namespace, receipt=found.id)
-    return forgetting.receipt(found)

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from memory_service.api import audit, docs, views
+from memory_service.api import docs, views
 from memory_service.api.bodies import key_of, read_generate, weights_of
 from memory_service.api.calls import application_of, call, count_stages, replayed
 from memory_service.api.negotiation import preferred
@@ -93,7 +93,6 @@ async def generate(request: Request) -> Response:
     )
     if not before:
         count_stages(request, "generate", made.timings_ms)
-    audit.note(request, namespace=made.namespace, generation=made.id)
     headers = {
         "Location": f"/generations/{made.id}",
         "Generation-Id": made.id,

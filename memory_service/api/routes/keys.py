@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from memory_service.api import audit, docs, views
+from memory_service.api import docs, views
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call, probe
 from memory_service.api.operator_schemas import CreatedKeyOut, KeyOut, KeyRequest, KeysOut
@@ -28,7 +28,6 @@ async def create_key(request: Request) -> CreatedKeyOut:
     body = await read_json(request, KeyRequest)
     keys = application_of(request).keys
     key, text = await call(request, keys.create, **body.model_dump())
-    audit.note(request, made=key.id, scope=key.scope.name)
     return CreatedKeyOut(**key.as_json(), key=text)
 
 

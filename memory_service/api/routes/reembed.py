@@ -6,7 +6,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 
-from memory_service.api import audit, docs, views
+from memory_service.api import docs, views
 from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call, probe
 from memory_service.api.operator_schemas import (
@@ -44,7 +44,6 @@ async def reembed(request: Request, response: Response) -> JobOut:
         assert body.profile is not None
         options = body.model_dump(exclude={"profile", "rollback"})
         job = await call(request, reembedding.begin, body.profile, **options)
-    audit.note(request, job=job.id)
     response.headers["Location"] = f"/jobs/{job.id}"
     return views.job(job)
 

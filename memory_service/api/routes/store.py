@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from memory_service.api import audit, docs, views
+from memory_service.api import docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
 from memory_service.api.bodies import read_store, require_type
 from memory_service.api.calls import (
@@ -63,13 +63,6 @@ async def store(request: Request) -> Response:
     else:
         stored = await call(request, application_of(request).storing.store, order)
     count_stages(request, "store", stored.timings_ms)
-    memories = [each.id for each in stored.episode.memories]
-    audit.note(
-        request,
-        namespace=stored.episode.namespace,
-        episode=stored.episode.id,
-        memories=memories,
-    )
     return Response(
         to_json(views.stored(stored)),
         200 if stored.duplicate else 201,
