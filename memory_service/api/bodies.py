@@ -13,7 +13,7 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, QueryParams, UploadFile
 
-from memory_service.api import items
+from memory_service.api import items, json_values
 from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.forms import MALFORMED_BODY, read_form
 from memory_service.api.problems import HttpProblem, from_validation
@@ -25,7 +25,7 @@ from memory_service.api.schemas import (
     Strict,
 )
 from memory_service.app import MODALITIES
-from memory_service.errors import InvalidInput, UnsupportedMedia
+from memory_service.errors import InvalidInput, TooLarge, UnsupportedMedia
 from memory_service.records import QueryPart, StoreOrder, Upload, Weights
 
 A = TypeVar("A")
@@ -222,6 +222,7 @@ async def _json(request: Request, model: type[Body]) -> Body:
 
 
 def _parsed(content: bytes, model: type[Body]) -> Body:
+    json_values.require_few(content)
     try:
         return model.model_validate_json(content, strict=True)
     except ValidationError as error:
@@ -242,6 +243,12 @@ def _from_fields(
             continue
         if not isinstance(value, str):
             value = _text_of(name, value.file.read())
+        if len(value) > LARGE:
+            raise TooLarge(
+                f"field {name!r} has {len(value)} characters, at most {LARGE} are read",
+                found=len(value),
+                accepted=LARGE,
+            )
         if name in lists:
             named = [each.strip() for each in value.split(",") if each.strip()]
             values[name] = [*values.get(name, []), *named]
@@ -263,7 +270,9 @@ def _text_of(name: str, content: bytes) -> str:
 
 
 def json_of(name: str, value: str) -> Any:
-    """The JSON in a field or parameter; InvalidInput when there is none."""
+    """The JSON in a field or parameter; InvalidInput when there is none, TooLarge when it is too
+    much."""
+    json_values.require_few(value.encode())
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:  # brackets in brackets in brackets
