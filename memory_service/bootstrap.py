@@ -98,7 +98,12 @@ def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     """The data folder without any models. Raises StorageFailure, and InvalidInput for names of
     fields that cannot be indexed."""
     fields = field_indexes.declared(settings.indexed_fields)
-    store = Store(settings.data_dir, threads=settings.threads, clock=clock)
+    store = Store(
+        settings.data_dir,
+        threads=settings.threads,
+        clock=clock,
+        most_namespaces=settings.max_namespaces,
+    )
     try:
         field_indexes.bring_about(store.catalog, fields)
     except BaseException:

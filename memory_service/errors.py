@@ -68,6 +68,12 @@ class UnexpectedCount(MemoryServiceError):
     code = "unexpected_count"
 
 
+class TooManyNamespaces(MemoryServiceError):
+    """A memory was to be the first of a namespace, and there are as many as there may be."""
+
+    code = "too_many_namespaces"
+
+
 class SpaceMismatch(MemoryServiceError):
     """The store was written with another encoder; its vectors must be re-embedded first."""
 

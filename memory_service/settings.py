@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     max_metadata_bytes: int = Field(64 * 1024, ge=2, description="Largest metadata, as JSON.")
     max_k: int = Field(1000, ge=1, description="Most hits per modality in one answer.")
     max_query_parts: int = Field(16, ge=1, description="Most parts of one query.")
+    max_namespaces: int = Field(
+        1000, ge=1, description="Most namespaces that hold anything; beyond, 409 for a new one."
+    )
     max_parts_per_store: int = Field(32, ge=1, description="Most items of one episode.")
 
 

@@ -23,7 +23,7 @@ def require_few(content: bytes) -> None:
         found = sum(map(_count, _outside_strings(content)))
     if found > MOST_VALUES:
         raise TooLarge(
-            f"the JSON has {found} values, at most {MOST_VALUES} are read; a vector in base64 is one",
+            f"the JSON has {found} values, at most {MOST_VALUES} are read: send vectors as base64",
             found=found,
             accepted=MOST_VALUES,
         )

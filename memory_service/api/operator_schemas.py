@@ -43,6 +43,7 @@ class LimitsOut(BaseModel):
     max_generation_k: int = Field(description="Episodes that a generation is made from.")
     max_list: int = Field(description="`limit` of a listing.")
     max_part_s: float = Field(description="Seconds of a sound that are answered at once as a part.")
+    max_namespaces: int = Field(description="That hold anything.")
     queue_items: int = Field(description="Items that wait for an encoder.")
     queue_requests: int = Field(description="Requests that wait to be worked on.")
 

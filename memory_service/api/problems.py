@@ -26,6 +26,7 @@ STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.NotFound: 404,
     errors.NoThumbnail: 404,
     errors.UnexpectedCount: 409,
+    errors.TooManyNamespaces: 409,
     errors.SpaceMismatch: 409,
     errors.Incomplete: 409,
     errors.NothingKept: 409,

@@ -17,6 +17,7 @@ from memory_service.storage import namespace_settings, traces
 from memory_service.storage.store import Store
 
 MOST_S = 1e12  # of a half-life: beyond, nothing would ever be seen to fade
+MOST_KEPT = 4096
 NAMES = tuple(field.name for field in fields(Life))
 
 
@@ -34,6 +35,8 @@ class Namespaces:
         """Read once: only `configure` changes it."""
         with self._lock:
             if name not in self._lives:
+                if len(self._lives) >= MOST_KEPT:  # anybody may ask for any name
+                    self._lives.clear()
                 given = self._given(name)
                 self._lives[name] = Life(**{**asdict(self._default), **given})
             return self._lives[name]

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from memory_service.errors import KeyReused, NotFound, StorageFailure, StorageFull
+from memory_service.errors import (
+    KeyReused,
+    NotFound,
+    StorageFailure,
+    StorageFull,
+    TooManyNamespaces,
+)
 from memory_service.observing import tell
 from memory_service.records import Claim, Episode, Memory
 from memory_service.storage import idempotency, insertion, rows
@@ -82,6 +88,7 @@ class _Plan:
     answers: list[Outcome | _Fresh] = field(default_factory=list)
     first: dict[tuple[str, str], int] = field(default_factory=dict)  # number by place
     claims: dict[tuple[str, str], tuple[Claim, Added | _Fresh]] = field(default_factory=dict)
+    namespaces: set[str] = field(default_factory=set)  # that are new
 
     def claimed(self, claim: Claim) -> Added | _Fresh | None:
         """The answer of an earlier one of the group with this claim. Raises KeyReused."""
@@ -101,8 +108,10 @@ class Intake:
         contents: Contents,
         indexes: VectorIndexes,
         searched: Callable[[str, SpaceKey], None],
+        most_namespaces: float,
     ) -> None:
         """`searched` is told the modality and the space of what is in the index now."""
+        self._most_namespaces = most_namespaces
         self._catalog = catalog
         self._contents = contents
         self._indexes = indexes
@@ -169,12 +178,35 @@ class Intake:
             elif found := self._catalog.episode_with(*arrival.place):
                 there = Added(found, duplicate=True)
         if there is None:
+            try:
+                self._require_place(new.record.namespace, plan)
+            except TooManyNamespaces as error:
+                plan.answers.append(error)
+                return
             plan.first.setdefault(arrival.place, number)
             plan.fresh.append(arrival)
         own = there or _Fresh(number)
         plan.answers.append(own)
         if new.claim is not None:
             plan.claims[new.claim.namespace, new.claim.key] = new.claim, own
+
+    def _require_place(self, name: str, plan: _Plan) -> None:
+        """Raises TooManyNamespaces when it would be one too many: each has indexes in memory."""
+        if name in self._indexes.namespaces or name in plan.namespaces:
+            return
+        if self._full(plan):
+            self._indexes.drop_empty()  # of namespaces that were forgotten
+        if self._full(plan):
+            raise TooManyNamespaces(
+                f"there are {len(self._indexes.namespaces)} namespaces, and none may be added: "
+                f"forget one, or keep {name[:80]!r} apart by metadata and filters",
+                found=len(self._indexes.namespaces),
+                accepted=self._most_namespaces,
+            )
+        plan.namespaces.add(name)
+
+    def _full(self, plan: _Plan) -> bool:
+        return len(self._indexes.namespaces | plan.namespaces) >= self._most_namespaces
 
     def replay(self, claim: Claim) -> Added | None:
         """What was answered for a request with this claim; None when there was none.

@@ -6,6 +6,7 @@ nor services.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -37,8 +38,16 @@ class Store:
     that a store of the same content has just found.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 1, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int = 1,
+        clock: Clock | None = None,
+        most_namespaces: float = math.inf,
+    ) -> None:
         """Open or create; raises StorageFailure when it is in use, broken or of a newer format."""
+        self._most_namespaces = most_namespaces
         self.folder = folder
         self._clock = clock or SystemClock()
         with storage_errors(f"opening the data folder {folder}"):
@@ -73,7 +82,9 @@ class Store:
         self.allowed = AllowedSets(self.catalog)
         self.prototypes = Prototypes(self.catalog, self._indexes)
         self.standby = Standby(self.catalog, self._indexes, self._read_spaces)
-        self._intake = Intake(self.catalog, self.blobs, self._indexes, self._searched)
+        self._intake = Intake(
+            self.catalog, self.blobs, self._indexes, self._searched, self._most_namespaces
+        )
         self._read_spaces()
         self._indexes.start()
 

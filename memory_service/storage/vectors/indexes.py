@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from memory_service.storage.vectors.index import Sizes, VectorIndex
 from memory_service.storage.vectors.nearest import Sequences, SubMemory, Vectors
@@ -92,6 +92,7 @@ class VectorIndexes:
         self._snapshots = snapshots
         self._lock = threading.Lock()
         self._indexes: dict[SubMemory, VectorIndex] = {}
+        self._namespaces: set[str] = set()  # of these
         self._background = Background(lambda: [index for _, index in self.items()])
 
     def start(self) -> None:
@@ -132,6 +133,7 @@ class VectorIndexes:
                 )
                 index.when_due = self._background.ask
                 self._indexes[sub_memory] = index
+                self._namespaces.add(sub_memory.namespace)
             return index
 
     def add(
@@ -156,13 +158,17 @@ class VectorIndexes:
     def drop(self, modality: str, space_id: str, fingerprint: str) -> None:
         """Give up the indexes of a modality's space, in all namespaces."""
         space = (modality, space_id, fingerprint)
+        self._drop(lambda key, _: (key.modality, key.space_id, key.fingerprint) == space)
+
+    def drop_empty(self) -> None:
+        """Give up those that hold nothing any more. Nothing may be added meanwhile."""
+        self._drop(lambda _, index: not len(index))
+
+    def _drop(self, concerned: Callable[[SubMemory, VectorIndex], bool]) -> None:
         with self._lock:
-            dropped = [
-                key
-                for key in self._indexes
-                if (key.modality, key.space_id, key.fingerprint) == space
-            ]
+            dropped = [key for key, index in self._indexes.items() if concerned(key, index)]
             indexes = [self._indexes.pop(key) for key in dropped]
+            self._namespaces = {key.namespace for key in self._indexes}
         for index in indexes:
             index.drop()
 
@@ -174,6 +180,11 @@ class VectorIndexes:
         for key, index in self.items():
             if namespace in (None, key.namespace):
                 index.compact()
+
+    @property
+    def namespaces(self) -> Set[str]:
+        """Those that have an index."""
+        return self._namespaces
 
     def settle(self) -> None:
         """Wait until the background has nothing left to do."""
