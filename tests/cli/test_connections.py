@@ -169,9 +169,11 @@ def test_a_head_that_is_too_large(hurried: Service, size: int) -> None:
 
 def test_heads_below_the_limit_are_taken_in_any_number(hurried: Service) -> None:
     one = HEAD + b"X: " + b"y" * 30_000 + b"\r\n\r\n"
-    connection = hurried.connect(one * 4)
-    connection.shutdown(socket.SHUT_WR)
-    assert everything(connection).count(b"200 OK") == 4
+    connection, answers = hurried.connect(one * 4), b""
+    while answers.count(b"200 OK") < 4:
+        piece = connection.recv(65_536)
+        assert piece, answers
+        answers += piece
 
 
 def test_an_answer_that_nobody_reads_is_given_up(hurried: Service) -> None:
