@@ -8,13 +8,8 @@ Knows nothing about the service.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import threading
-from collections import deque
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +18,8 @@ import numpy.typing as npt
 
 from encoders.base import Encoder, Space, Vectors, Waveform
 from encoders.errors import ModelUnavailable
+from encoders.graphs import FIRST_CALL, Graph, core, layout
 from encoders.length_batches import batches_by_length
-from encoders.openvino_import import openvino
 from encoders.picture import Preparation
 from encoders.sound_windows import sound_vector
 from encoders.word_pieces import WordPieces
@@ -39,18 +34,14 @@ TOKENS = 512  # word pieces, padding included
 LENGTH_STEP = 8
 FEW_LENGTH_STEP = 16
 FEW_TEXTS = 4
-MAX_STREAMS = 2  # requests that one tower computes at once; each stream has working memory
 # Where the processor multiplies bfloat16 in hardware. Cosines with fp32 stay above .9999 for text;
 # pictures fall below .998, and sounds gain little.
 HALVED = frozenset({"text"})
 
 LEAST_LENGTH = 64  # enough for every tower; what is computed at the start only warms it up
-# OpenVINO's Python binding sets itself up within the first call, and two first calls at once wait
-# for each other for ever: one for Python's lock, which the other holds (seen with 2026.4.1).
-_FIRST_CALL = threading.Lock()
 
 
-class Tower:
+class Tower(Graph):
     """One compiled graph; safe to call from several threads."""
 
     def __init__(self, folder: Path, name: str, threads: int = 1) -> None:
@@ -66,24 +57,11 @@ class Tower:
                 f"{path.name} does not belong to {name}.safetensors: run "
                 "python -m encoders.training.export_onnx, or take the runtime torch"
             )
-        streams = min(MAX_STREAMS, max(1, _cores() // threads))
-        halved = name in HALVED and "BF16" in _core().get_property(
+        halved = name in HALVED and "BF16" in core().get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         )
-        self._compiled = _core().compile_model(
-            str(path),
-            "CPU",
-            {
-                "INFERENCE_NUM_THREADS": threads * streams,
-                "NUM_STREAMS": streams,
-                "INFERENCE_PRECISION_HINT": "bf16" if halved else "f32",
-                # A pinned thread waits for its core, even where another one is idle.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        # A request computes one input at a time, so callers take one each and give it back.
-        self._idle: deque[Any] = deque()
-        with _FIRST_CALL:
+        super().__init__(path, threads, halved=halved)
+        with FIRST_CALL:
             self(self._smallest())
 
     def _smallest(self) -> npt.NDArray[Any]:
@@ -94,42 +72,10 @@ class Tower:
         ]
         return np.ones([1, *shape[1:]], port.element_type.to_dtype())
 
-    def __call__(self, inputs: npt.NDArray[Any]) -> Vectors:
-        """Rows (B, D) of the tower, not normalised."""
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        rows = np.array(request.infer([inputs])[0], np.float32)  # the next call overwrites it
-        self._idle.append(request)
-        return rows
-
-
-def _cores() -> int:
-    """Those that this process may run on, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@cache
-def _core() -> Any:
-    return openvino.Core()
-
 
 def graph_path(folder: Path, name: str) -> Path:
     """Where the graph of a tower in `folder` lies."""
     return folder.parent / f"{folder.name}.{name}.onnx"
-
-
-def layout(weights: Path) -> str:
-    """Hash over names, types, shapes and places of a safetensors file's tensors.
-
-    It stays the same when only values change: a graph then fits the new weights as well.
-    """
-    with weights.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return hashlib.sha256(file.read(size)).hexdigest()
 
 
 class OpenVinoImageEncoder(Encoder):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,15 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import encoders.torchvision_import  # noqa: F401
-
-# isort: split
-from diffusers import AutoencoderKL
-
 from encoders.base import Modality, Waveform
 from encoders.log_mel import FLOOR, HOP, N_MELS, SAMPLE_RATE, log_mel, resample
 from generator.base import Condition, Generated, Generator, Neighbour, require_creativity
-from generator.checkpoint import fingerprint, load_weights, read_settings
+from generator.checkpoint import loaded
 from generator.latent_flow import (
     FlowSettings,
     LatentFlow,
@@ -37,9 +33,12 @@ from generator.latent_flow import (
     sample_each,
     steps_for,
 )
+from generator.networks import open_networks
 from generator.phase import griffin_lim, magnitude_from_log_mel
+from generator.weight_files import FILES, NAMES, fingerprint, read_settings
 
 Floats = npt.NDArray[np.float32]
+FEW_STEPS = 4  # of the flow: more candidates are made where these are enough
 MIN_DURATION_S = 1.0  # shorter sounds are kept up to here, silence included
 AUDIBLE = 0.02  # of the peak: what is below at the end of a sound is silence
 TOGETHER = 0.7  # of the best match: from here on another is heard with it (docs/experiments.md)
@@ -93,6 +92,8 @@ class MelAutoencoder(nn.Module):
     """diffusers' `AutoencoderKL` behind `pixel_unshuffle`; mels are (B, 1, N_MELS, frames)."""
 
     def __init__(self, settings: SoundSettings) -> None:
+        from generator.diffusers_import import AutoencoderKL
+
         super().__init__()
         self.settings = settings
         channels = settings.autoencoder_channels
@@ -179,17 +180,32 @@ class SoundGenerator(Generator):
     modality: ClassVar[Modality] = "audio"
     latent: ClassVar[bool] = True
 
-    def __init__(self, weights_dir: Path) -> None:
-        files = [weights_dir / name for name in ("audio.json", "audio_vae.safetensors")]
-        files.append(weights_dir / "audio_flow.safetensors")
+    def __init__(self, weights_dir: Path, runtime: str = "openvino", threads: int = 1) -> None:
+        """`threads`: numeric ones of a call of OpenVINO; torch has its own setting."""
+        files = [weights_dir / name for name in FILES["audio"]]
         self.settings = load_settings(files[0])
-        self.autoencoder = MelAutoencoder(self.settings).eval()
-        self.flow = LatentFlow(self.settings.flow).eval()
-        load_weights(self.autoencoder, files[1])
-        load_weights(self.flow, files[2])
-        self.name = "mel-vae-flow"
+        self._files = files
+        self._networks = open_networks(
+            weights_dir,
+            self.modality,
+            self.settings.flow,
+            lambda: (self.autoencoder, self.flow),
+            runtime=runtime,
+            threads=threads,
+        )
+        self.name = NAMES["audio"]
         self.space_id = self.settings.space_id
         self.fingerprint = fingerprint(*files)
+
+    @cached_property
+    def autoencoder(self) -> MelAutoencoder:
+        """The torch module, loaded when it is first asked for."""
+        return loaded(MelAutoencoder(self.settings), self._files[1])
+
+    @cached_property
+    def flow(self) -> LatentFlow:
+        """As `autoencoder`."""
+        return loaded(LatentFlow(self.settings.flow), self._files[2])
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
         """A 16 kHz `Waveform` of 1 to 4.1 s with a peak of 0.9.
@@ -198,21 +214,28 @@ class SoundGenerator(Generator):
         most 2.05 s.
         `details`: the ids of the sounds that were mixed, the noise that was added, the steps.
         """
-        return self.generate_each([condition], seed=seed, creativity=creativity)[0]
+        return self.generate_each([condition], seeds=[seed], creativity=creativity)[0]
+
+    def usual_candidates(self, creativity: float) -> int:
+        return 3 if steps_for(self.settings.flow, creativity) <= FEW_STEPS else 2
 
     def generate_each(
-        self, conditions: Sequence[Condition], *, seed: int, creativity: float
+        self, conditions: Sequence[Condition], *, seeds: Sequence[int], creativity: float
     ) -> list[Generated]:
         """Each remembered sound is read once, and the flow leads those of one length together."""
         require_creativity(creativity)
-        heard = [self._heard(each) for each in conditions]
-        known = {sound.id: sound.media for sounds in heard for sound, _ in sounds}
+        different = {id(each): each for each in conditions}
+        heard = {key: self._heard(each) for key, each in different.items()}
+        known = {sound.id: sound.media for sounds in heard.values() for sound, _ in sounds}
         samples = {id: audible(media) for id, media in known.items()}
-        memories = [self._remembered(sounds, samples) for sounds in heard]
-        latents = sample_each(self.flow, conditions, memories, creativity, seed)
+        remembered = {key: self._remembered(sounds, samples) for key, sounds in heard.items()}
+        memories = [remembered[id(each)] for each in conditions]
+        latents = sample_each(self._networks.flow, conditions, memories, creativity, seeds)
         return [
-            self._generated(each, sounds, noise_for(creativity, known), seed)
-            for each, sounds, known in zip(latents, heard, memories, strict=True)
+            self._generated(each, heard[id(condition)], noise_for(creativity, known), seed)
+            for each, condition, known, seed in zip(
+                latents, conditions, memories, seeds, strict=True
+            )
         ]
 
     def _heard(self, condition: Condition) -> list[tuple[Neighbour, float]]:
@@ -233,6 +256,7 @@ class SoundGenerator(Generator):
                 "read_memories": [neighbour.id for neighbour, _ in sounds],
                 "noise": noise,
                 "flow_steps": steps_for(self.settings.flow, noise),
+                "runtime": self._networks.runtime,
                 "phase": "griffin-lim, 32 iterations, momentum 0.99",
             },
         )
@@ -248,7 +272,7 @@ class SoundGenerator(Generator):
     def encode(self, mel: Floats) -> torch.Tensor:
         """Standardised latents (1, C, H, W) of a log-mel (N_MELS, frames)."""
         scaled = (torch.from_numpy(mel) - self.settings.mel_mean) / self.settings.mel_scale
-        mode: torch.Tensor = self.autoencoder.posterior(scaled[None, None]).mode()
+        mode: torch.Tensor = self._networks.encode(scaled[None, None])
         return (mode - per_channel(self.settings.latent_mean)) / per_channel(
             self.settings.latent_scale
         )
@@ -259,7 +283,7 @@ class SoundGenerator(Generator):
         raw = latents * per_channel(self.settings.latent_scale) + per_channel(
             self.settings.latent_mean
         )
-        mel = self.autoencoder.decode(raw)[0, 0] * self.settings.mel_scale + self.settings.mel_mean
+        mel = self._networks.decode(raw)[0, 0] * self.settings.mel_scale + self.settings.mel_mean
         return np.asarray(mel.clamp(float(np.log(FLOOR)), 6.0).numpy(), np.float32)
 
     def _remembered(

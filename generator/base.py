@@ -8,6 +8,7 @@ Knows nothing about the service, and of `encoders` only `encoders.base`.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,10 +80,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Generated:
-    """`media`: `PIL.Image.Image` RGB, `str` or `Waveform`; `details`: JSON values about how."""
+    """`media`: `PIL.Image.Image` RGB, `str` or `Waveform`; `details`: JSON values about how.
+
+    `merit`: how well it is made to the generator itself, in cosines; counts among candidates.
+    """
 
     media: Any
     details: Mapping[str, Any] = field(default_factory=dict)
+    merit: float = 0.0
 
 
 class Generator(ABC):
@@ -95,6 +100,8 @@ class Generator(ABC):
     latent: ClassVar[bool] = False  # an autoencoder and a flow: `recode`, `short_epoch`
     # False where a seed draws nothing new: what it makes quotes the memory, or reads it out.
     draws: ClassVar[bool] = True
+    # Whether a seed gives alone what it gives among several candidates, but for the last bits.
+    seeds_stand_alone: ClassVar[bool] = True
     reads_draft: ClassVar[bool] = False  # it needs `Condition.draft`
     needs_words: ClassVar[bool] = False  # it needs `Condition.words`
 
@@ -113,14 +120,40 @@ class Generator(ABC):
         return None
 
     def generate_each(
-        self, conditions: Sequence[Condition], *, seed: int, creativity: float
+        self, conditions: Sequence[Condition], *, seeds: Sequence[int], creativity: float
     ) -> list[Generated]:
-        """One for each condition, all with the same seed, to be compared with each other.
+        """One for each condition and its seed, to be compared with each other.
 
-        Equal conditions give equal media within one call. To be overridden where several at once
-        cost less than one after the other; the last bits may then differ from `generate`.
+        Equal conditions with equal seeds give equal media within one call. To be overridden where
+        several at once cost less than one after the other; the last bits may then differ from
+        `generate`.
         """
-        return [self.generate(each, seed=seed, creativity=creativity) for each in conditions]
+        return [
+            self.generate(each, seed=seed, creativity=creativity)
+            for each, seed in zip(conditions, seeds, strict=True)
+        ]
+
+    def usual_candidates(self, creativity: float) -> int:
+        """How many to make, of which the one that fits best is kept, where nobody asks for a
+        number: what takes little time."""
+        return 1
+
+    def candidates(
+        self, condition: Condition, *, seeds: Sequence[int], creativity: float
+    ) -> list[Generated]:
+        """One for each seed, of which one is to be kept; of a single seed what `generate` gives.
+
+        The same arguments give the same media on the same machine.
+        """
+        conditions = [condition] * len(seeds)
+        return self.generate_each(conditions, seeds=seeds, creativity=creativity)
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """Of the `number`-th further draw; 0 is the first, with the seed itself."""
+    if number == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big")
 
 
 def require_creativity(creativity: float) -> None:

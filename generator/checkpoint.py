@@ -1,18 +1,17 @@
-"""Committed weights: fp16 safetensors and their JSON settings, read back as fp32, and their hash.
+"""Committed weights: fp16 safetensors, read back as fp32.
 
 Knows nothing about what the weights mean.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file, save
+
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 def save_weights(module: torch.nn.Module, path: Path) -> None:
@@ -39,22 +38,7 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         raise ValueError(f"{path.name} does not fit: {result.unexpected_keys or missing}")
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """The JSON object beside the weights."""
-    settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return settings
-
-
-def write_settings(settings: Any, path: Path) -> None:
-    """The dataclass as a JSON object, with the folder it is in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(settings), indent=1) + "\n", "utf-8")
-
-
-def fingerprint(*paths: Path) -> str:
-    """sha256 over the bytes of the files, in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def loaded(module: M, path: Path) -> M:
+    """`module` with the weights of a file, for serving."""
+    load_weights(module, path)
+    return module.eval()

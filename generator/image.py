@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,15 +20,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-import encoders.torchvision_import  # noqa: F401
-
-# isort: split
-from diffusers import AutoencoderKL
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-
 from encoders.base import Modality
 from generator.base import Condition, Generated, Generator, Neighbour, require_creativity
-from generator.checkpoint import fingerprint, load_weights, read_settings
+from generator.checkpoint import loaded
 from generator.latent_flow import (
     FlowSettings,
     LatentFlow,
@@ -35,8 +30,11 @@ from generator.latent_flow import (
     sample_each,
     steps_for,
 )
+from generator.networks import open_networks
+from generator.weight_files import FILES, NAMES, fingerprint, read_settings
 
 Bytes = npt.NDArray[np.uint8]
+FEW_STEPS = 4  # of the flow: more candidates are made where these are enough
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,8 @@ class PictureAutoencoder(nn.Module):
     """
 
     def __init__(self, settings: PictureSettings) -> None:
+        from generator.diffusers_import import AutoencoderKL
+
         super().__init__()
         self.settings = settings
         channels = settings.autoencoder_channels
@@ -100,6 +100,8 @@ class PictureAutoencoder(nn.Module):
 
     def posterior(self, pictures: torch.Tensor) -> Any:
         """diffusers' diagonal Gaussian over latents (B, C, H, W)."""
+        from generator.diffusers_import import DiagonalGaussianDistribution
+
         moments = self.vae.encode(
             F.pixel_unshuffle(pictures, self.settings.unshuffle)
         ).latent_dist.parameters
@@ -147,17 +149,32 @@ class PictureGenerator(Generator):
     modality: ClassVar[Modality] = "image"
     latent: ClassVar[bool] = True
 
-    def __init__(self, weights_dir: Path) -> None:
-        files = [weights_dir / name for name in ("image.json", "image_vae.safetensors")]
-        files.append(weights_dir / "image_flow.safetensors")
+    def __init__(self, weights_dir: Path, runtime: str = "openvino", threads: int = 1) -> None:
+        """`threads`: numeric ones of a call of OpenVINO; torch has its own setting."""
+        files = [weights_dir / name for name in FILES["image"]]
         self.settings = load_settings(files[0])
-        self.autoencoder = PictureAutoencoder(self.settings).eval()
-        self.flow = LatentFlow(self.settings.flow).eval()
-        load_weights(self.autoencoder, files[1])
-        load_weights(self.flow, files[2])
-        self.name = "picture-vae-flow"
+        self._files = files
+        self._networks = open_networks(
+            weights_dir,
+            self.modality,
+            self.settings.flow,
+            lambda: (self.autoencoder, self.flow),
+            runtime=runtime,
+            threads=threads,
+        )
+        self.name = NAMES["image"]
         self.space_id = self.settings.space_id
         self.fingerprint = fingerprint(*files)
+
+    @cached_property
+    def autoencoder(self) -> PictureAutoencoder:
+        """The torch module, loaded when it is first asked for."""
+        return loaded(PictureAutoencoder(self.settings), self._files[1])
+
+    @cached_property
+    def flow(self) -> LatentFlow:
+        """As `autoencoder`."""
+        return loaded(LatentFlow(self.settings.flow), self._files[2])
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
         """A `PIL.Image.Image` RGB of 64x64 px.
@@ -166,10 +183,13 @@ class PictureGenerator(Generator):
         `details`: ids of the pictures that were read and of the one that it starts from, the noise
         added, the steps.
         """
-        return self.generate_each([condition], seed=seed, creativity=creativity)[0]
+        return self.generate_each([condition], seeds=[seed], creativity=creativity)[0]
+
+    def usual_candidates(self, creativity: float) -> int:
+        return 8 if steps_for(self.settings.flow, creativity) <= FEW_STEPS else 4
 
     def generate_each(
-        self, conditions: Sequence[Condition], *, seed: int, creativity: float
+        self, conditions: Sequence[Condition], *, seeds: Sequence[int], creativity: float
     ) -> list[Generated]:
         """Each remembered picture is encoded once, and the flow leads all back together."""
         require_creativity(creativity)
@@ -177,7 +197,7 @@ class PictureGenerator(Generator):
         known = {picture.id: picture.media for pictures in seen for picture in pictures}
         encoded = {id: self.encode(media) for id, media in known.items()}
         memories = [[encoded[picture.id] for picture in pictures] for pictures in seen]
-        latents = sample_each(self.flow, conditions, memories, creativity, seed)
+        latents = sample_each(self._networks.flow, conditions, memories, creativity, seeds)
         return [
             self._generated(each, pictures, noise_for(creativity, pictures))
             for each, pictures in zip(latents, seen, strict=True)
@@ -193,6 +213,7 @@ class PictureGenerator(Generator):
                 "read_memories": [picture.id for picture in seen],
                 "noise": noise,
                 "flow_steps": steps_for(self.settings.flow, noise),
+                "runtime": self._networks.runtime,
             },
         )
 
@@ -203,7 +224,7 @@ class PictureGenerator(Generator):
     def encode(self, image: Image.Image) -> torch.Tensor:
         """Standardised latents (1, C, H, W) of a picture."""
         pixels = to_tensor(square(image, self.settings.side_px)[None])
-        mode: torch.Tensor = self.autoencoder.posterior(pixels).mode()
+        mode: torch.Tensor = self._networks.encode(pixels)
         mean, scale = self.settings.latent_mean, self.settings.latent_scale
         return (mode - per_channel(mean)) / per_channel(scale)
 
@@ -212,7 +233,7 @@ class PictureGenerator(Generator):
         """(S, S, 3) uint8 of standardised latents (1, C, H, W)."""
         mean, scale = self.settings.latent_mean, self.settings.latent_scale
         raw = latents * per_channel(scale) + per_channel(mean)
-        picture: Bytes = to_bytes(self.autoencoder.decode(raw))[0]
+        picture: Bytes = to_bytes(self._networks.decode(raw))[0]
         return picture
 
 

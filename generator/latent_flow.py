@@ -7,19 +7,14 @@ Knows nothing about modalities.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
-
-import encoders.torchvision_import  # noqa: F401
-
-# isort: split
-import itertools
-
-from diffusers import UNet2DConditionModel
 
 from generator.base import Condition
 
@@ -41,12 +36,46 @@ class FlowSettings:
     guidance: float = 2.0
 
 
-class LatentFlow(nn.Module):
-    """Velocity of latents between data (t = 0) and noise (t = 1), given the memory."""
+class Flow(Protocol):
+    """What is sampled: `LatentFlow`, or what computes the same."""
+
+    settings: FlowSettings
+
+    def tokens(self, vectors: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """As `Conditioning.tokens`."""
+
+    def __call__(
+        self, noised: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor, memory: torch.Tensor
+    ) -> Any:
+        """As `LatentFlow.forward`."""
+
+
+class Conditioning(nn.Module):
+    """Vectors as tokens: the part of the flow that is the same at every step."""
 
     def __init__(self, settings: FlowSettings) -> None:
         super().__init__()
         self.settings = settings
+        self.project = nn.Linear(settings.dimension, settings.token_width)
+        self.kind = nn.Embedding(3, settings.token_width)  # fused, query, neighbour
+        self.share = nn.Linear(1, settings.token_width, bias=False)
+
+    def tokens(self, vectors: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """(B, 2 + N, W) of vectors (B, 2 + N, D): fused, query, neighbours; shares (B, 2 + N)."""
+        kinds = torch.arange(vectors.shape[1], device=vectors.device).clamp(max=2)
+        scaled = self.project(vectors * self.settings.dimension**0.5)
+        tokens: torch.Tensor = scaled + self.kind(kinds) + self.share(shares[..., None])
+        # A neighbour that is not there is a row of zeros, and stays one.
+        return tokens * vectors.abs().sum(-1, keepdim=True).ne(0)
+
+
+class LatentFlow(Conditioning):
+    """Velocity of latents between data (t = 0) and noise (t = 1), given the memory."""
+
+    def __init__(self, settings: FlowSettings) -> None:
+        from generator.diffusers_import import UNet2DConditionModel
+
+        super().__init__(settings)
         channels = settings.channels
         self.unet = UNet2DConditionModel(
             sample_size=settings.grid,
@@ -62,18 +91,6 @@ class LatentFlow(nn.Module):
             attention_head_dim=4,  # in diffusers' UNet this is the number of heads
             norm_num_groups=16,
         )
-        self.project = nn.Linear(settings.dimension, settings.token_width)
-        self.kind = nn.Embedding(3, settings.token_width)  # fused, query, neighbour
-        self.share = nn.Linear(1, settings.token_width, bias=False)
-
-    def tokens(self, vectors: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """(B, 2 + N, W) of vectors (B, 2 + N, D): fused, query, neighbours; shares (B, 2 + N)."""
-        kinds = torch.full((vectors.shape[1],), 2, device=vectors.device)
-        kinds[:2] = torch.arange(2, device=vectors.device)
-        scaled = self.project(vectors * self.settings.dimension**0.5)
-        tokens: torch.Tensor = scaled + self.kind(kinds) + self.share(shares[..., None])
-        # A neighbour that is not there is a row of zeros, and stays one.
-        return tokens * vectors.abs().sum(-1, keepdim=True).ne(0)
 
     def forward(
         self, noised: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor, memory: torch.Tensor
@@ -110,23 +127,27 @@ def flow_loss(
 
 @torch.inference_mode()
 def sample(
-    flow: LatentFlow,
+    flow: Flow,
     conditions: Sequence[Condition],
     memories: Sequence[Sequence[torch.Tensor]],
     noise: float,
-    random: torch.Generator,
+    seeds: Sequence[int],
 ) -> torch.Tensor:
     """Latents (B, C, H, W): the first memory noised to time `noise`, led back by Euler steps.
 
     `memories` of each condition are latents (1, C, H, W), the heaviest first, of all conditions
     of the same size; without any, the settings' grid. Noise 0 returns the first itself; 1 starts
-    from noise alone (SDEdit, Meng et al. 2021), and has to where a condition has no memory. All B
-    get the same noise.
+    from noise alone (SDEdit, Meng et al. 2021), and has to where a condition has no memory. Each
+    has the noise of its seed.
     """
     settings = flow.settings
     width = width_of(memories[0], settings)
-    drawn = draw_noise(settings, width, random)
-    starts = [(1 - noise) * known[0] + noise * drawn if known else drawn for known in memories]
+    starts = [
+        (1 - noise) * known[0] + noise * drawn if known else drawn
+        for known, drawn in zip(
+            memories, (draw_noise(settings, width, seed) for seed in seeds), strict=True
+        )
+    ]
     rows = [condition_rows(condition, settings) for condition in conditions]
     tokens = flow.tokens(*(torch.cat(each) for each in zip(*rows, strict=True)))
     hidden = torch.cat([memory_channels(known, settings, width) for known in memories])
@@ -134,7 +155,7 @@ def sample(
 
 
 def led_back(
-    flow: LatentFlow,
+    flow: Flow,
     latents: torch.Tensor,
     tokens: torch.Tensor,
     memory: torch.Tensor,
@@ -156,13 +177,13 @@ def led_back(
 
 
 def sample_each(
-    flow: LatentFlow,
+    flow: Flow,
     conditions: Sequence[Condition],
     memories: Sequence[Sequence[torch.Tensor]],
     creativity: float,
-    seed: int,
+    seeds: Sequence[int],
 ) -> list[torch.Tensor]:
-    """Latents (1, C, H, W) of each condition from the same seed, those of equal noise and size at
+    """Latents (1, C, H, W) of each condition from its seed, those of equal noise and size at
     once."""
     kinds = [(noise_for(creativity, each), width_of(each, flow.settings)) for each in memories]
     found: dict[int, torch.Tensor] = {}
@@ -173,7 +194,7 @@ def sample_each(
             [conditions[row] for row in rows],
             [memories[row] for row in rows],
             noise,
-            torch.Generator().manual_seed(seed % 2**63),
+            [seeds[row] for row in rows],
         )
         found.update((row, latents[at : at + 1]) for at, row in enumerate(rows))
     return [found[row] for row in range(len(kinds))]
@@ -184,8 +205,9 @@ def width_of(memories: Sequence[torch.Tensor], settings: FlowSettings) -> int:
     return int(memories[0].shape[-1]) if memories else settings.grid[1]
 
 
-def draw_noise(settings: FlowSettings, width: int, random: torch.Generator) -> torch.Tensor:
+def draw_noise(settings: FlowSettings, width: int, seed: int) -> torch.Tensor:
     """(1, C, H, width). Drawn a grid at a time, so that a longer one begins like a shorter one."""
+    random = torch.Generator().manual_seed(seed % 2**63)
     size = (1, settings.latent_channels, *settings.grid)
     parts = [torch.randn(size, generator=random) for _ in range(-(-width // settings.grid[1]))]
     return torch.cat(parts, -1)[..., :width]

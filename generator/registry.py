@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from encoders.base import Encoder, Modality, Space
 from generator.answers import AnswerGenerator
@@ -15,6 +17,7 @@ from generator.base import Generator
 from generator.fake import fake_generators
 from generator.speech import SpeechGenerator
 from generator.tags import TagGenerator, load_vocabulary, small_vocabulary
+from generator.weight_files import FILES, NAMES, fingerprint
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -37,10 +40,17 @@ class WrongSpace(ValueError):
 class LazyGenerators(Mapping[Modality, Generator]):
     """The bundled generators; torch is imported and weights are read when one is first taken."""
 
-    def __init__(self, space: Space, weights_dir: Path = WEIGHTS, threads: int = 1) -> None:
+    def __init__(
+        self,
+        space: Space,
+        weights_dir: Path = WEIGHTS,
+        threads: int = 1,
+        runtime: str = "openvino",
+    ) -> None:
         self._space = space
         self._weights_dir = weights_dir
         self._threads = threads
+        self._runtime = runtime
         self._loaded: dict[Modality, Generator] = {}
         self._lock = Lock()  # two requests must not load the same weights twice
 
@@ -50,7 +60,12 @@ class LazyGenerators(Mapping[Modality, Generator]):
                 module, name = BUNDLED[modality]
                 generator_class = getattr(import_module(module), name)
                 limit_torch_threads(self._threads)
-                generator: Generator = generator_class(self._weights_dir)
+                given: dict[str, Any] = (
+                    {"runtime": self._runtime, "threads": self._threads}
+                    if generator_class.latent
+                    else {}
+                )
+                generator: Generator = generator_class(self._weights_dir, **given)
                 if generator.space_id != self._space.id:
                     raise WrongSpace(
                         f"{generator.name} was trained on space {generator.space_id!r}, "
@@ -59,11 +74,32 @@ class LazyGenerators(Mapping[Modality, Generator]):
                 self._loaded[modality] = generator
             return self._loaded[modality]
 
+    def identity(self, modality: Modality) -> tuple[str, str]:
+        """Name and fingerprint, without loading it."""
+        return NAMES[modality], _fingerprint(self._weights_dir, modality)
+
+    def __contains__(self, modality: object) -> bool:
+        return modality in BUNDLED  # a Mapping's own would load it
+
     def __iter__(self) -> Iterator[Modality]:
         return iter(BUNDLED)
 
     def __len__(self) -> int:
         return len(BUNDLED)
+
+
+@cache
+def _fingerprint(weights_dir: Path, modality: Modality) -> str:
+    return fingerprint(*(weights_dir / name for name in FILES[modality]))
+
+
+def identity(generators: Mapping[Modality, Generator], modality: Modality) -> tuple[str, str]:
+    """Name and fingerprint of one of them; bundled weights are not loaded for it."""
+    parts = generators.maps if isinstance(generators, ChainMap) else [generators]
+    part = next(each for each in parts if modality in each)
+    if isinstance(part, LazyGenerators):
+        return part.identity(modality)
+    return part[modality].name, part[modality].fingerprint
 
 
 def limit_torch_threads(threads: int) -> None:
@@ -121,12 +157,13 @@ def _tags(profile_name: str, texts: Encoder) -> Generator:
 
 
 def load_generators(
-    profile_name: str, space: Space, threads: int = 1
+    profile_name: str, space: Space, threads: int = 1, runtime: str = "openvino"
 ) -> Mapping[Modality, Generator]:
-    """Generators by modality; empty for a profile that has none. `threads`: torch's, per call."""
+    """Generators by modality; empty for a profile that has none. `threads`: numeric ones, of each
+    call; `runtime`: openvino, where there are graphs of the networks, or torch."""
     match profile_name:
         case "bundled":
-            return LazyGenerators(space, threads=threads)
+            return LazyGenerators(space, threads=threads, runtime=runtime)
         case "fake":
             return fake_generators(space.id)
         case _:

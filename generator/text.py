@@ -30,15 +30,19 @@ import encoders.torchvision_import  # noqa: F401
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from encoders.base import Modality, Vectors, normalize
-from generator.base import Condition, Generated, Generator, require_creativity
-from generator.checkpoint import fingerprint, load_weights, read_settings
+from generator.base import Condition, Generated, Generator, derived_seed, require_creativity
+from generator.checkpoint import loaded
+from generator.weight_files import FILES, NAMES, fingerprint, read_settings
 from generator.wording import Spelling, is_copy, repeated
 
 FUSED, QUERY, NEIGHBOUR, CAPTION, TARGET = range(5)  # kinds of position, each with its embedding
-STRAY = 1.2  # length of the random vector added to query and fused vector at creativity 1
+STRAY = 0.6  # length of the random vector added to query and fused vector at creativity 1
 DRAFTS = 8  # written side by side
+TOGETHER = 2  # drafts that stray the same way
 TOWARDS_TEXTS = 0.3  # strength of DeCap's projection
-STRAY_FURTHER = (0.0, 0.4, 0.8)  # as long as every draft is a copy
+STRAY_FURTHER = (0.0, 0.6, 1.4)  # as long as every draft is a copy
+# In cosines: of a draft's score (see `Draft`), and what being a copy takes away, which is all.
+LIKELIHOOD, COPY = 0.01, 100.0
 IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
 
 
@@ -140,14 +144,18 @@ class CaptionDecoder(nn.Module):
 
 
 class _Writer:
-    """Several texts in the making: the cache of the prompt, and the pointer's keys into it."""
+    """Several texts in the making: the cache of their prompts, and the pointer's keys into it.
 
-    def __init__(self, decoder: CaptionDecoder, prompt: Prompt, count: int) -> None:
+    `prompts` differ in their vectors alone; each is written on from `count` times.
+    """
+
+    def __init__(self, decoder: CaptionDecoder, prompts: Sequence[Prompt], count: int) -> None:
         self.decoder = decoder
-        prefix = decoder.prefix(prompt)[None]
+        prefix = torch.stack([decoder.prefix(each) for each in prompts])
         output = decoder.gpt.transformer(inputs_embeds=prefix, use_cache=True)
         self.past = output.past_key_values
         self.past.batch_repeat_interleave(count)
+        prompt = prompts[0]
         # What follows each position: after a caption its end, unless it was cut there.
         following = [t for caption in prompt.captions for t in (*caption, decoder.eos)]
         self.values = torch.tensor(following, dtype=torch.long)
@@ -157,8 +165,8 @@ class _Writer:
             for known in (*[True] * len(caption), whole)
         ]
         self.valid = torch.tensor(known, dtype=torch.bool)
-        hidden = output.last_hidden_state[0, len(prompt.vectors) :]
-        self.keys = decoder.copy_key(hidden)
+        hidden = output.last_hidden_state[:, len(prompt.vectors) :]
+        self.keys = decoder.copy_key(hidden).repeat_interleave(count, 0)  # (B, S, copy_width)
 
     def probabilities(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, V) of what follows `tokens` (B,)."""
@@ -169,7 +177,7 @@ class _Writer:
         )
         self.past = output.past_key_values
         hidden = output.last_hidden_state[:, 0]  # (B, width)
-        scores = self.decoder.pointing(hidden, self.keys)
+        scores = self.decoder.pointing(hidden[:, None], self.keys)[:, 0]
         vocabulary, pointer = self.decoder.mixed(hidden, scores, self.valid.expand_as(scores))
         return vocabulary.exp().index_add(1, self.values, pointer)
 
@@ -187,21 +195,22 @@ class Draft:
 @torch.inference_mode()
 def drafts(
     decoder: CaptionDecoder,
-    prompt: Prompt,
+    prompts: Sequence[Prompt],
     *,
     temperatures: Sequence[float],
-    random: torch.Generator,
+    randoms: Sequence[torch.Generator],
     spelling: Spelling,
 ) -> list[Draft]:
-    """One draft per temperature: greedy at 0, else nucleus sampling (0.9).
+    """A draft for each temperature by its generator: greedy at 0, else nucleus sampling (0.9).
 
+    As many of them in turn write on from each of the prompts, which differ in their vectors alone.
     A draft begins with a word, and a word that begins like a remembered one goes on.
     """
-    remembered = {word for caption in prompt.captions for word in spelling.words(caption)}
-    count = len(temperatures)
-    writer = _Writer(decoder, prompt, count)
-    written: list[list[int]] = [[] for _ in temperatures]
-    scores: list[list[float]] = [[] for _ in temperatures]
+    remembered = {word for caption in prompts[0].captions for word in spelling.words(caption)}
+    count = len(randoms)
+    writer = _Writer(decoder, prompts, count // len(prompts))
+    written: list[list[int]] = [[] for _ in randoms]
+    scores: list[list[float]] = [[] for _ in randoms]
     open_rows = set(range(count))
     tokens = torch.full((count,), decoder.bos)
     while open_rows and max(map(len, written)) < decoder.settings.max_tokens:
@@ -215,7 +224,7 @@ def drafts(
             elif spelling.breaks_off(ids, remembered):
                 allowed[~spelling.goes_on] = 0
             allowed[_repeats(ids)] = 0
-            token = _draw(allowed, temperatures[row], random)
+            token = _draw(allowed, temperatures[row], randoms[row])
             scores[row].append(float(probabilities[row, token].clamp(min=1e-9).log()))
             if token == decoder.eos:
                 open_rows.remove(row)
@@ -294,59 +303,80 @@ class TextGenerator(Generator):
     """Writes one sentence or phrase from a condition."""
 
     modality: ClassVar[Modality] = "text"
+    seeds_stand_alone: ClassVar[bool] = False  # `generate` writes several drafts by one seed
 
     def __init__(self, weights_dir: Path) -> None:
-        files = [weights_dir / f"text{end}" for end in (".json", ".tokenizer.json", ".safetensors")]
+        files = [weights_dir / name for name in FILES["text"]]
         self.settings = TextSettings(**read_settings(files[0]))
         self.tokenizer = Tokenizer.from_file(str(files[1]))
-        self.decoder = CaptionDecoder(self.settings, *special_tokens(self.tokenizer)).eval()
-        load_weights(self.decoder, files[2])
+        decoder = CaptionDecoder(self.settings, *special_tokens(self.tokenizer))
+        self.decoder = loaded(decoder, files[2])
         self.spelling = Spelling.of(self.tokenizer)
-        self.name = "caption-gpt2"
+        self.name = NAMES["text"]
         self.space_id = self.settings.space_id
         self.fingerprint = fingerprint(*files)
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
-        """A `str`: at creativity 0 what is remembered in the decoder's likeliest words; above, the
-        likeliest of several drafts that does not repeat a remembered text.
+        """A `str`: at creativity 0 what is remembered in the decoder's likeliest words; above, that
+        of several drafts which the decoder itself thinks best of, and no copy if one is none.
 
         With creativity the meaning strays and the sampling warms. `details`: the remembered texts
-        that were read, the temperature, the drafts rejected as copies, and `is_copy`: the text
-        repeats a remembered one, above 0 because every draft did.
+        that were read, the temperature, and `is_copy`: the text repeats a remembered one, above 0
+        because every draft did.
         """
+        count = DRAFTS if creativity else 1
+        seeds = [derived_seed(seed, number) for number in range(count)]
+        return max(self._drafts(condition, seeds, creativity), key=lambda draft: draft.merit)
+
+    def usual_candidates(self, creativity: float) -> int:
+        return DRAFTS
+
+    def candidates(
+        self, condition: Condition, *, seeds: Sequence[int], creativity: float
+    ) -> list[Generated]:
+        """A draft for each seed; of an even number, two at a time stray the same way."""
+        if len(seeds) == 1:
+            return [self.generate(condition, seed=seeds[0], creativity=creativity)]
+        return self._drafts(condition, seeds, creativity)
+
+    def _drafts(
+        self, condition: Condition, seeds: Sequence[int], creativity: float
+    ) -> list[Generated]:
+        """As long as every one is a copy, they are written again further away."""
         require_creativity(creativity)
         prompt, used = self._prompt(condition)
-        random = torch.Generator().manual_seed(seed % 2**63)
-        temperatures = [0.2 + 0.8 * creativity] * DRAFTS if creativity else [0.0]
+        temperature = 0.2 + 0.8 * creativity if creativity else 0.0
         remembered = [str(n.media) for n in condition.neighbours if n.modality == "text"]
-        made: list[tuple[str, Draft]] = []
-        new: list[tuple[str, Draft]] = []
+        randoms = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+        leaders = randoms[:: TOGETHER if len(randoms) % TOGETHER == 0 else 1]
         for further in STRAY_FURTHER if creativity else (0.0,):
-            moved = strayed(prompt, STRAY * creativity + further, random)
-            for draft in drafts(
+            size = STRAY * creativity + further
+            written = drafts(
                 self.decoder,
-                moved,
-                temperatures=temperatures,
-                random=random,
+                [strayed(prompt, size, each) for each in leaders],
+                temperatures=[temperature] * len(randoms),
+                randoms=randoms,
                 spelling=self.spelling,
-            ):
-                text = tidy(self.tokenizer.decode(list(draft.ids)))
-                made.append((text, draft))
-                if not is_copy(text, remembered):
-                    new.append(made[-1])
-            if new:
+            )
+            made = [self._generated(each, remembered, temperature, used) for each in written]
+            if not all(each.details["is_copy"] for each in made):
                 break
-        text, best = max(new or made, key=lambda pair: pair[1].score - 2 * repeated(pair[0]))
+        return made
+
+    def _generated(
+        self, draft: Draft, remembered: Sequence[str], temperature: float, used: list[str]
+    ) -> Generated:
+        text = tidy(self.tokenizer.decode(list(draft.ids)))
+        copy = is_copy(text, remembered)
         return Generated(
             media=text,
             details={
-                "temperature": round(temperatures[0], 3),
+                "temperature": round(temperature, 3),
                 "read_memories": used,
-                "tokens": len(best.ids),
-                "drafts": len(made),
-                "copies_rejected": len(made) - len(new) if new else 0,
-                "is_copy": not new,
+                "tokens": len(draft.ids),
+                "is_copy": copy,
             },
+            merit=LIKELIHOOD * (draft.score - 2 * repeated(text)) - COPY * copy,
         )
 
     def _prompt(self, condition: Condition) -> tuple[Prompt, list[str]]:

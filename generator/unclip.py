@@ -40,11 +40,11 @@ class UnclipGenerator(PipelineGenerator[StableUnCLIPImg2ImgPipeline]):
         """A `PIL.Image.Image` RGB of the pipeline's size.
 
         `creativity` is the noise put on the embedding, as a share of the most that the pipeline
-        knows: 0 keeps what the embedding says, 1 leaves nothing of it but the prompt. The
-        prompt is the heaviest remembered text.
+        knows: 0 keeps what the embedding says, 1 leaves nothing of it but the prompt: the words
+        that were asked, and the heaviest remembered text.
         """
         vector = seen(condition)
-        prompt = heaviest_text(condition)
+        prompt = asked_and_remembered(condition)
         noise_level = round(creativity * self._most_noise)
         embedding = torch.from_numpy(vector * self._length)[None].to(self._pipeline.device)
         with self._lock:
@@ -80,6 +80,12 @@ def seen(condition: Condition) -> Vectors:
     ]
     mean = normalize(np.sum(pictures, axis=0).astype(np.float32)) if pictures else condition.fused
     return mean if mean.any() else condition.fused
+
+
+def asked_and_remembered(condition: Condition) -> str:
+    """What was asked comes first: CLIP reads the beginning."""
+    texts = dict.fromkeys((condition.words.strip(), heaviest_text(condition)))
+    return ", ".join(each for each in texts if each)[:MAX_PROMPT_CHARS]
 
 
 def heaviest_text(condition: Condition) -> str:

@@ -49,15 +49,24 @@ class EncoderInfo:
 
 
 @dataclass(frozen=True)
+class GeneratorInfo:
+    """What makes a modality by default."""
+
+    modality: str
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class ProfileInfo:
-    """The active models. `generators`: the modalities that can be generated.
+    """The active models. `generators`: of the modalities that can be generated.
 
     A modality that lives in several spaces has an encoder for each, that of its home first.
     """
 
     name: str
     encoders: tuple[EncoderInfo, ...]
-    generators: tuple[str, ...]
+    generators: tuple[GeneratorInfo, ...]
     weights: tuple[Weights, ...] = ()
 
 
@@ -163,6 +172,8 @@ def profile_info(models: Models) -> ProfileInfo:
             )
             for encoder in models.all_encoders()
         ),
-        generators=tuple(models.generators),
+        generators=tuple(
+            GeneratorInfo(modality, *models.identity(modality)) for modality in models.generators
+        ),
         weights=models.weights,
     )

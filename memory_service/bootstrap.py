@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from encoders.base import Encoder, Modality
 from encoders.errors import ModelUnavailable
@@ -13,6 +14,7 @@ from generator.backends import ChatEndpoint, open_backends
 from generator.base import Generator
 from generator.registry import (
     DEFAULT_MODES,
+    identity,
     limit_torch_threads,
     load_generators,
     load_modes,
@@ -155,16 +157,20 @@ def _models(settings: Settings, observers: list[Observer], decoders: Decoders) -
     limit_torch_threads(settings.threads)
     # The generators are conditioned on the space that texts and pictures share.
     space = (profile.encoders.get("text") or next(iter(profile.encoders.values()))).space
-    generators = load_generators(profile.name, space, settings.threads)
+    generators = load_generators(profile.name, space, settings.threads, settings.runtime)
     encoders = {
         name: _batched(each, settings, observers) for name, each in profile.encoders.items()
     }
     chosen = _chosen_generators(settings, profile)
+    together: Mapping[Modality, Generator] = (
+        ChainMap(chosen, generators) if chosen else generators  # type: ignore[arg-type]
+    )
     return Models(
         profile=profile.name,
         encoders=encoders,
         calibration=profile.calibration,
-        generators=ChainMap(chosen, generators) if chosen else generators,  # type: ignore[arg-type]
+        generators=together,
+        identify=partial(identity, together),
         generator_space=space if len(generators) else None,
         modes=load_modes(profile.name, space, encoders.get("text")),
         default_modes=DEFAULT_MODES,

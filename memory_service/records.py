@@ -293,15 +293,21 @@ class MediaNovelty:
 
 @dataclass(frozen=True)
 class Draw:
-    """One try at an output that was to be unlike the memory.
+    """One try at an output: a candidate among others, or one that was to be unlike the memory.
 
     `similarity` is the greater of the cosine to the nearest memory of the modality and the likeness
-    of the media to the nearest of those compared; None where there is no memory to compare with.
+    of the media to the nearest of those compared; None where there is no memory to compare with, or
+    where it was not limited and another one was taken. `score`: how well it fits what was asked;
+    None where it was the only candidate. Those of one `round` were made together, and `taken` is
+    none in records from before there were candidates: then the last one was.
     """
 
     seed: int
     similarity: float | None
     nearest_memory_id: str | None
+    score: float | None = None
+    taken: bool = False
+    round: int = 0
 
 
 @dataclass(frozen=True)
@@ -317,9 +323,9 @@ class GenerationOutput:
     # novelty: 1 - cosine to the nearest memory of the output's modality, in the shared space.
     novelty: float | None
     nearest_memory_id: str | None
-    seed: int  # the generation's, or one derived from it when it was drawn again
+    seed: int  # the generation's, or one derived from it for a further draw
     details: Mapping[str, Any] = field(default_factory=dict)
-    draws: tuple[Draw, ...] = ()  # all of them, the last is the one taken; empty: not limited
+    draws: tuple[Draw, ...] = ()  # all of them; empty: there was one candidate, and no limit
     media_novelty: MediaNovelty | None = None
     # Embedding of the output, in its modality's space; two records are equal without it.
     vector: Vector | None = field(default=None, compare=False, repr=False)

@@ -13,6 +13,7 @@ import argparse
 import json
 import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +24,8 @@ from onnx import TensorProto, helper
 
 from encoders.audio import AudioEncoder
 from encoders.bundled import FOLDER, text_and_image
-from encoders.served import graph_path, layout
+from encoders.graphs import layout
+from encoders.served import graph_path
 
 OPSET = 17
 LARGEST = 1024  # bytes of a constant within the graph: whatever is larger ought to be a weight
@@ -40,7 +42,8 @@ def export(out: Path) -> None:
     layouts = {}
     for name, (module, example, axes) in towers().items():
         weights = FOLDER / f"{name}.safetensors"
-        model = outward(graph_of(module, example, axes), weights)
+        graph = graph_of(module, {"input": example}, {"input": axes}, "vectors")
+        model = outward(graph, weights, f"{weights.parent.name}/{weights.name}")
         path = out / graph_path(FOLDER, name).name
         path.write_bytes(model.SerializeToString(deterministic=True))
         layouts[name] = layout(weights)
@@ -67,19 +70,24 @@ def towers() -> dict[str, tuple[torch.nn.Module, torch.Tensor, Axes]]:
     }
 
 
-def graph_of(module: torch.nn.Module, example: torch.Tensor, axes: Axes) -> Any:
-    """The ONNX model, every parameter an initialiser under its own name."""
+def graph_of(
+    module: torch.nn.Module,
+    example: Mapping[str, torch.Tensor],
+    axes: Mapping[str, Axes],
+    output: str,
+) -> Any:
+    """The ONNX model of inputs by name, every parameter an initialiser under its own name."""
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "graph.onnx"
         # The exporter by tracing is deprecated; the one by torch.export renames and folds weights.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
-            (example,),
+            tuple(example.values()),
             path,
-            input_names=["input"],
-            output_names=["vectors"],
-            dynamic_axes={"input": axes, "vectors": {0: "batch"}},
+            input_names=list(example),
+            output_names=[output],
+            dynamic_axes={**axes, output: {0: "batch"}},
             opset_version=OPSET,
             dynamo=False,
             do_constant_folding=False,
@@ -88,8 +96,9 @@ def graph_of(module: torch.nn.Module, example: torch.Tensor, axes: Axes) -> Any:
         return onnx.load(path)
 
 
-def outward(model: Any, weights: Path) -> Any:
-    """Weights become references into the safetensors file; ValueError when one is not there."""
+def outward(model: Any, weights: Path, location: str) -> Any:
+    """Weights become references into the safetensors file, which lies at `location` seen from the
+    graph; ValueError when one is not there."""
     content = weights.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
@@ -110,7 +119,7 @@ def outward(model: Any, weights: Path) -> Any:
         tensor.name += ".f16"
         tensor.data_location = TensorProto.EXTERNAL
         where = {
-            "location": f"{weights.parent.name}/{weights.name}",
+            "location": location,
             "offset": 8 + size + first,
             "length": end - first,
         }

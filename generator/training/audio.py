@@ -21,7 +21,7 @@ import torch
 
 from encoders.training.precision import mixed_precision
 from generator.audio import MelAutoencoder, SoundSettings, load_settings
-from generator.checkpoint import load_weights, save_weights, write_settings
+from generator.checkpoint import load_weights, save_weights
 from generator.latent_flow import LatentFlow, flow_loss, led_back
 from generator.registry import WEIGHTS
 from generator.training.arguments import plan_of, training_parser
@@ -29,6 +29,7 @@ from generator.training.epochs import descend, run_epochs
 from generator.training.sound_memories import Drawn, SoundMemories
 from generator.training.sounds import Sounds, augment, load_sounds, mel_sheet
 from generator.training.text import text_encoder
+from generator.weight_files import write_settings
 
 BATCH, FLOW_BATCH = 16, 48
 CHECKED = 256  # validation sounds that the flow is measured by

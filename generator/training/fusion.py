@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from safetensors.numpy import save
 
 from encoders.base import Vectors
-from generator.checkpoint import write_settings
 from generator.fusion import FORMULAS, fuse
 from generator.learned_fusion import FILES, FusionSettings, LearnedFusion
 from generator.training.arguments import plan_of, training_parser
@@ -30,6 +29,7 @@ from generator.training.fusion_network import FusionNetwork
 from generator.training.text import load_texts
 from generator.training.text_data import Texts, cached_neighbours, neighbours_of
 from generator.training.text_examples import Recalled, recalled
+from generator.weight_files import write_settings
 
 OWN = 0.35  # of the memories: what is asked for is among them, so that it is still recalled
 TOGETHER = 0.5  # of the queries by text: the memories' pictures and sounds come along

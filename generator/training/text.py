@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from encoders.training.data import Item, load_collection
 from encoders.training.precision import mixed_precision
-from generator.checkpoint import load_weights, save_weights, write_settings
+from generator.checkpoint import load_weights, save_weights
 from generator.registry import WEIGHTS
 from generator.text import IGNORED, CaptionDecoder, TextSettings, special_tokens
 from generator.training.arguments import plan_of, training_parser
@@ -36,6 +36,7 @@ from generator.training.text_data import (
 )
 from generator.training.text_examples import SEEN
 from generator.training.text_held_out import HeldOut
+from generator.weight_files import write_settings
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -86,9 +86,9 @@ class HeldOut:
             for example in examples[:SHOWN]:
                 said = drafts(
                     decoder.cpu(),
-                    prompt_of(example, self.lines),
+                    [prompt_of(example, self.lines)],
                     temperatures=(0.0, 0.5),
-                    random=random,
+                    randoms=(random, random),
                     spelling=spelling,
                 )
                 wanted = self._text(self.lines.written[example.target])

@@ -18,6 +18,12 @@ class EncoderOut(BaseModel):
     accepted: list[str] = Field(description="Media types.")
 
 
+class GeneratorOut(BaseModel):
+    modality: str
+    generator: str
+    fingerprint: str = Field(description="As records of generations name it.")
+
+
 class WeightsOut(BaseModel):
     name: str
     origin: str = Field(description="Hub repository and commit, folder or file.")
@@ -53,6 +59,7 @@ class ModelsOut(BaseModel):
     encoders: list[EncoderOut] = Field(description="One per modality and space, its home first.")
     weights: list[WeightsOut]
     generators: list[str] = Field(description="Modalities that can be generated.")
+    generator_models: list[GeneratorOut] = Field(description="What makes them by default.")
     limits: LimitsOut
 
 

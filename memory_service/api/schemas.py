@@ -170,6 +170,12 @@ class GenerateRequest(QueryRequest):
         "words, is drawn again, up to eight times; then 409 `too_similar`. Needs a creativity "
         "above 0.",
     )
+    candidates: int | None = Field(
+        None,
+        description="1 to 8: so many are made of each output, and the one whose embedding is "
+        "nearest to the query is kept. Default: as many as is usual for the output. At creativity "
+        "0, and of outputs that a seed does not change, one is made.",
+    )
     explain: bool = Field(
         False, description="Measure what each memory did: makes all again without it, one by one."
     )
@@ -370,9 +376,16 @@ class MediaNoveltyOut(BaseModel):
 class DrawOut(BaseModel):
     seed: int
     similarity: float | None = Field(
-        description="To a memory, by cosine or by the media, whichever is more; null: no memory."
+        description="To a memory, by cosine or by the media, whichever is more; null: no memory, "
+        "or not measured, without `max_similarity`."
     )
     nearest_memory_id: str | None
+    score: float | None = Field(
+        description="How well it fits the query: the cosine, for texts and what the decoder thinks "
+        "of its own words. null: there was no other candidate."
+    )
+    taken: bool
+    round: int = Field(description="Those of one round were made together.")
 
 
 class OutputOut(BaseModel):
@@ -391,8 +404,10 @@ class OutputOut(BaseModel):
     novelty: float | None = Field(description="1 - cosine to the nearest memory of the modality.")
     nearest_memory_id: str | None
     media_novelty: MediaNoveltyOut | None
-    seed: int = Field(description="The generation's, or the derived one of the last draw.")
-    draws: list[DrawOut] = Field(description="With `max_similarity`: the last one was taken.")
+    seed: int = Field(description="The generation's, or the derived one of the draw taken.")
+    draws: list[DrawOut] = Field(
+        description="With several candidates or `max_similarity`: all that were made."
+    )
     effect_of_all: float | None = Field(
         description="1 - cosine of the output and of the one made without any memory."
     )

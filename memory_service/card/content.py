@@ -51,6 +51,9 @@ class Output:
             made["to the nearest"] = f"{novelty.value:.2f} ({novelty.measure})"
         if self.record.draws:
             made["draws"] = str(len(self.record.draws))
+            scores = [f"{each.score:.2f}" for each in self.record.draws if each.score is not None]
+            if scores:
+                made["how they fit"] = " ".join(scores)
         return made
 
 

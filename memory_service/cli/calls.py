@@ -135,6 +135,9 @@ def generate(
     max_similarity: Annotated[
         float | None, typer.Option(help="Cosine to a memory above which it is drawn again.")
     ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="So many are made, and the best is kept: 1 to 8.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Measure what each memory did, by leaving it out.")
     ] = False,
@@ -166,6 +169,7 @@ def generate(
             text_mode=cast(Literal["caption", "tags", "answer"] | None, text_mode),
             audio_mode=cast(Literal["sound", "speech"] | None, audio_mode),
             max_similarity=max_similarity,
+            candidates=candidates,
             explain=explain or None,
             k=k,
             mode=_mode(mode),

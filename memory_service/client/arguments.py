@@ -80,8 +80,8 @@ class GenerateArguments(QueryArguments, total=False):
 
     `text_mode`: "caption", "tags" or "answer"; `audio_mode`: "sound" or "speech", the text read
     aloud.
-    What is more similar to a memory than `max_similarity` (a cosine) is drawn again; `explain`
-    measures what each memory did.
+    What is more similar to a memory than `max_similarity` (a cosine) is drawn again; of
+    `candidates` (1 to 8) the best one is kept; `explain` measures what each memory did.
     """
 
     output: str | Sequence[str]
@@ -91,6 +91,7 @@ class GenerateArguments(QueryArguments, total=False):
     text_mode: Literal["caption", "tags", "answer"] | None
     audio_mode: Literal["sound", "speech"] | None
     max_similarity: float | None
+    candidates: int | None
     explain: bool | None
     idempotency_key: str | None  # the same generation with the same key is made once
 

@@ -136,6 +136,7 @@ GENERATE_OPTIONS = (
     "text_mode",
     "audio_mode",
     "max_similarity",
+    "candidates",
     "explain",
 )
 QUERY_OPTIONS = (

@@ -99,6 +99,7 @@ class GenerationService(Service):
         weights: Weights = NEAREST,
         reinforce: bool = True,
         max_similarity: float | None = None,
+        candidates: int | None = None,
         explain: bool = False,
         modes: Mapping[str, str] | None = None,
         claim: Claim | None = None,
@@ -106,8 +107,10 @@ class GenerationService(Service):
         """Generate one item per output modality from the `k` best episodes, and record how.
 
         `weights` and `reinforce` as for `Retriever.retrieve`; what it was made from grows stronger.
-        Without a seed one is drawn; it is in the record. An output whose cosine to a memory is
-        above `max_similarity` is drawn again. `explain` measures what each memory did: `explain`.
+        Without a seed one is drawn; it is in the record. Of `candidates` of each output (1 to 8;
+        None: as many as is usual for it) the best is kept; one whose cosine to a memory is above
+        `max_similarity` is left out, and where all are, as many are drawn again. `explain`
+        measures what each memory did: `explain`.
         `modes`: by modality, how to make it; a sound that is speech says the text in its mode.
         Raises what `Retriever.retrieve` raises, ModalityUnavailable without a generator,
         NothingRemembered when nothing was found, TooSimilar, and StorageFull; nothing is kept then.
@@ -124,6 +127,7 @@ class GenerationService(Service):
             creativity=creativity,
             seed=seed,
             max_similarity=max_similarity,
+            candidates=candidates,
             modes=modes or {},
         )
         with watch.stage("encode"):
@@ -150,7 +154,14 @@ class GenerationService(Service):
         with watch.stage("fuse"):
             condition = _condition(record, sources)
         record = replace(record, memories=_shares(condition, sources))
-        maker = Maker(record, sources, plan.max_similarity, self._store, self._models)
+        maker = Maker(
+            record,
+            sources,
+            self._store,
+            self._models,
+            max_similarity=plan.max_similarity,
+            candidates=plan.candidates,
+        )
         with watch.stage("generate"):
             made = maker.make_all(plan.outputs, condition)
         outputs_made = tuple(each.output for each in made)

@@ -6,7 +6,7 @@ Knows no HTTP, and not how memories are chosen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -17,10 +17,12 @@ from memory_service import manifest
 from memory_service.errors import TooSimilar
 from memory_service.ids import new_id
 from memory_service.records import Draw, Generation, GenerationOutput, MediaNovelty, Vector
-from memory_service.services import checks, neighbours
+from memory_service.services import checks, choosing, neighbours
+from memory_service.services.choosing import Candidate
 from memory_service.services.likeness import MEASURES, distance, similarity
 from memory_service.services.models import Models, generator_errors, key_of
 from memory_service.services.rendering import render
+from memory_service.storage.catalog import SpaceKey
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import SubMemory
 
@@ -44,19 +46,12 @@ class _Measured:
     sequence: int = 0  # of that memory
     media: MediaNovelty | None = None
 
-    def draw(self, seed: int, modality: Modality) -> Draw:
-        """How like a memory it is, by whichever measure finds it more alike."""
+    def likeness(self, modality: Modality) -> tuple[float | None, str | None]:
+        """How like a memory it is, by whichever measure finds it more alike, and which memory."""
         found = [] if self.cosine is None else [(self.cosine, self.nearest)]
         if self.media is not None:
             found.append((similarity(modality, self.media.value), self.media.memory_id))
-        return Draw(seed, *max(found, key=lambda each: each[0], default=(None, None)))
-
-
-def derived_seed(seed: int, number: int) -> int:
-    """Of the `number`-th further draw; 0 is the first, with the seed itself."""
-    if number == 0:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big")
+        return max(found, key=lambda each: each[0], default=(None, None))
 
 
 class Maker:
@@ -66,13 +61,17 @@ class Maker:
         self,
         record: Generation,
         sources: Sequence[neighbours.Source],
-        max_similarity: float | None,
         store: Store,
         models: Models,
+        *,
+        max_similarity: float | None = None,
+        candidates: int | None = None,
     ) -> None:
+        """`candidates` of each output, of which one is kept; None: as many as is usual for it."""
         self._record = record
         self._sources = sources
         self._max_similarity = max_similarity
+        self._candidates = candidates
         self._store = store
         self._models = models
 
@@ -81,46 +80,67 @@ class Maker:
         for."""
         made: dict[Modality, Made] = {}
         for modality in sorted(outputs, key=lambda each: self._generator(each).reads_draft):
-            draft = None
             if self._generator(modality).reads_draft:
-                written = made.get("text")
-                if written is not None:
-                    draft = written.output.text
-                else:
-                    (draft,) = drafts([condition], self._record, self._models)
-            made[modality] = self._make(modality, replace(condition, draft=draft))
+                made[modality] = self._spoken(modality, condition, made.get("text"))
+            else:
+                made[modality] = self._make(modality, condition)
         return [made[modality] for modality in outputs]
+
+    def _spoken(self, modality: Modality, condition: Condition, written: Made | None) -> Made:
+        """What reads a draft names in its details the generator that wrote it."""
+        writer = self._generator("text")
+        count = self._count(writer)
+        details = {
+            "draft_generator": {"name": writer.name, "fingerprint": writer.fingerprint},
+            "draft_candidates": count,
+        }
+        if written is not None:
+            draft = written.output.text or ""
+        else:
+            (draft,) = drafts([condition], self._record, self._models, count)
+        return self._make(modality, replace(condition, draft=draft), details)
 
     def _generator(self, modality: Modality) -> Generator:
         return self._models.generator(modality, self._record.modes.get(modality))
 
-    def _make(self, modality: Modality, condition: Condition) -> Made:
+    def _count(self, generator: Generator) -> int:
+        encode = _encoding(generator.modality, self._record, self._models)
+        return choosing.count_of(generator, self._candidates, self._record.creativity, encode)
+
+    def _make(
+        self, modality: Modality, condition: Condition, details: Mapping[str, Any] | None = None
+    ) -> Made:
         generator = self._generator(modality)
         limit = self._max_similarity if generator.draws else None
+        count = self._count(generator)
         draws: list[Draw] = []
-        for number in range(MAX_DRAWS):
-            seed = derived_seed(self._record.seed, number)
-            with generator_errors():
-                made = generator.generate(condition, seed=seed, creativity=self._record.creativity)
-            measured = self._measure(modality, made.media)
-            if limit is None:
-                break
-            draws.append(measured.draw(seed, modality))
-            if (draws[-1].similarity or 0.0) <= limit:
-                break
-        else:
-            raise _too_similar(modality, draws, limit or 0.0)
-        return self._made(generator, made, measured, seed, tuple(draws))
+        for first in range(0, MAX_DRAWS, count):
+            ranked = choosing.ranked(
+                generator,
+                condition,
+                choosing.seeds_of(self._record.seed, count, first),
+                self._record.creativity,
+                _encoding(modality, self._record, self._models),
+            )
+            # Without a limit the best one is taken, and how new the others are is not measured.
+            compared = ranked[:1] if limit is None else ranked
+            seen = {each.number: self._measure(modality, each) for each in compared}
+            taken = _first_allowed(modality, ranked, seen, limit)
+            draws += _told(modality, ranked, seen, taken, first // count)
+            if taken is not None:
+                told = () if limit is None and count == 1 else tuple(draws)
+                return self._made(generator, taken, seen[taken.number], told, details or {})
+        raise _too_similar(modality, draws, limit or 0.0)
 
     def _made(
         self,
         generator: Generator,
-        made: Generated,
+        taken: Candidate,
         measured: _Measured,
-        seed: int,
         draws: tuple[Draw, ...],
+        details: Mapping[str, Any],
     ) -> Made:
-        modality = generator.modality
+        modality, made = generator.modality, taken.made
         media_type, bare = render(modality, made.media)
         output = GenerationOutput(
             id=new_id(),
@@ -133,8 +153,8 @@ class Maker:
             generator_fingerprint=generator.fingerprint,
             novelty=None if measured.cosine is None else max(0.0, 1.0 - measured.cosine),
             nearest_memory_id=measured.nearest,
-            seed=seed,
-            details=made.details,
+            seed=taken.seed,
+            details={**made.details, **details},
             draws=draws,
             media_novelty=measured.media,
             vector=measured.vector,
@@ -143,15 +163,19 @@ class Maker:
         content = file_of(self._record, output, made.media)
         return Made(replace(output, size_bytes=len(content)), content)
 
-    def _measure(self, modality: Modality, media: Any) -> _Measured:
-        measured = self._nearest(modality, media)
-        return replace(measured, media=self._media_novelty(modality, media, measured))
+    def _measure(self, modality: Modality, candidate: Candidate) -> _Measured:
+        measured = self._nearest(modality, candidate)
+        media = self._media_novelty(modality, candidate.made.media, measured)
+        return replace(measured, media=media)
 
-    def _nearest(self, modality: Modality, media: Any) -> _Measured:
+    def _nearest(self, modality: Modality, candidate: Candidate) -> _Measured:
         encoder = self._models.encoders.get(modality)
         if encoder is None:
             return _Measured()
-        vector = encoder.encode([media])[0]
+        vector = candidate.vector
+        # What it was compared by is the home of the modality, or else another of its spaces.
+        if vector is None or key_of(encoder.space) != _space_of(self._record):
+            vector = encoder.encode([candidate.made.media])[0]
         key = key_of(encoder.space)
         index = self._store.index(SubMemory(self._record.namespace, modality, *key))
         if index is not None:
@@ -192,29 +216,85 @@ class Maker:
 def make_again(
     output: GenerationOutput, conditions: Sequence[Condition], record: Generation, models: Models
 ) -> list[Generated]:
-    """An output of each condition, by the record's seed and mode."""
+    """An output of each condition, by the record's seed and mode: of the record's own condition
+    alone the very same bytes, of several what can be compared with each other."""
     modality = checks.modality(output.modality, models.generators, "generator")
     generator = models.generator(modality, record.modes.get(modality))
     if generator.reads_draft:
-        texts = drafts(conditions, record, models)
+        texts = drafts(conditions, record, models, output.details.get("draft_candidates", 1))
         conditions = [
             replace(each, draft=text) for each, text in zip(conditions, texts, strict=True)
         ]
+    seeds, taken = _drawn_with(output)
     creativity = record.creativity
     with generator_errors():
-        if len(conditions) == 1:
-            return [generator.generate(conditions[0], seed=output.seed, creativity=creativity)]
-        return generator.generate_each(conditions, seed=output.seed, creativity=creativity)
+        if len(conditions) > 1 and (len(seeds) == 1 or generator.seeds_stand_alone):
+            alike = [seeds[taken]] * len(conditions)
+            return generator.generate_each(conditions, seeds=alike, creativity=creativity)
+        return [
+            generator.candidates(each, seeds=seeds, creativity=creativity)[taken]
+            for each in conditions
+        ]
 
 
-def drafts(conditions: Sequence[Condition], record: Generation, models: Models) -> list[str]:
-    """The text that is made of each condition, as the record's text output is."""
+def drafts(
+    conditions: Sequence[Condition], record: Generation, models: Models, count: int
+) -> list[str]:
+    """The text that is made of each condition, as the record's text output is; where it has none,
+    the best of so many candidates."""
+    for output in record.outputs:
+        if output.modality == "text":
+            return [str(each.media) for each in make_again(output, conditions, record, models)]
     writer = models.generator("text", record.modes.get("text"))
-    seeds = [output.seed for output in record.outputs if output.modality == "text"]
-    seed = seeds[0] if seeds else record.seed
-    with generator_errors():
-        made = writer.generate_each(conditions, seed=seed, creativity=record.creativity)
-    return [str(each.media) for each in made]
+    seeds = choosing.seeds_of(record.seed, count)
+    encode = _encoding("text", record, models)
+    chosen = [
+        choosing.ranked(writer, each, seeds, record.creativity, encode)[0] for each in conditions
+    ]
+    return [str(each.made.media) for each in chosen]
+
+
+def _drawn_with(output: GenerationOutput) -> tuple[list[int], int]:
+    """The seeds of those that were made together with the one that was taken, and its place."""
+    taken = next((each for each in output.draws if each.taken), None)
+    if taken is None:  # the only one, or made by a version that drew one by one
+        return [output.seed], 0
+    together = [each for each in output.draws if each.round == taken.round]
+    return [each.seed for each in together], together.index(taken)
+
+
+def _first_allowed(
+    modality: Modality,
+    ranked: Sequence[Candidate],
+    seen: Mapping[int, _Measured],
+    limit: float | None,
+) -> Candidate | None:
+    for each in ranked:
+        if limit is None or (seen[each.number].likeness(modality)[0] or 0.0) <= limit:
+            return each
+    return None
+
+
+def _told(
+    modality: Modality,
+    ranked: Sequence[Candidate],
+    seen: Mapping[int, _Measured],
+    taken: Candidate | None,
+    round: int,
+) -> Iterator[Draw]:
+    """In the order of their seeds."""
+    for each in sorted(ranked, key=lambda each: each.number):
+        measured = seen.get(each.number)
+        like, nearest = (None, None) if measured is None else measured.likeness(modality)
+        yield Draw(each.seed, like, nearest, each.score, each is taken, round)
+
+
+def _space_of(record: Generation) -> SpaceKey:
+    return record.space_id, record.space_fingerprint
+
+
+def _encoding(modality: str, record: Generation, models: Models) -> choosing.Encode | None:
+    return choosing.encoding(models, modality, _space_of(record))
 
 
 def file_of(record: Generation, output: GenerationOutput, media: Any) -> bytes:

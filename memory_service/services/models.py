@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,6 +71,8 @@ class Models:
     modes: Mapping[Modality, Mapping[str, Generator]] = field(default_factory=dict)
     default_modes: Mapping[Modality, str] = field(default_factory=dict)  # what `generators` do
     decoders: Decoders = field(default_factory=InProcess)
+    # Name and fingerprint of a default generator, without loading it; None: it is there already.
+    identify: Callable[[Modality], tuple[str, str]] | None = None
 
     def encoder(self, modality: str) -> Encoder:
         """Raises InvalidInput for an unknown modality, ModalityUnavailable for a missing one."""
@@ -128,6 +130,13 @@ class Models:
                 f"the generator for {modality} does not fit the active profile: {error}",
                 found=modality,
             ) from error
+
+    def identity(self, modality: Modality) -> tuple[str, str]:
+        """Name and fingerprint of the default generator of a modality that has one."""
+        if self.identify is not None:
+            return self.identify(modality)
+        generator = self.generators[modality]
+        return generator.name, generator.fingerprint
 
     def mode_names(self, modality: Modality) -> list[str]:
         """The default first; empty where there is one way only."""

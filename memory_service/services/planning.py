@@ -11,7 +11,7 @@ from encoders.base import Modality, Space
 from generator.fusion import METHODS, methods_in
 from memory_service.errors import InvalidInput
 from memory_service.records import FusionMethod, QueryPart
-from memory_service.services import checks
+from memory_service.services import checks, choosing
 from memory_service.services.models import Models
 
 MAX_EPISODES = 64  # that one generation may draw on: the media of each are read and decoded
@@ -28,6 +28,7 @@ class Plan:
     seed: int
     space: Space
     max_similarity: float | None
+    candidates: int | None  # None: as many as is usual for the output
     modes: Mapping[str, str]  # by modality, those that are not the default
 
 
@@ -43,6 +44,7 @@ def plan(
     creativity: float,
     seed: int | None,
     max_similarity: float | None,
+    candidates: int | None,
     modes: Mapping[str, str],
 ) -> Plan:
     """Raises InvalidInput or ModalityUnavailable. Without a seed one is drawn."""
@@ -62,6 +64,9 @@ def plan(
         seed=_seed(seed),
         space=space,
         max_similarity=_limit(max_similarity, creativity),
+        candidates=(
+            None if candidates is None else checks.count("candidates", candidates, choosing.MOST)
+        ),
         modes=_modes(models, parts, asked, modes),
     )
 

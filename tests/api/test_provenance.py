@@ -118,3 +118,26 @@ def test_what_cannot_be_new_enough_is_refused(client: TestClient, stored: dict) 
     assert problem["accepted"] == 0.0
     for wrong in ({"max_similarity": 2}, {"max_similarity": 0.5, "creativity": 0}):
         assert_problem(client.post("/generate", json={**TIGER, **wrong}), 422, "invalid_input")
+
+
+def test_models_and_records_name_the_same_generators(client: TestClient, stored: dict) -> None:
+    told = client.get("/models").json()["generator_models"]
+    by_modality = {each["modality"]: each["fingerprint"] for each in told}
+    made = client.post("/generate", json={**TIGER, "output": ["image", "text", "audio"]}).json()
+    assert {
+        each["modality"]: each["generator"]["fingerprint"] for each in made["outputs"]
+    } == by_modality
+
+
+def test_all_candidates_are_told(client: TestClient, stored: dict) -> None:
+    body = {**TIGER, "output": "image", "candidates": 3, "creativity": 0.9, "seed": 4}
+    made = client.post("/generate", json=body).json()
+    (output,) = made["outputs"]
+    assert sum(draw["taken"] for draw in output["draws"]) == 1
+    best = max(output["draws"], key=lambda draw: draw["score"])
+    assert best["taken"]
+    assert (best["seed"], len(output["draws"])) == (output["seed"], 3)
+    found = client.post(f"/generations/{made['id']}/replay").json()
+    assert [each["identical"] for each in found["outputs"]] == [True]
+    assert client.get(f"/generations/{made['id']}").json()["outputs"][0]["draws"] == output["draws"]
+    assert client.post("/generate", json={**body, "candidates": 9}).status_code == 422

@@ -21,9 +21,10 @@ from PIL import Image
 from encoders.base import Encoder, Modality, Vectors, Waveform
 from encoders.bundled import FOLDER, load, text_and_image
 from encoders.errors import ModelUnavailable, UnknownName
+from encoders.graphs import layout
 from encoders.openclip import OpenClipModel
 from encoders.picture import Preparation
-from encoders.served import TOKENS, Tower, graph_path, layout
+from encoders.served import TOKENS, Tower, graph_path
 from encoders.training.export_onnx import export
 from encoders.word_pieces import WordPieces
 

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from collections import ChainMap
 
 import numpy as np
 import pytest
 
 from encoders.base import Space, normalize
 from generator.base import Condition, Neighbour
-from generator.registry import LazyGenerators, WrongSpace, load_generators
+from generator.registry import BUNDLED as CLASSES
+from generator.registry import LazyGenerators, WrongSpace, identity, load_generators
 
 BUNDLED = Space("bundled", 384, "any")
 
@@ -62,3 +64,14 @@ def test_fake_generators_depend_on_seed_and_condition(modality: str) -> None:
     assert made(first, 1) == made(first, 1)
     assert made(first, 1) != made(first, 2)
     assert made(first, 1) != made(condition("a cat", "a dog"), 1)
+
+
+def test_a_generator_is_named_without_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_generators("bundled", BUNDLED)
+    wanted = {name: (each.name, each.fingerprint) for name, each in loaded.items()}
+    unloaded = load_generators("bundled", BUNDLED)
+    monkeypatch.delattr(LazyGenerators, "__getitem__")
+    assert {name: identity(unloaded, name) for name in CLASSES} == wanted
+    fake = load_generators("fake", Space("fake", 384, "x"))
+    assert identity(ChainMap({"image": fake["text"]}, fake), "image")[0] == "fake-text"  # type: ignore[dict-item]
+    assert identity(fake, "audio") == (fake["audio"].name, fake["audio"].fingerprint)

@@ -100,3 +100,15 @@ def test_pictures_of_any_shape_keep_their_proportions() -> None:
     assert made.shape == (64, 64, 3)
     assert (made[32] == (255, 0, 0)).all()
     assert (made[:28] == 255).all()
+
+
+def test_candidates_are_those_of_their_seeds(generator: PictureGenerator) -> None:
+    """But for the last bits, which several at once may round otherwise."""
+    condition = remembering(*PICTURES)
+    made = generator.candidates(condition, seeds=(3, 4, 3), creativity=0.6)
+    first, second, again = (np.asarray(each.media, np.int16) for each in made)
+    assert (first == again).all()
+    assert np.abs(first - second).mean() > 1
+    for seed, each in ((3, first), (4, second)):
+        alone = pixels(generator, condition, seed, 0.6).astype(np.int16)
+        assert np.abs(alone - each).max() <= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,13 @@ from encoders.errors import ModelUnavailable, UnknownName
 from generator.audioldm import AudioLdmGenerator, between
 from generator.backends import open_backends
 from generator.base import Condition, Neighbour
-from generator.unclip import UnclipGenerator, heaviest_text, seen, typical_length
+from generator.unclip import (
+    UnclipGenerator,
+    asked_and_remembered,
+    heaviest_text,
+    seen,
+    typical_length,
+)
 
 SPACE = Space("clip", UNCLIP_DIMENSION, "f")
 STEPS = 2
@@ -204,3 +211,14 @@ def test_an_unreadable_index(tmp_path: Path) -> None:
         hub_files.pipeline_index(tmp_path)
     (tmp_path / "model_index.json").write_text(json.dumps([]))
     assert hub_files.pipeline_index(tmp_path) == {}
+
+
+def test_the_asked_words_are_part_of_the_prompt(unclip: UnclipGenerator) -> None:
+    """Though a remembered picture stands for the embedding."""
+    remembered = condition("image", "text")
+    asked = replace(remembered, words="a red house ")
+    made, other = (unclip.generate(each, seed=1, creativity=1.0) for each in (asked, remembered))
+    assert made.details["prompt"] == "a red house, text 1"
+    assert other.details["prompt"] == "text 1"
+    assert not np.array_equal(np.asarray(made.media), np.asarray(other.media))
+    assert asked_and_remembered(replace(remembered, words="text 1")) == "text 1"

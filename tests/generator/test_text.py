@@ -150,3 +150,18 @@ def test_words_are_finished(generator: TextGenerator) -> None:
     pieces = [n for n, token in enumerate(ids) if spelling.goes_on[token]]
     assert inside
     assert all(n + 1 in pieces for n in inside)
+
+
+def test_candidates_are_drafts_of_their_own(
+    generator: TextGenerator, vectors: dict[str, Vectors]
+) -> None:
+    """The same seeds write the same again, and copies of the memory have no merit."""
+    known = condition(vectors, "a cat", MEMORIES)
+    first, again = (generator.candidates(known, seeds=range(8), creativity=1.0) for _ in range(2))
+    assert first == again
+    assert len({each.media for each in first}) > 2
+    new = [each for each in first if not is_copy(each.media, MEMORIES)]
+    assert new
+    assert max(first, key=lambda each: each.merit) in new
+    alone = generator.candidates(known, seeds=[3], creativity=1.0)
+    assert alone == [generator.generate(known, seed=3, creativity=1.0)]

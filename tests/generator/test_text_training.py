@@ -100,7 +100,7 @@ def test_training_reads_what_serving_reads(decoder: CaptionDecoder, lines: Lines
         loss = float(batch_loss(decoder, collate([example], lines), "cpu"))
         captions = tuple(lines.remembered[row] for row in (4, 1))
         prompt = Prompt(vectors, (0.5, 0.3, 0.2), captions, (0.5, 0.3), (False, True))
-        writer = _Writer(decoder, prompt, 1)
+        writer = _Writer(decoder, [prompt], 1)
         token, logs = decoder.bos, []
         for wanted in (*lines.written[0], decoder.eos):
             probabilities = writer.probabilities(torch.tensor([token]))[0]

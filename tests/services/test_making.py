@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from service_media import text
 
-from generator.base import Condition
+from generator.base import Condition, derived_seed
 from generator.fake import FakeGenerator
 from memory_service import manifest
 from memory_service.app import Application
 from memory_service.errors import TooSimilar
 from memory_service.records import Episode, QueryPart
-from memory_service.services.making import MAX_DRAWS, derived_seed
+from memory_service.services.making import MAX_DRAWS
 
 WHALE = QueryPart("text", b"a blue whale")
 

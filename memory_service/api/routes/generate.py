@@ -49,6 +49,7 @@ FIELDS = {
     "text_mode": docs.text_field("caption (default), tags or answer."),
     "audio_mode": docs.text_field("sound (default) or speech."),
     "max_similarity": {"type": "number", "description": "0 to 1; above, it is drawn again."},
+    "candidates": {"type": "integer", "description": "1 to 8; the best one is kept."},
     "explain": {"type": "boolean", "description": "Measure what each memory did."},
     "include_data": {"type": "boolean"},
     **docs.DYNAMICS,
@@ -88,6 +89,7 @@ async def generate(request: Request) -> Response:
         weights=weights_of(body),
         reinforce=body.reinforce,
         max_similarity=body.max_similarity,
+        candidates=body.candidates,
         modes=_modes(body),
         explain=body.explain,
     )

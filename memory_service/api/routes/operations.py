@@ -14,6 +14,7 @@ from memory_service.api.operator_schemas import (
     AuditEntryOut,
     AuditOut,
     EncoderOut,
+    GeneratorOut,
     LimitsOut,
     ModelsOut,
     Ready,
@@ -79,7 +80,11 @@ async def models(request: Request) -> ModelsOut:
             for each in profile.encoders
         ],
         weights=[WeightsOut(**asdict(each)) for each in profile.weights],
-        generators=list(profile.generators),
+        generators=[each.modality for each in profile.generators],
+        generator_models=[
+            GeneratorOut(modality=each.modality, generator=each.name, fingerprint=each.fingerprint)
+            for each in profile.generators
+        ],
         limits=LimitsOut(
             max_body_bytes=request.app.state.body_limit, **limits(application.settings)
         ),

@@ -91,8 +91,6 @@ def _request(
     stages: Stages,
 ) -> None:
     models = lab.models
-    generator = lab.generator(task.output)
-    assert generator is not None
     with stages.of("encode"):
         queries = encode_parts([QueryPart(task.query, content)], models, settings)
         query = next(each for each in queries if each.space == lab.space)
@@ -113,7 +111,7 @@ def _request(
     with stages.of("fuse"):
         condition = neighbours.condition(query.vector, sources, "attention", lab.space.id)
     with stages.of("generate"):
-        made = generator.generate(condition, seed=lab.seed, creativity=CREATIVITY).media
+        made = lab.best(task.output, condition, lab.seed)
     with stages.of("render"):
         render(task.output, made)
     with stages.of("encode again"):

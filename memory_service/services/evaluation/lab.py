@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from encoders.base import Modality, Space, Vectors
-from generator.base import Generator, Neighbour
-from memory_service.services import neighbours
+from generator.base import Condition, Generator, Neighbour
+from memory_service.services import choosing, neighbours
 from memory_service.services.evaluation.cases import Cases, Rows
-from memory_service.services.models import Models
+from memory_service.services.models import Models, key_of
 
 K = 4  # episodes that a generation draws on
 CREATIVITY = 0.3
@@ -168,8 +168,23 @@ class Lab:
         seed: int,
         creativity: float = CREATIVITY,
         fusion: str = "attention",
+        candidates: int | None = None,
     ) -> Any:
-        generator = self.generator(task.output)
-        assert generator is not None  # `tasks` has asked
         condition = neighbours.condition(query, self.sources(task, memory), fusion, self.space.id)
-        return generator.generate(condition, seed=seed, creativity=creativity).media
+        return self.best(task.output, condition, seed, creativity, candidates)
+
+    def best(
+        self,
+        output: Modality,
+        condition: Condition,
+        seed: int,
+        creativity: float = CREATIVITY,
+        candidates: int | None = None,
+    ) -> Any:
+        """The media that a request would keep."""
+        generator = self.generator(output)
+        assert generator is not None  # `tasks` has asked
+        encode = choosing.encoding(self.models, output, key_of(self.space))
+        count = choosing.count_of(generator, candidates, creativity, encode)
+        seeds = choosing.seeds_of(seed, count)
+        return choosing.ranked(generator, condition, seeds, creativity, encode)[0].made.media

@@ -32,6 +32,7 @@ class Rung:
     k: int = K
     fusion: str = "attention"
     every_seed: bool = True  # or the first one alone
+    candidates: int | None = None  # None: as many as a request gets
 
     @property
     def name(self) -> str:
@@ -42,6 +43,8 @@ class Rung:
             parts.append(f"k = {self.k}")
         if self.fusion != "attention":
             parts.append(self.fusion)
+        if self.candidates is not None:
+            parts.append("1 candidate" if self.candidates == 1 else f"{self.candidates} candidates")
         return ", ".join(parts)
 
 
@@ -52,6 +55,7 @@ RUNGS = (
     Rung("retrieved", 0.0),
     Rung("retrieved"),
     Rung("retrieved", 1.0),
+    *(Rung("retrieved", creativity, candidates=1) for creativity in (CREATIVITY, 1.0)),
     Rung("random"),
     Rung("none", 1.0, 0),
     *(Rung("retrieved", k=k, every_seed=False) for k in (1, 2, 8)),
@@ -160,6 +164,7 @@ class _Runner:
                 seed=seed,
                 creativity=rung.creativity,
                 fusion=rung.fusion,
+                candidates=rung.candidates,
             )
             for place, memory in zip(self._queries.tolist(), memories, strict=True)
         ]

@@ -1,0 +1,74 @@
+"""Of several candidates for one output, the one that is nearest to what was asked.
+
+They are encoded again by the space's own encoder, as DALL-E's were by CLIP (Ramesh et al. 2021),
+which flatters whatever is then judged by that encoder. Knows no HTTP and no storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from generator.base import Condition, Generated, Generator, derived_seed
+from memory_service.records import Vector
+from memory_service.services.models import Models, generator_errors, key_of
+from memory_service.storage.catalog import SpaceKey
+
+MOST = 8  # candidates
+FUSED = 0.5  # share of the fused vector in what they are compared with (docs/experiments.md)
+
+Encode = Callable[[Sequence[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`vector` (D,) and `score` are None where there was nothing to choose from."""
+
+    number: int  # among those that were made together
+    seed: int
+    made: Generated
+    vector: Vector | None = None
+    score: float | None = None  # cosine to what was asked, and what the generator itself thinks
+
+
+def count_of(
+    generator: Generator, asked: int | None, creativity: float, encode: Encode | None
+) -> int:
+    """How many are made: one where a seed draws nothing, or they cannot be compared."""
+    if creativity == 0 or not generator.draws or encode is None:
+        return 1
+    return asked or generator.usual_candidates(creativity)
+
+
+def seeds_of(seed: int, count: int, first: int = 0) -> list[int]:
+    return [derived_seed(seed, number) for number in range(first, first + count)]
+
+
+def ranked(
+    generator: Generator,
+    condition: Condition,
+    seeds: Sequence[int],
+    creativity: float,
+    encode: Encode | None,
+) -> list[Candidate]:
+    """One for each seed, the best first; a single one is not encoded."""
+    with generator_errors():
+        made = generator.candidates(condition, seeds=seeds, creativity=creativity)
+    if len(made) == 1 or encode is None:
+        return [Candidate(0, seeds[0], made[0])]
+    wanted = (1 - FUSED) * condition.query + FUSED * condition.fused
+    vectors = encode([each.media for each in made])
+    found = [
+        Candidate(number, seed, each, vector, float(vector @ wanted) + each.merit)
+        for number, (seed, each, vector) in enumerate(zip(seeds, made, vectors, strict=True))
+    ]
+    return sorted(found, key=lambda each: -(each.score or 0.0))
+
+
+def encoding(models: Models, modality: str, space: SpaceKey) -> Encode | None:
+    """How media of the modality become vectors (N, D) of the space; None where they cannot."""
+    if modality not in models.encoders:
+        return None
+    fitting = [each for each in models.encoders_of(modality) if key_of(each.space) == space]
+    return fitting[0].encode if fitting else None

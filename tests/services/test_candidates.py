@@ -1,0 +1,140 @@
+"""Several candidates of one output: the best is kept, the record tells of all."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from service_media import text
+
+from generator.base import Condition, Generator, derived_seed
+from generator.fake import FakeGenerator
+from generator.fusion import fuse
+from memory_service.app import Application
+from memory_service.errors import InvalidInput, TooSimilar
+from memory_service.records import Episode, Generation, QueryPart
+
+WHALE = QueryPart("text", b"a blue whale")
+ALL = ("image", "text", "audio")
+
+
+def drawn(app: Application, **options: Any) -> Generation:
+    return app.generation.generate([WHALE], seed=7, **{"creativity": 0.8, **options})
+
+
+@pytest.mark.parametrize("modality", ALL)
+def test_the_one_nearest_to_the_query_is_kept(
+    app: Application, animals: dict[str, Episode], modality: str
+) -> None:
+    """Compared with each of them made alone, and encoded."""
+    record = drawn(app, outputs=[modality], candidates=5)
+    seeds = [derived_seed(7, number) for number in range(5)]
+    alone = [
+        app.generation.generate(
+            [WHALE], outputs=[modality], seed=seed, creativity=0.8, candidates=1
+        ).outputs[0]
+        for seed in seeds
+    ]
+    memories = [app.store.catalog.memory(share.memory_id) for share in record.memories]
+    key = record.space_id, record.space_fingerprint
+    known = np.stack([vector_of(app, each.sequence, key) for each in memories])
+    fused, _ = fuse(record.query_vector, known, record.fusion)
+    asked = (record.query_vector + fused) / 2
+    cosines = [float(asked @ vector) for vector in (each.vector for each in alone)]
+    (output,) = record.outputs
+    assert [draw.score for draw in output.draws] == pytest.approx(cosines, abs=1e-5)
+    best = int(np.argmax(cosines))
+    assert [draw.taken for draw in output.draws] == [place == best for place in range(5)]
+    assert output.seed == seeds[best]
+    assert output.media_sha256 == alone[best].media_sha256
+
+
+def vector_of(app: Application, sequence: int, key: tuple[str, str]) -> Any:
+    return app.store.catalog.vector(sequence, key)
+
+
+def test_it_is_repeated_bit_for_bit(app: Application, animals: dict[str, Episode]) -> None:
+    record = drawn(app, outputs=ALL, candidates=3, explain=True)
+    assert app.generation.get(record.id).outputs == record.outputs
+    assert app.generation.replay(record.id) == {output.id: True for output in record.outputs}
+    assert any(share.effects["image"] > 0 for share in record.memories)
+
+
+def test_a_replay_makes_the_same_candidates(
+    app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made at once may differ in its last bits from what is made alone."""
+    record = drawn(app, outputs=["image"], candidates=3)
+    calls: list[list[int]] = []
+    candidates = Generator.candidates
+
+    def watched(self: Generator, condition: Condition, *, seeds: Any, creativity: float) -> Any:
+        calls.append(list(seeds))
+        return candidates(self, condition, seeds=seeds, creativity=creativity)
+
+    monkeypatch.setattr(FakeGenerator, "candidates", watched)
+    assert all(app.generation.replay(record.id).values())
+    assert calls == [[derived_seed(7, number) for number in range(3)]]
+
+
+def test_what_is_too_like_a_memory_is_left_out(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy fits the query best."""
+    memory = app.memory.store([text("a blue whale")]).episode.memories[0]
+    copying(monkeypatch, [derived_seed(7, 2), derived_seed(7, 3)])
+    (output,) = drawn(app, outputs=["text"], candidates=4, max_similarity=0.9).outputs
+    assert [draw.nearest_memory_id for draw in output.draws] == [memory.id] * 4
+    scores = [draw.score or 0.0 for draw in output.draws]
+    allowed = [place for place, draw in enumerate(output.draws) if (draw.similarity or 0) <= 0.9]
+    assert allowed == [2, 3]
+    assert max(scores) == max(scores[:2])
+    taken = [place for place, draw in enumerate(output.draws) if draw.taken]
+    assert taken == [max(allowed, key=lambda place: scores[place])]
+
+
+def test_where_all_are_too_like_a_memory_as_many_are_drawn_again(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.memory.store([text("a blue whale")])
+    copying(monkeypatch, [derived_seed(7, 5)])
+    record = drawn(app, outputs=["text"], candidates=3, max_similarity=0.9)
+    (output,) = record.outputs
+    assert output.seed == derived_seed(7, 5)
+    assert [draw.round for draw in output.draws] == [0, 0, 0, 1, 1, 1]
+    assert [draw.taken for draw in output.draws] == [False] * 5 + [True]
+    assert app.generation.replay(record.id) == {output.id: True}
+
+
+def test_copies_without_end_are_refused(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.memory.store([text("a blue whale")])
+    copying(monkeypatch, [])
+    with pytest.raises(TooSimilar) as caught:
+        drawn(app, outputs=["text"], candidates=4, max_similarity=0.9)
+    assert len({draw["seed"] for draw in caught.value.details["draws"]}) == 8
+
+
+def copying(monkeypatch: pytest.MonkeyPatch, allowed: list[int]) -> None:
+    """The generator repeats the query, unless it draws with one of these seeds."""
+
+    def generate(self: FakeGenerator, condition: Any, *, seed: int, creativity: float) -> Any:
+        from generator.base import Generated
+
+        return Generated(f"something else, {seed}" if seed in allowed else "a blue whale")
+
+    monkeypatch.setattr(FakeGenerator, "generate", generate)
+
+
+def test_where_a_seed_draws_nothing_there_is_one(
+    app: Application, animals: dict[str, Episode]
+) -> None:
+    (output,) = drawn(app, outputs=["image"], candidates=4, creativity=0.0).outputs
+    assert (output.draws, output.seed) == ((), 7)
+
+
+@pytest.mark.parametrize("wrong", [0, 9, True, 2.0, "4"])
+def test_other_numbers_are_refused(
+    app: Application, animals: dict[str, Episode], wrong: Any
+) -> None:
+    with pytest.raises(InvalidInput, match="candidates") as caught:
+        drawn(app, candidates=wrong)
+    assert caught.value.details["accepted"] == [1, 8]
