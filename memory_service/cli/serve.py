@@ -105,7 +105,8 @@ def _application(settings: Settings) -> Iterator[Application]:
     from memory_service.bootstrap import build
 
     # The profile openclip imports for seconds before it can say that it lacks weights.
-    log.info("loading profile %s; the memory is in %s", settings.profile, settings.data_dir)
+    folder = settings.data_dir.resolve()
+    log.info("loading profile %s; the memory is in %s", settings.profile, folder)
     try:
         application = build(settings)
     except (MemoryServiceError, ModelUnavailable, UnknownName) as error:
