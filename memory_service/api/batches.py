@@ -149,7 +149,15 @@ async def _store(
 ) -> None:
     declared = request.headers.get("content-length", "")
     # Of a body that is one group, the rest is on its way: no need to begin with half of it.
-    arrived = _Arrived(whole=declared.isdigit() and int(declared) <= GROUP_BYTES)
+    whole = declared.isdigit() and int(declared) <= GROUP_BYTES
+    if whole:
+        first = [*first, *[line async for lines in read for line in lines]]
+        if len(first) <= GROUP_LINES:
+            await write(await _at_once(request, first))
+            for line in first:
+                line.leave()
+            return
+    arrived = _Arrived(whole)
     give, groups = anyio.create_memory_object_stream[_Group](0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_read, first, read, arrived)
@@ -325,6 +333,27 @@ async def _written(request: Request, group: _Group) -> bytes:
         return _answers(group, [error] * len(prepared.drafts))
     finally:
         count_stages(request, "store_batch", prepared.watch.timings_ms())
+
+
+async def _at_once(request: Request, lines: Sequence[Line]) -> bytes:
+    """The answers to a body that is one group: nothing is left for its steps to overlap with, so
+    all is done in one turn of a thread."""
+    storing = application_of(request).storing
+    orders: list[StoreOrder | Exception] = []
+
+    def store() -> tuple[bytes, Prepared]:
+        if not orders:
+            orders.extend(_order(request, line) for line in lines)
+        prepared = storing.prepare([each for each in orders if isinstance(each, StoreOrder)])
+        outcomes = _noted(storing.write(prepared))
+        return _answers(_Group(lines, orders, prepared), outcomes), prepared
+
+    try:
+        answers, prepared = await _patiently(lambda: call(request, store))
+    except Overloaded as error:
+        return _answers(_Group(lines, [error] * len(lines), None), [])
+    count_stages(request, "store_batch", prepared.watch.timings_ms())
+    return answers
 
 
 def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:

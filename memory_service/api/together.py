@@ -8,6 +8,7 @@ all the others.
 from __future__ import annotations
 
 import contextvars
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from typing import Any, Generic, TypeVar
 from fastapi import Request
 
 from memory_service.api.calls import Call, Calls, Observer
+
+log = logging.getLogger(__name__)
 
 Given = TypeVar("Given")
 Got = TypeVar("Got")
@@ -91,5 +94,11 @@ class Together(Calls, Generic[Given, Got]):
             if isinstance(answer, BaseException):
                 future.set_exception(answer)
             else:
-                call.context.run(self._done, answer)
+                self._tell(call, answer)
                 future.set_result(answer)
+
+    def _tell(self, call: Call, answer: Got) -> None:
+        try:
+            call.context.run(self._done, answer)
+        except Exception:  # it is done all the same, and the others wait for theirs
+            log.exception("an answer could not be told")

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -44,6 +45,16 @@ def request(leave: asyncio.Event | None = None) -> Request:
     return Request({"type": "http", "headers": [], BODY_READ: True}, receive)
 
 
+def together_of(
+    works: Works,
+    concurrent: int = 4,
+    most_waiting: int = 10,
+    timeout_s: float = 20.0,
+    done: Callable[[int], None] = lambda answer: None,
+) -> Together[int, int]:
+    return Together(works, concurrent, most_waiting, timeout_s, name="test", done=done)
+
+
 async def begun(works: Works) -> None:
     assert await asyncio.to_thread(works.begun.acquire, timeout=20)
 
@@ -57,7 +68,7 @@ async def queued(together: Together[int, int], *given: int) -> list[asyncio.Task
 def test_what_waits_is_done_at_once() -> None:
     async def main() -> None:
         works = Works()
-        together = Together[int, int](works, 4, 10, 20.0, name="test")
+        together = together_of(works)
         tasks = await queued(together, 1)
         await begun(works)
         tasks += await queued(together, 2, 3, 0)
@@ -77,7 +88,7 @@ def test_what_waits_is_done_at_once() -> None:
 def test_what_the_function_raises_is_raised_by_all_and_the_next_are_done() -> None:
     async def main() -> None:
         works = Works()
-        together = Together[int, int](works, 4, 10, 20.0, name="test")
+        together = together_of(works)
         tasks = await queued(together, 1)
         await begun(works)
         tasks += await queued(together, 2, -1)
@@ -93,10 +104,46 @@ def test_what_the_function_raises_is_raised_by_all_and_the_next_are_done() -> No
     anyio.run(main)
 
 
+def test_each_answer_is_told_in_the_context_of_its_call() -> None:
+    whose: ContextVar[str] = ContextVar("whose")
+    told: list[tuple[str, int]] = []
+
+    async def ask(together: Together[int, int], name: str, given: int) -> int:
+        whose.set(name)
+        return await together.one(given, request())
+
+    async def main() -> None:
+        works = Works()
+        together = together_of(works, done=lambda answer: told.append((whose.get(), answer)))
+        works.go.release(2)
+        tasks = [asyncio.create_task(ask(together, name, n)) for n, name in enumerate("abc")]
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert found[1:] == [2, 4]
+        assert sorted(told) == [("b", 2), ("c", 4)]
+        together.close()
+
+    anyio.run(main)
+
+
+def test_what_cannot_be_told_keeps_no_answer_back() -> None:
+    async def main() -> None:
+        works = Works()
+        together = together_of(works, done=lambda answer: [][answer])
+        tasks = await queued(together, 1)
+        await begun(works)
+        tasks += await queued(together, 2, 3)
+        works.go.release(2)
+        with anyio.fail_after(10):
+            assert await asyncio.gather(*tasks) == [2, 4, 6]
+        together.close()
+
+    anyio.run(main)
+
+
 def test_too_many_are_turned_away_and_late_ones_are_not_begun() -> None:
     async def main() -> None:
         works = Works()
-        together = Together[int, int](works, 1, 2, 0.2, name="test")
+        together = together_of(works, 1, 2, 0.2)
         tasks = await queued(together, 1)
         await begun(works)
         tasks += await queued(together, 2, 3)
@@ -116,7 +163,7 @@ def test_too_many_are_turned_away_and_late_ones_are_not_begun() -> None:
 def test_nothing_is_done_for_who_has_gone() -> None:
     async def main() -> None:
         works = Works()
-        together = Together[int, int](works, 1, 10, 20.0, name="test")
+        together = together_of(works, 1)
         tasks = await queued(together, 1)
         await begun(works)
         leave = asyncio.Event()
