@@ -217,7 +217,7 @@ class SoundGenerator(Generator):
         return self.generate_each([condition], seeds=[seed], creativity=creativity)[0]
 
     def usual_candidates(self, creativity: float) -> int:
-        return 3 if steps_for(self.settings.flow, creativity) <= FEW_STEPS else 2
+        return 2 if steps_for(self.settings.flow, creativity) <= FEW_STEPS else 1
 
     def generate_each(
         self, conditions: Sequence[Condition], *, seeds: Sequence[int], creativity: float

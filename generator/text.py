@@ -42,7 +42,7 @@ TOGETHER = 2  # drafts that stray the same way
 TOWARDS_TEXTS = 0.3  # strength of DeCap's projection
 STRAY_FURTHER = (0.0, 0.6, 1.4)  # as long as every draft is a copy
 # In cosines: of a draft's score (see `Draft`), and what being a copy takes away, which is all.
-LIKELIHOOD, COPY = 0.01, 100.0
+LIKELIHOOD, COPY = 0.03, 100.0
 IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
 
 
