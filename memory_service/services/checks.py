@@ -12,6 +12,7 @@ from encoders.base import Modality
 from encoders.modalities import kinds
 from memory_service.errors import InvalidInput, ModalityUnavailable, TooLarge
 from memory_service.records import Weights
+from memory_service.storage import filters
 
 NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METADATA_DEPTH = 32
@@ -57,7 +58,34 @@ def metadata(value: Mapping[str, Any] | None, max_bytes: int) -> dict[str, Any]:
             found=size,
             accepted=max_bytes,
         )
+    for name, each in copy.items():
+        _require_findable(name, each)
     return copy
+
+
+def _require_findable(field: str, value: Any) -> None:
+    """What no filter finds would be stored for nothing: it is told before."""
+    if not filters.FIELD.fullmatch(field):
+        raise InvalidInput(
+            f"metadata field {field[:80]!r} has a name that no filter can ask for",
+            found=field[:80],
+            accepted=filters.FIELD_NAMES,
+        )
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(each, int) and each not in filters.INTEGERS:
+            raise InvalidInput(
+                f"metadata field {field!r} has a whole number that no filter can compare; "
+                "as a text, or a number with a point, it can be stored",
+                found=str(each)[:80],
+                accepted=[filters.INTEGERS.start, filters.INTEGERS.stop - 1],
+            )
+        if isinstance(each, str) and "\0" in each:
+            raise InvalidInput(
+                f"metadata field {field!r} has a text with the character U+0000, which no filter "
+                "finds",
+                found=each[:80],
+                accepted="a text without U+0000",
+            )
 
 
 def _is_json(value: Any, depth: int) -> bool:

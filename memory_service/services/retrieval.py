@@ -112,7 +112,7 @@ class Retriever(Service):
         modalities: Sequence[str] | None = None,
         mode: RetrievalMode = "auto",
         k: int = 10,
-        filter: Mapping[str, Any] | None = None,
+        filter: Mapping[str, Any] | Filter | None = None,
         weights: Weights = NEAREST,
         reinforce: bool = True,
     ) -> Retrieval:
@@ -144,13 +144,15 @@ class Retriever(Service):
             self._recalls.note(namespace, (hit.memory.sequence for hit in hits))
         return found
 
-    def at_hand(
-        self, namespace: str, modalities: Sequence[str] | None, filter: Mapping[str, Any]
-    ) -> bool:
+    @staticmethod
+    def understood(filter: Mapping[str, Any] | None) -> Filter:
+        """A filter as `at_hand` and `retrieve` take it. Raises InvalidInput."""
+        return filters.parse(filter)
+
+    def at_hand(self, namespace: str, modalities: Sequence[str] | None, filter: Filter) -> bool:
         """Whether it is known what the filter allows. Raises InvalidInput."""
-        wanted = filters.parse(filter)
         asked = checks.modalities(modalities, self._models.encoders)
-        return all(self._store.allowed.at_hand(namespace, each, wanted) for each in asked)
+        return all(self._store.allowed.at_hand(namespace, each, filter) for each in asked)
 
     @steady
     def recall(
@@ -161,7 +163,7 @@ class Retriever(Service):
         modalities: Sequence[str] | None,
         mode: RetrievalMode,
         k: int,
-        filter: Mapping[str, Any] | None,
+        filter: Mapping[str, Any] | Filter | None,
         weights: Weights,
         watch: Stopwatch,
     ) -> Retrieval:

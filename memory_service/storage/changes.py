@@ -35,8 +35,9 @@ class Changes:
         self.lineage = 0
         self._rows_changed = rows_changed
         self._rows: list[int] = []  # of the open transaction
-        self._memories: list[int] = []  # the last of them
-        self._forgotten = 0  # that were before these
+        # How many were before, and the last of them. One value, replaced and never changed: others
+        # read it beside a commit.
+        self._memories: tuple[int, tuple[int, ...]] = (0, ())
         self._noted: list[int] = []  # of the open transaction
         self._noted_lineage = False
 
@@ -53,10 +54,11 @@ class Changes:
         self.commits += 1
         if self._rows:
             self._rows_changed(self._rows)
-        self._memories += self._noted
-        if (excess := len(self._memories) - KEPT) > 0:
-            self._memories = self._memories[excess:]
-            self._forgotten += excess
+        if self._noted:
+            before, last = self._memories
+            last += tuple(self._noted)
+            excess = max(0, len(last) - KEPT)
+            self._memories = (before + excess, last[excess:])
         self.lineage += self._noted_lineage
         self.rolled_back()
 
@@ -68,9 +70,10 @@ class Changes:
     @property
     def memories(self) -> int:
         """How many changes of memories there were."""
-        return self._forgotten + len(self._memories)
+        before, last = self._memories
+        return before + len(last)
 
     def since(self, count: int) -> list[int] | None:
         """The memories that changed after so many changes; None when that is not known any more."""
-        first = count - self._forgotten
-        return None if first < 0 else sorted(set(self._memories[first:]))
+        before, last = self._memories
+        return None if count < before else sorted(set(last[count - before :]))

@@ -1,8 +1,8 @@
 """Filters over memories, checked and turned into SQL. Values are always bound, never spliced in.
 
 {"place": "farm"} · {"place": ["farm", "zoo"]} · {"legs": {"$gte": 2, "$lt": 5}} ·
-{"$or": [{...}, {...}], "$not": {...}, "$created_at": {"$gte": "2026-11-01"}}. What stands in one
-object must all hold.
+{"tags": {"$contains": "bird"}} · {"$or": [{...}, {...}], "$not": {...}, "$created_at": {"$gte":
+"2026-11-01"}}. What stands in one object must all hold.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ Scalar = str | int | float | bool | None
 
 # A name goes into a quoted JSON path, which has no way to write a quote or a backslash.
 FIELD = re.compile(r'(?!\$)[^"\\\x00-\x1f\ud800-\udfff]{1,64}')
+FIELD_NAMES = "1 to 64 characters, no quote, backslash or control character, no $ in front"
+INTEGERS = range(-(2**63), 2**63)  # what SQLite can compare
 MAX_FIELDS = 16  # of one object
 MAX_VALUES = 256  # of one list
 MAX_CONDITIONS = 64
 MAX_DEPTH = 8
 
 ORDERED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-OPERATORS = ("$eq", "$ne", "$in", "$nin", *ORDERED, "$exists")
+OPERATORS = ("$eq", "$ne", "$in", "$nin", *ORDERED, "$exists", "$contains")
 JUNCTIONS = ("$and", "$or", "$not")
 # What a memory has besides its metadata: the column, and what is compared with it.
 COLUMNS = {
@@ -41,7 +43,7 @@ class Compared:
     """A field with an operator; of `$in` the values are alternatives. `$ne` is `Not` of `$in`."""
 
     field: str
-    operator: str  # $in, $exists, or one of ORDERED
+    operator: str  # $in, $exists, $contains, or one of ORDERED
     values: tuple[Scalar, ...]
 
 
@@ -58,10 +60,12 @@ class Not:
 Filter = tuple[Compared | AnyOf | Not, ...]  # all of these
 
 
-def parse(filter: Mapping[str, Any] | None) -> Filter:
-    """Raises InvalidInput, saying what is accepted."""
+def parse(filter: Mapping[str, Any] | Filter | None) -> Filter:
+    """Raises InvalidInput, saying what is accepted. What is parsed already stays as it is."""
     if filter is None:
         return ()
+    if isinstance(filter, tuple):
+        return filter
     parsed = _object(filter, MAX_DEPTH)
     if (count := _conditions(parsed)) > MAX_CONDITIONS:
         raise InvalidInput(
@@ -126,7 +130,7 @@ def _field(name: Any) -> str:
         )
     raise InvalidInput(
         f"filter field {name!r} is not a metadata field name",
-        accepted="1 to 64 characters, no quote, backslash or control character, no $ in front",
+        accepted=FIELD_NAMES,
     )
 
 
@@ -157,6 +161,10 @@ def _operator(field: str, name: Any, value: Any) -> Compared | Not:
                 accepted=["string", "number"],
             )
         return Compared(field, name, (bound,))
+    if name == "$contains":
+        if field in COLUMNS:
+            raise InvalidInput(f"{field} is no list, which $contains looks into", accepted="$in")
+        return Compared(field, name, _values(field, (value,)))
     many = name in ("$in", "$nin")
     if many and not isinstance(value, list | tuple):
         raise InvalidInput(f"{name} of filter field {field!r} must have a list", accepted="list")
@@ -187,7 +195,7 @@ def _is_scalar(value: Any) -> bool:
     if isinstance(value, bool) or value is None:
         return True
     if isinstance(value, int):
-        return -(2**63) <= value < 2**63  # what SQLite can compare
+        return value in INTEGERS
     return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
 
 
@@ -270,6 +278,10 @@ def _compared(each: Compared) -> tuple[str, list[Any]]:
     kind, value = f"json_type(metadata, {_path(each.field)})", expression(each.field)
     if each.operator == "$exists":
         return f"{kind} IS {'NOT ' if each.values[0] else ''}NULL", []
+    if each.operator == "$contains":
+        clause, bounds = _in_values("item.type", "item.atom", each.values)
+        items = f"json_each(metadata, {_path(each.field)}) item"
+        return f"({kind} = 'array' AND EXISTS (SELECT 1 FROM {items} WHERE {clause}))", bounds
     if each.operator in ORDERED:
         (bound,) = each.values
         return f"({value} {ORDERED[each.operator]} ? AND {_of_kind(kind, bound)})", [bound]

@@ -24,6 +24,16 @@ BODIES = {
         422,
         "invalid_input",
     ),
+    "metadata that no filter finds": (
+        b'{"items": [{"modality": "text", "text": "a"}], "metadata": {"a": 18446744073709551615}}',
+        422,
+        "invalid_input",
+    ),
+    "metadata of no name": (
+        b'{"items": [{"modality": "text", "text": "a"}], "metadata": {"": 1}}',
+        422,
+        "invalid_input",
+    ),
 }
 
 

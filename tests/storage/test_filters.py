@@ -13,9 +13,15 @@ ROWS: list[dict[str, Any]] = [
     {"kind": "snake", "legs": 0, "wild": 1, "note": None},
     {"kind": "4", "legs": 4.0, "größe": "klein", "a.b": 1, "a": {"b": 2}},
 ]
+LISTS: list[dict[str, Any]] = [
+    {"tags": ["bird", 2, True, None, ["nested"], {"a": "dog"}], "kind": ["dog"]},
+    {"tags": []},
+    {"tags": "bird"},
+    {"kind": "bird"},
+]
 
 
-def matching(filter: Any) -> list[int]:
+def matching(filter: Any, rows: list[dict[str, Any]] = ROWS) -> list[int]:
     database = sqlite3.connect(":memory:")
     database.execute(
         "CREATE TABLE memories (id, namespace, modality, metadata, media_type, created_at REAL)"
@@ -24,7 +30,7 @@ def matching(filter: Any) -> list[int]:
         "INSERT INTO memories VALUES (?, 'n', 'text', ?, 'text/plain', ?)",
         [
             (number, json.dumps(row, ensure_ascii=False), 86_400.0 * number)
-            for number, row in enumerate(ROWS)
+            for number, row in enumerate(rows)
         ],
     )
     clause, values = filters.where("n", "text", filters.parse(filter))
@@ -96,6 +102,26 @@ def test_selects(filter: Any, expected: list[int]) -> None:
     assert matching(filter) == expected
 
 
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        ({"tags": {"$contains": "bird"}}, [0]),
+        ({"tags": {"$contains": 2.0}}, [0]),
+        ({"tags": {"$contains": True}}, [0]),
+        ({"tags": {"$contains": 1}}, []),
+        ({"tags": {"$contains": None}}, [0]),
+        ({"tags": {"$contains": "nested"}}, []),  # only what the list itself holds
+        ({"tags": {"$contains": "dog"}}, []),
+        ({"tags": "bird"}, [2]),
+        ({"$not": {"tags": {"$contains": "bird"}}}, [1, 2, 3]),
+        ({"tags": {"$contains": "bird"}, "kind": {"$contains": "dog"}}, [0]),
+        ({"tags": {"$exists": True}}, [0, 1, 2]),
+    ],
+)
+def test_looks_into_lists(filter: Any, expected: list[int]) -> None:
+    assert matching(filter, LISTS) == expected
+
+
 def nested(depth: int) -> dict[str, Any]:
     return {"$not": nested(depth - 1)} if depth else {"legs": 4}
 
@@ -121,6 +147,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"kind": {"$in": "dog"}}, "must have a list"),
     ({"kind": {"$in": []}}, "1 to 256"),
     ({"kind": {"$exists": 1}}, "true or false"),
+    ({"tags": {"$contains": ["bird"]}}, "a scalar"),
+    ({"tags": {"$contains": 2**63}}, "a scalar"),
+    ({"$modality": {"$contains": "text"}}, "no list"),
     ({"legs": {"$gt": True}}, "compares numbers"),
     ({"legs": {"$lt": None}}, "compares numbers"),
     ({"legs": {"$lt": [1]}}, "a scalar"),

@@ -1,5 +1,6 @@
 """Graphs of sealed segments: as good as comparing all, whatever is asked for and was removed."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,40 @@ def test_finds_what_a_comparison_with_all_finds(linked: VectorIndex) -> None:
 def test_queries_unlike_all_that_is_stored_are_compared_with_all(linked: VectorIndex) -> None:
     strange = unit(np.random.default_rng(0).standard_normal((30, DIMENSION)))
     assert recall_at_10(linked, ROWS[:COUNT], strange, SEQUENCES, within=5e-4) == 1
+
+
+def test_a_small_dense_kind_is_found_like_all_others() -> None:
+    """Rows of one kind among isolated ones: of its many that are about as near, a walk that
+    suffices elsewhere finds too few."""
+    rng = np.random.default_rng(0)
+    others = unit(rng.standard_normal((200, 64)))[rng.integers(200, size=5000)]
+    others = unit(others + 0.7 * rng.standard_normal((5000, 64)) / 8)
+    kind = unit(rng.standard_normal((1, 64)) / 8 + 0.3 * rng.standard_normal((3100, 64)) / 8)
+    rows, queries = np.concatenate([others, kind[:3000]]), kind[3000:]
+    rows = rows[rng.permutation(len(rows))]
+    sequences = np.arange(1, len(rows) + 1)
+    index = VectorIndex(64, sizes=Sizes(exact=1500, least_segment=400))
+    index.add(sequences, rows)
+    index.merge()
+    index.link()
+    segment = segment_of(index)
+    assert segment.graph is not None
+    assert recall_at_10(index, rows, queries, sequences, within=1e-4) >= 0.99
+    walk = module.Walk(32)  # as deep as all rows together ask for
+    segment.graph = module.Graph(segment.graph.index, segment.flat, segment.list_of, walk)
+    assert recall_at_10(index, rows, queries, sequences, within=1e-4) < 0.97
+
+
+def test_where_no_walk_finds_enough_all_rows_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WORST", 1.0)
+    monkeypatch.setattr(module, "WORST_RECALL", 1.1)
+    index = sealed()
+    index.link()
+    graph = segment_of(index).graph
+    assert graph is not None
+    assert {depth for _, depth in graph.walk.deep} == {0}
+    assert graph.nearest(QUERIES[0], 10, None) is None
+    assert recall_at_10(index, ROWS[:COUNT], QUERIES, SEQUENCES, within=5e-4) == 1
 
 
 @pytest.mark.parametrize("near", [True, False])
@@ -122,6 +157,8 @@ def test_the_background_links_and_saves_and_a_start_reads(
     indexes.settle()
     first = indexes.get(KEY)
     assert first is not None
+    first_graph = segment_of(first).graph
+    assert first_graph is not None
     indexes.close()
     monkeypatch.setattr(module, "build", None)  # nothing is built any more
     again = opened().restored(KEY, DIMENSION)
@@ -131,3 +168,26 @@ def test_the_background_links_and_saves_and_a_start_reads(
     assert segment_of(first).graph is not None
     for query in QUERIES[:10]:
         assert again.search(query, 10)[0].tolist() == first.search(query, 10)[0].tolist()
+
+
+def test_a_graph_that_an_earlier_version_measured_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of lists where walks find less."""
+    monkeypatch.setattr(snapshots_module, "LEAST_ROWS", 10)
+    monkeypatch.setattr(snapshots_module, "asdict", _without_lists)
+    snapshots = Snapshots(tmp_path, Opening("a", {"a": 10**6}))
+    indexes = VectorIndexes(sizes=SIZES, snapshots=snapshots)
+    indexes.add(KEY, SEQUENCES, ROWS[:COUNT])
+    index = indexes.get(KEY)
+    assert index is not None
+    index.merge()
+    index.link()
+    index.save()
+    again = VectorIndexes(sizes=SIZES, snapshots=snapshots).restored(KEY, DIMENSION)
+    assert segment_of(again).graph is None
+    assert again.unlinked is segment_of(again)
+
+
+def _without_lists(each: object) -> dict[str, object]:
+    return {name: value for name, value in asdict(each).items() if name != "deep"}  # type: ignore[call-overload]

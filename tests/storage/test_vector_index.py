@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors import Allowed, SubMemory, VectorIndex, VectorIndexes
 from memory_service.storage.vectors.nearest import SEGMENT_BITS
 from memory_service.storage.vectors.parts import Block
 
@@ -105,6 +105,39 @@ def test_searches_beside_additions_and_removals() -> None:
         reader.join()
     assert not wrong
     assert index.sequences().tolist() == [*range(100), *range(100, 400, 2)]
+
+
+def test_a_block_that_fills_up_meanwhile_is_not_remembered_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows come between any two steps of a search; here just when it asks whether more may come."""
+    index, vectors = VectorIndex(DIMENSION), unit(64)
+    index.add(np.arange(40), vectors[:40])
+    (block,) = index.parts
+    assert isinstance(block, Block)
+    assert block.capacity == 64
+    asked = []
+
+    def full(self: Block) -> bool:
+        if not asked:
+            asked.append(self)
+            index.add(np.arange(40, 64), vectors[40:])
+        return not self.room
+
+    allowed = Allowed(np.arange(64))
+    monkeypatch.setattr(Block, "full", property(full))
+    index.search(vectors[0], 5, allowed)
+    assert asked
+    for place in (0, 63):
+        assert index.search(vectors[place], 5, allowed)[0][0] == place
+
+
+def test_what_a_filter_allows_of_fewer_rows_is_asked_anew() -> None:
+    allowed = Allowed(np.arange(5))
+    ids = np.arange(8) << 20
+    part = Block(DIMENSION, 8)
+    assert allowed.rows(part, ids[:3], remember=True).tolist() == [True] * 3
+    assert allowed.rows(part, ids, remember=True).tolist() == [True] * 5 + [False] * 3
 
 
 def test_sub_memories_do_not_mix() -> None:

@@ -46,7 +46,11 @@ async def retrieve(request: Request) -> Response:
     """Recall memories of any modality by text, picture, sound, vector, or several at once."""
     body, parts = await read_retrieve(request)
     application = application_of(request)
-    reach = call_briefly if _is_brief(application, body, parts) else call
+    filter = application.retriever.understood(body.filter)
+    brief = _is_brief(application, body, parts) and (
+        not filter or application.retriever.at_hand(body.namespace, body.modalities, filter)
+    )
+    reach = call_briefly if brief else call
     found = await reach(
         request,
         application.retriever.retrieve,
@@ -55,7 +59,7 @@ async def retrieve(request: Request) -> Response:
         modalities=body.modalities,
         mode=body.mode,
         k=body.k,
-        filter=body.filter,
+        filter=filter,
         weights=weights_of(body),
         reinforce=body.reinforce,
     )
@@ -64,15 +68,11 @@ async def retrieve(request: Request) -> Response:
 
 
 def _is_brief(application: Application, body: RetrieveRequest, parts: Sequence[QueryPart]) -> bool:
-    """Whether vectors are compared, and nothing else is done."""
+    """Whether vectors are compared, and nothing else is done but, perhaps, reading a filter."""
     return (
         body.mode == "direct"
         and body.k <= BRIEF_K
         and not (body.recency_weight or body.strength_weight)
         and all(part.vector is not None for part in parts)
         and not application.active.changing
-        and (
-            not body.filter
-            or application.retriever.at_hand(body.namespace, body.modalities, body.filter)
-        )
     )

@@ -17,27 +17,22 @@ _NEW = "restore it from a backup that has it, or remove it and make keys anew"
 
 
 def check(folder: Folder) -> Iterator[Finding]:
+    """Notes in `folder.counted` how many there are."""
     yield from _keys(folder)
+    folder.counted["audit_lines"] = 0
     for path in audit.files(folder.path / audit.FOLDER):
         yield from _lines(folder, path)
 
 
-def counted(folder: Path) -> dict[str, int]:
-    try:
-        kept = len(_rows(folder / keys.FILE))
-    except sqlite3.Error:
-        kept = 0
-    lines = sum(path.read_bytes().count(b"\n") for path in audit.files(folder / audit.FOLDER))
-    return {"keys": kept, "audit_lines": lines}
-
-
 def _keys(folder: Folder) -> Iterator[Finding]:
     path = folder.path / keys.FILE
+    folder.counted["keys"] = 0
     try:
         rows = _rows(path)
     except sqlite3.Error as error:
         yield Finding("keys_damaged", keys.FILE, str(error), advice=_NEW)
         return
+    folder.counted["keys"] = len(rows)
     for row in rows:
         try:
             broken = len(keys.read_row(row).hash) != HASH_BYTES
@@ -72,7 +67,9 @@ def _taking_key(folder: Folder, row: sqlite3.Row) -> Callable[[], str]:
 
 
 def _lines(folder: Folder, path: Path) -> Iterator[Finding]:
-    broken = [line for line in path.read_bytes().splitlines() if not _entry(line)]
+    lines = path.read_bytes().splitlines()
+    folder.counted["audit_lines"] += len(lines)
+    broken = [line for line in lines if not _entry(line)]
     if broken:
         detail = f"{len(broken)} lines cannot be read; a power cut leaves one such line"
         name = f"{audit.FOLDER}/{path.name}"

@@ -23,6 +23,7 @@ class Folder:
     thumbnails: Thumbnails
     quarantine: Quarantine
     quick: bool = False  # contents by their size only
+    counted: dict[str, int] = field(default_factory=dict)  # what a check counted as it read
 
     def put_aside(self, name: str, content: bytes) -> Path:
         """Keep bytes that are about to be replaced; returns where."""

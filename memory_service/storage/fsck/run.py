@@ -88,6 +88,7 @@ def check(path: Path, *, repair: bool = False, quick: bool = False) -> Report:
             return report
         for each in CHECKS:
             report.findings += [_told(found, repair) for found in list(each(folder))]
+        report.checked.update(folder.counted)
         report.quarantined = len(folder.quarantine)
         return report
 
@@ -105,8 +106,7 @@ def _told(found: Finding, repair: bool) -> Told:
 
 
 def _counted(folder: Folder) -> dict[str, int]:
-    rows = {name: folder.catalog.select(each)[0][0] for name, each in _COUNTED.items()}
-    return rows | access.counted(folder.path)
+    return {name: folder.catalog.select(each)[0][0] for name, each in _COUNTED.items()}
 
 
 @contextmanager

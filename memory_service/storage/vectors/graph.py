@@ -3,29 +3,43 @@
 Each row is linked to rows near it, and a search walks along the links (HNSW, Malkov and Yashunin
 2016). Distances are those of the segment's own vectors, so that links are all a graph takes. It is
 for searches that leave out nothing, or hardly anything: a filter would cut it to pieces. How far to
-walk is measured on the graph's own rows when it is built, and from what cosine on a query is unlike
-them: such a query has its nearest all about, and a walk does not find them.
+walk is measured on the graph's own rows when it is built, by itself for the segment's lists where
+walks find least: a small dense kind among many others has so many rows about as near that walks end
+early. So is the cosine from which on a query is unlike the rows: such a query has its nearest all
+about, and a walk does not find them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from memory_service.storage.vectors.nearest import Cosines, Mask, Query, Rows, Vectors
 from memory_service.storage.vectors.parts import Interrupted, Stopped, decoded, fp16_index, reserve
 
+Lists = npt.NDArray[np.uint16]  # (N,) the list of each row
+
 NEIGHBOURS = 24  # of a row in each layer; twice as many in the lowest
 BUILD_DEPTH = 80
 LINKED_AT_ONCE = 1024  # rows
+COMPARED_AT_ONCE = 64  # rows with all others, before it is looked whether to stop
 
 PROBES = 256  # rows that a graph is measured with, and their neighbours
 PROBE_NEIGHBOURS = 10
 PROBE_RECALL = 0.995
-DEPTHS = (32, 48, 64, 80, 96, 128, 160, 192, 256, 384)
+SHALLOW = 16  # the depth at which lists differ most in what a walk finds
+PER_LIST = 4  # rows of each list tell where it finds least
+WORST = 1 / 16  # of the lists are measured by themselves, by queries beside their rows
+WORST_PROBES = 40  # in each
+WORST_RECALL = 0.99  # in each
+BESIDE = 0.5  # of the distance to the tenth neighbour: so far are such queries from their rows
+DEPTHS = (64, 96, 128, 160, 192, 256, 384)
 UNUSUAL, FAR = 0.4, 0.1  # of the probes are as far from their neighbours as such a query
+MOST_DEPTH = 10**9
 DEEPER = 3  # times the depth for an unusual query
 PER_HIT = 3  # rows looked at, at least
 MOST_HITS = 128  # beyond, lists are as fast
@@ -34,35 +48,50 @@ MOST_HITS = 128  # beyond, lists are as fast
 @dataclass(frozen=True)
 class Walk:
     """How many rows a walk keeps in sight, and the cosines of the last of ten hits below which a
-    query is unusual, and far from all there is."""
+    query is unusual, and far from all there is. `deep`: lists where walks find less, and how many
+    rows it takes there; 0: no walk finds enough."""
 
     depth: int
     unusual: float = -1.0
     far: float = -1.0
+    deep: Sequence[tuple[int, int]] = ()
 
 
 class Graph:
-    """Of all rows of `flat`, whose vectors it shares."""
+    """Of all rows of `flat`, whose vectors it shares. `list_of`: the list that each lies in."""
 
     def __init__(
-        self, index: faiss.IndexHNSW, flat: faiss.IndexScalarQuantizer, walk: Walk
+        self,
+        index: faiss.IndexHNSW,
+        flat: faiss.IndexScalarQuantizer,
+        list_of: Lists,
+        walk: Walk,
     ) -> None:
         index.storage = flat
         index.own_fields = False
         self.index, self.walk = index, walk
         self._flat = flat  # FAISS does not keep it alive
+        self._list_of = list_of
+        self._deep = np.full(int(list_of.max(initial=0)) + 1, walk.depth)
+        for number, depth in walk.deep:
+            self._deep[number] = depth or MOST_DEPTH
 
     def nearest(self, query: Query, count: int, mask: Mask | None) -> tuple[Rows, Cosines] | None:
         """The nearest rows of the mask, best first; None where a walk may miss too many: for a
-        query far from all rows, or near those that are left out."""
+        query far from all rows, in a list where none suffices, or near what is left out."""
         walk, wanted = self.walk, count if mask is None else max(2 * count, self.walk.depth)
         depth = max(walk.depth, PER_HIT * count)
         rows, cosines = self.walked(query, max(wanted, PROBE_NEIGHBOURS), depth)
         tenth = cosines[PROBE_NEIGHBOURS - 1] if len(rows) >= PROBE_NEIGHBOURS else -1.0
         if tenth < walk.far:
             return None
+        deeper = int(self._deep[self._list_of[rows[:PROBE_NEIGHBOURS]]].max(initial=0))
+        if deeper >= MOST_DEPTH:
+            return None
         if tenth < walk.unusual:
-            rows, cosines = self.walked(query, wanted, DEEPER * depth)
+            deeper = max(deeper, DEEPER * depth)
+        if deeper > depth:
+            rows, cosines = self.walked(query, max(wanted, PROBE_NEIGHBOURS), deeper)
         if mask is not None:
             there = mask[rows]
             rows, cosines = rows[there], cosines[there]
@@ -79,8 +108,9 @@ class Graph:
         return rows[0], cosines[0]
 
 
-def build(flat: faiss.IndexScalarQuantizer, stopped: Stopped) -> Graph | None:
-    """None where no walk finds enough of the neighbours of the rows. Raises Interrupted.
+def build(flat: faiss.IndexScalarQuantizer, list_of: Lists, stopped: Stopped) -> Graph | None:
+    """`list_of`: which of the segment's lists each row lies in. None where no walk finds enough of
+    the neighbours of the rows. Raises Interrupted.
 
     The interpreter's lock is free in nearly all of the time that it takes.
     """
@@ -93,32 +123,101 @@ def build(flat: faiss.IndexScalarQuantizer, stopped: Stopped) -> Graph | None:
         if stopped():
             raise Interrupted
         index.add(decoded(flat, np.arange(start, min(start + LINKED_AT_ONCE, count))))
-    return _measured(index, flat, stopped)
+    return _measured(index, flat, list_of, stopped)
+
+
+@dataclass(frozen=True)
+class _Probes:
+    """Queries whose nearest rows are known."""
+
+    queries: Vectors  # (N, D)
+    last: Cosines  # (N,) of the last of those that are to be found
+    itself: int = 0  # 1: a query is a row, which does not count
+
+    @staticmethod
+    def rows(flat: faiss.IndexScalarQuantizer, rows: Rows, stopped: Stopped) -> _Probes:
+        queries = decoded(flat, rows)
+        return _Probes(queries, _last(flat, queries, PROBE_NEIGHBOURS + 1, stopped), 1)
+
+    def beside(
+        self, flat: faiss.IndexScalarQuantizer, rng: np.random.Generator, stopped: Stopped
+    ) -> _Probes:
+        """As far from their rows as a query may be that is none of them: a walk from a row to its
+        own neighbours has links to go by, and finds more."""
+        distance = BESIDE * np.sqrt(np.maximum(2 - 2 * self.last, 0.0))
+        noise = rng.standard_normal(self.queries.shape, np.float32)
+        queries = self.queries + distance[:, None] * noise / np.sqrt(noise.shape[1])
+        queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+        return _Probes(queries, _last(flat, queries, PROBE_NEIGHBOURS, stopped))
+
+    def depth(self, graph: Graph, recall: float, stopped: Stopped) -> int:
+        """How deep walks have to be; 0 where no depth suffices."""
+        for depth in DEPTHS:
+            if stopped():
+                raise Interrupted
+            if self.found(graph, depth).mean() >= recall:
+                return depth
+        return 0
+
+    def found(self, graph: Graph, depth: int) -> npt.NDArray[np.float64]:
+        """Of the neighbours of each, the share that a walk finds; equally near are as good. (N,)"""
+        found = np.empty(len(self.queries))
+        wanted = PROBE_NEIGHBOURS + self.itself
+        for number, (query, least) in enumerate(zip(self.queries, self.last, strict=True)):
+            cosines = graph.walked(query, wanted, depth)[1]
+            found[number] = np.count_nonzero(cosines >= least - 1e-6) - self.itself
+        return found / PROBE_NEIGHBOURS
+
+
+def _last(
+    flat: faiss.IndexScalarQuantizer, queries: Vectors, wanted: int, stopped: Stopped
+) -> Cosines:
+    """The cosine of each query's last of so many nearest rows."""
+    last = np.empty(len(queries), np.float32)
+    for start in range(0, len(queries), COMPARED_AT_ONCE):
+        if stopped():
+            raise Interrupted
+        some = slice(start, start + COMPARED_AT_ONCE)
+        last[some] = flat.search(queries[some], wanted)[0][:, -1]
+    return last
 
 
 def _measured(
-    index: faiss.IndexHNSW, flat: faiss.IndexScalarQuantizer, stopped: Stopped
+    index: faiss.IndexHNSW, flat: faiss.IndexScalarQuantizer, list_of: Lists, stopped: Stopped
 ) -> Graph | None:
-    """With the shortest walk that finds the neighbours of some of the rows, themselves left out."""
+    """With the shortest walk that finds the neighbours of some of the rows, themselves left out,
+    and of rows in the lists where walks find least."""
     count = int(flat.ntotal)
-    wanted = PROBE_NEIGHBOURS + 1
-    rows = np.random.default_rng(count).permutation(count)[:PROBES]
-    queries = decoded(flat, rows)
-    last = flat.search(queries, wanted)[0][:, -1]
-    unusual, far = (float(each) for each in np.quantile(last, (UNUSUAL, FAR)))
-    for depth in DEPTHS:
-        if stopped():
-            raise Interrupted
-        graph = Graph(index, flat, Walk(depth, unusual, far))
-        if _recall(graph, queries, last) >= PROBE_RECALL:
-            return graph
-    return None
+    rng = np.random.default_rng(count)
+    some = _Probes.rows(flat, rng.permutation(count)[:PROBES], stopped)
+    unusual, far = (float(each) for each in np.quantile(some.last, (UNUSUAL, FAR)))
+    shallow = Graph(index, flat, list_of, Walk(SHALLOW))
+    depth = some.depth(shallow, PROBE_RECALL, stopped)
+    if not depth:
+        return None
+    worst = _worst(shallow, flat, list_of, rng, stopped)
+    measured = ((each, probes.depth(shallow, WORST_RECALL, stopped)) for each, probes in worst)
+    deep = [(each, own) for each, own in measured if not own or own > depth]
+    return Graph(index, flat, list_of, Walk(depth, unusual, far, deep))
 
 
-def _recall(graph: Graph, queries: Vectors, last: Cosines) -> float:
-    """Of the neighbours of each query, the share that is found; equally near ones are as good."""
-    wanted, found = PROBE_NEIGHBOURS + 1, 0.0
-    for query, least in zip(queries, last, strict=True):
-        cosines = graph.walked(query, wanted, graph.walk.depth)[1]
-        found += (np.count_nonzero(cosines >= least - 1e-6) - 1) / PROBE_NEIGHBOURS
-    return found / len(queries)
+def _worst(
+    graph: Graph,
+    flat: faiss.IndexScalarQuantizer,
+    list_of: Lists,
+    rng: np.random.Generator,
+    stopped: Stopped,
+) -> Iterator[tuple[int, _Probes]]:
+    """The lists where short walks find least, each with queries beside its rows."""
+    order = rng.permutation(len(list_of))
+    order = order[np.argsort(list_of[order], kind="stable")]  # at random within each list
+    lists, first, sizes = np.unique(list_of[order], return_index=True, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(first, sizes)
+    asked = order[place < PER_LIST]
+    found = _Probes.rows(flat, asked, stopped).beside(flat, rng, stopped).found(graph, SHALLOW)
+    means = np.bincount(list_of[asked], found)[lists] / np.minimum(sizes, PER_LIST)
+    for place in np.argsort(means, kind="stable")[: max(1, int(len(lists) * WORST))].tolist():
+        own = order[first[place] : first[place] + sizes[place]]
+        # Not by those that chose the list, where there are others.
+        own = own[PER_LIST : PER_LIST + WORST_PROBES] if len(own) > PER_LIST else own
+        yield int(lists[place]), _Probes.rows(flat, own, stopped).beside(flat, rng, stopped)

@@ -115,7 +115,7 @@ class Allowed:
         """Which rows of a part are allowed; remembered where these will always be its rows."""
         with self._lock:
             known = self._masks.get(part)
-        if known is not None:
+        if known is not None and len(known[0]) == len(ids):
             return known[0]
         sequences = sequences_of(ids)
         mask = self.among(sequences)

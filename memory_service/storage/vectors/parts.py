@@ -138,13 +138,14 @@ class Part(ABC):
 
     def nearest(self, query: Query, depth: int, allowed: Allowed | None) -> tuple[Ids, Cosines]:
         """The `depth` nearest of the allowed rows, in no order; fewer only when there are fewer."""
+        full = self.full  # before the rows are counted: what is full then, stays as it is
         count = self.count
         if allowed is None:
             mask = self.alive[:count] if self.removed else None
             left = count if mask is None else int(np.count_nonzero(mask))
             return self._found(*self.search(query, depth, mask, left))
         if len(allowed) * TABLE_FROM > count:
-            mask = allowed.rows(self, self.ids[:count], remember=self.full) & self.alive[:count]
+            mask = allowed.rows(self, self.ids[:count], remember=full) & self.alive[:count]
             left = int(np.count_nonzero(mask))
             rows = np.flatnonzero(mask) if left <= self.gathered() else None
         else:

@@ -96,15 +96,15 @@ class Segment(Part):
         self.alive = np.ones(len(ids), np.bool_)
         self.flat, self.lists, self.depth = flat, lists, depth
         self.codes = codes_in(flat, self.count)
-        self._list_of = _list_of(lists)
-        self._list_sizes = np.bincount(self._list_of, minlength=int(lists.nlist))
+        self.list_of = _list_of(lists)
+        self._list_sizes = np.bincount(self.list_of, minlength=int(lists.nlist))
         self.stored_as: str | None = None  # the name of its files, where there are any
         self.graph: graph.Graph | None = None
         self.linked = False  # or it was tried
 
     def link(self, stopped: Stopped) -> None:
         """Make the graph; searches go on meanwhile. Raises Interrupted."""
-        self.graph = graph.build(self.flat, stopped)
+        self.graph = graph.build(self.flat, self.list_of, stopped)
         self.linked = True
 
     def search(
@@ -143,7 +143,7 @@ class Segment(Part):
             return True
         late = np.zeros(int(self.lists.nlist), np.bool_)
         late[self._nearest_lists(query, looked)[int(looked * LATE) :]] = True
-        return bool(late[self._list_of[best[:PROBE_NEIGHBOURS]]].any())
+        return bool(late[self.list_of[best[:PROBE_NEIGHBOURS]]].any())
 
     def _nearest_lists(self, query: Query, count: int) -> npt.NDArray[np.int64]:
         """The first `count` lists that a search looks into, in that order."""
@@ -160,7 +160,7 @@ class Segment(Part):
             return True
         near = np.zeros(int(self.lists.nlist), np.bool_)
         near[self._nearest_lists(query, self.depth.lists)] = True
-        shut_out = np.count_nonzero(near[self._list_of[np.flatnonzero(~mask)]])
+        shut_out = np.count_nonzero(near[self.list_of[np.flatnonzero(~mask)]])
         rows = max(1, int(self._list_sizes[near].sum()))
         return bool(1 - shut_out / rows >= AS_USUAL * left / self.count)
 

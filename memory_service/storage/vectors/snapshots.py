@@ -225,7 +225,7 @@ class Snapshot:
         parts: list[Part] = []
         for each in body["segments"]:
             segment = self._map(each["name"], Depth(each["lists"], each["candidates"]))
-            if "graph" in each:
+            if "deep" in each.get("graph", ()):  # or else it was measured too coarsely
                 segment.graph = self._read_graph(each["name"], segment, Walk(**each["graph"]))
                 segment.linked = True
             parts.append(segment)
@@ -276,10 +276,10 @@ class Snapshot:
         index = faiss.read_index(str(self._graph_path(name)))
         if not isinstance(index, faiss.IndexHNSW) or int(index.ntotal) != segment.count:
             raise Unusable(f"the graph of {name} does not fit")
-        return Graph(index, segment.flat, walk)
+        return Graph(index, segment.flat, segment.list_of, walk)
 
     def _graph_path(self, name: str) -> Path:
-        return self.folder / f"{name}.graph"
+        return self.folder / f"{name}.links"
 
     def _segment_paths(self, name: str) -> list[Path]:
         return [self.folder / f"{name}.{kind}" for kind in ("flat", "lists", "ids.npy")]
