@@ -117,14 +117,15 @@ def test_what_is_at_hand_needs_hardly_any_reading(
     monkeypatch.setattr("memory_service.storage.allowed.FEW", 2)
 
     def at_hand(filter: dict[str, Any]) -> bool:
-        return app.retriever.at_hand("default", ["text"], filter)
+        return app.retriever.at_hand("default", ["text"], app.retriever.understood(filter))
 
     app.memory.store([text("note 0")], metadata={"n": 0})
     assert not at_hand({"n": 0})
     app.retriever.retrieve([QUERY], modalities=["text"], mode="direct", filter={"n": 0})
     assert at_hand({"n": 0})
     assert not at_hand({"n": 1})
-    assert not app.retriever.at_hand("default", None, {"n": 0})  # of pictures it is not known
+    parsed = app.retriever.understood({"n": 0})
+    assert not app.retriever.at_hand("default", None, parsed)  # of pictures it is not known
     for number in range(3):
         assert at_hand({"n": 0})
         app.memory.store([text(f"note {number}")], metadata={"n": 0})

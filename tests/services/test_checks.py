@@ -64,4 +64,4 @@ def test_of_a_change_too(app: Application) -> None:
     (memory,) = app.memory.store([text("a note")], metadata={"a": 1}).episode.memories
     with pytest.raises(InvalidInput, match="no filter"):
         app.memory.update(memory.id, {"metadata": {"b": 2**63}})
-    assert app.memory.memory(memory.id).metadata == {"a": 1}
+    assert app.memory.list()[0][0].metadata == {"a": 1}

@@ -107,14 +107,24 @@ def test_what_is_removed_is_not_found_and_hides_nothing(near: bool) -> None:
 def test_a_graph_leaves_with_its_segment() -> None:
     index = sealed()
     index.link()
-    asked: list[VectorIndex] = []
-    index.when_due = asked.append
     index.remove(SEQUENCES[:3])
     index.compact()
     assert segment_of(index).graph is None
-    assert asked[-1] is index
     assert index.link()
     assert recall_at_10(index, ROWS[3:COUNT], QUERIES[:20], SEQUENCES[3:]) >= 0.99
+
+
+def test_segments_that_take_too_long_are_left_for_later() -> None:
+    index = sealed()
+    index.add(SEQUENCES[:1200] + COUNT, ROWS[:1200])
+    index.merge(purge=True)
+    counts = sorted(part.count for part in index.parts)
+    assert counts == [1200, COUNT]
+    assert not index.link(within_s=1199 / SIZES.linked_per_s)
+    assert index.link(within_s=1200 / SIZES.linked_per_s)
+    assert [part.linked for part in index.parts if isinstance(part, Segment)].count(True) == 1
+    assert index.unlinked is not None
+    assert index.unlinked.count == COUNT
 
 
 def test_linking_gives_way() -> None:

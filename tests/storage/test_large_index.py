@@ -1,7 +1,9 @@
 """Indexes that are large enough for sealed segments: here a few thousand rows are."""
 
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from clustered import clustered, recall_at_10
 
 from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes
 from memory_service.storage.vectors import index as index_module
+from memory_service.storage.vectors import indexes as indexes_module
 from memory_service.storage.vectors.parts import Block, Part
 from memory_service.storage.vectors.sealed import Interrupted, Segment
 
@@ -280,6 +283,79 @@ def test_the_background_merges_what_is_due() -> None:
     assert "Segment" in kinds(index)
     assert sum(part.count for part in index.parts if isinstance(part, Block)) <= SIZES.buffer
     assert recall_at_10(index, ROWS[:COUNT], QUERIES[:20], SEQUENCES) >= 0.99
+    indexes.close()
+
+
+def test_where_little_comes_blocks_beside_segments_are_sealed() -> None:
+    index = filled(4500)
+    assert kinds(index) == ["Segment", "Block"]
+    assert not index.merge()
+    assert index.merge(calm=True)
+    assert "Block" not in kinds(index)
+    assert recall_at_10(index, ROWS[:4500], QUERIES, SEQUENCES[:4500]) >= 0.99
+    assert not index.merge(calm=True)
+    index.add(SEQUENCES[4500:4899], ROWS[4500:4899])
+    assert not index.merge(calm=True)  # too few for a segment
+    index.add(SEQUENCES[4899:4900], ROWS[4899:4900])
+    assert index.merge(calm=True)
+    assert "Block" not in kinds(index)
+    few = filled(2900)
+    assert not few.merge(calm=True)  # all are compared: exact, and as fast
+    assert set(kinds(few)) == {"Block"}
+
+
+def test_how_long_it_is_until_something_is_to_be_merged() -> None:
+    index = filled(4500)
+    room = SIZES.buffer - sum(part.count for part in index.parts if isinstance(part, Block))
+    assert index.calm_s(10.0) == room / 10
+    assert index.calm_s(0.0) == float("inf")
+
+
+class Watched:
+    """Stands for an index, and notes what the background does with it."""
+
+    def __init__(self) -> None:
+        self.changes, self.done = 0, list[Any]()
+
+    def calm_s(self, per_s: float) -> float:
+        return 1000 / per_s if per_s else float("inf")
+
+    def merge(self, *, purge: bool, calm: bool, stopped: Any) -> bool:
+        self.done.append(calm)
+        return calm
+
+    def save(self) -> None:
+        self.done.append("saved")
+
+    def link(self, stopped: Any, *, within_s: float) -> bool:
+        self.done.append(within_s)
+        return False
+
+
+def test_the_background_waits_for_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(indexes_module, "monotonic", lambda: now)
+    index = Watched()
+    background = indexes_module.Background(lambda: [index])  # type: ignore[list-item]
+    for came, expected in ((1000, [False, 2.5]), (25, [True, "saved", 100]), (0, [True, "saved"])):
+        now += 5.0
+        index.changes += came
+        background._look(settling=False)
+        assert index.done[: len(expected)] == expected
+        index.done.clear()
+
+
+def test_the_background_seals_and_links_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes_module, "LOOK_S", 0.05)
+    indexes = VectorIndexes(sizes=SIZES)
+    indexes.start()
+    indexes.add(KEY, SEQUENCES[:4500], ROWS[:4500])
+    index = indexes.get(KEY)
+    assert index is not None
+    until = time.monotonic() + 100
+    while set(kinds(index)) != {"Segment"} or index.unlinked is not None:
+        assert time.monotonic() < until
+        time.sleep(0.02)
     indexes.close()
 
 

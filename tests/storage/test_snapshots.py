@@ -51,8 +51,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     indexes.start()
     for start in range(0, 4000, 800):
         here = slice(start, start + 800)
+        if start == 3200:
+            indexes.settle()
         indexes.add(KEY, SEQUENCES[here], ROWS[:4000][here])
-        indexes.settle()
     indexes.get(KEY).remove(SEQUENCES[::400])  # type: ignore[union-attr]
     indexes.close()
     return folder

@@ -43,11 +43,12 @@ class Sizes:
     exact: int = 24_576  # are searched one by one, as long as nothing is sealed
     buffer: int = 16_384  # the same beside sealed segments
     segment: int = 262_144  # at most in one
-    least_segment: int = 4_096  # fewer go back into a block
+    least_segment: int = 4_096  # fewer go back into a block, and are not sealed at rest
     linked: int = 131_072  # at most in a segment that gets a graph
     first_block: int = 64
     block: int = 16_384  # at most in one
     unsaved: int = 16_384  # changed since the last snapshot
+    linked_per_s: int = 2_000  # about, with other work beside; rarely less
     removed_share: float = 1 / 16  # of a segment, from which it is built anew
 
 
@@ -220,38 +221,52 @@ class VectorIndex:
             or self._changes - self._saved > self._sizes.unsaved
         )
 
-    def _blocks_due(self) -> bool:
-        blocks = self._blocks()
+    def _blocks_due(self, calm: bool = False) -> bool:
+        blocks, least = self._blocks(), self._sizes.least_segment
         rows = sum(block.count for block in blocks)
         removed = sum(block.removed for block in blocks)
-        return rows > self._limit() or removed > max(self._sizes.least_segment, rows // 2)
+        limit = least - 1 if calm and self._segments() else self._limit()
+        return rows > limit or removed > max(least, rows // 2)
+
+    @property
+    def changes(self) -> int:
+        """Vectors added and memories removed in all."""
+        return self._changes
+
+    def calm_s(self, per_s: float) -> float:
+        """At so many changes a second, how long it takes until blocks are to be merged."""
+        room = self._limit() - sum(block.count for block in self._blocks())
+        return max(room, 0) / per_s if per_s > 0 else float("inf")
 
     def _worn(self, segment: Segment) -> bool:
         return segment.removed > segment.count * self._sizes.removed_share
 
-    def merge(self, *, purge: bool = False, stopped: Stopped = lambda: False) -> bool:
+    def merge(
+        self, *, purge: bool = False, calm: bool = False, stopped: Stopped = lambda: False
+    ) -> bool:
         """Seal what has gathered in blocks, and build worn segments anew; returns whether anything
-        was. With `purge`, every segment that a vector was removed from, however few.
+        was. With `purge`, every segment that a vector was removed from, however few. `calm`: little
+        comes, so that what is in blocks beside segments would stay there, compared one by one.
 
         Searches, additions and removals go on meanwhile. Raises sealed.Interrupted.
         """
         faiss.omp_set_num_threads(self._threads)
         merged = False
         with self._merging:
-            while pool := self._pool(purge):
-                self._replace(pool, lambda: self._dropped or stopped())
+            while pool := self._pool(purge, calm):
+                self._replace(pool, calm, lambda: self._dropped or stopped())
                 merged = True
         if merged:
             _give_back_memory()
         return merged
 
-    def _pool(self, purge: bool) -> list[Part]:
+    def _pool(self, purge: bool, calm: bool) -> list[Part]:
         """Parts to be made one of, to which nothing is added from now on."""
         with self._writing:
             pool: list[Part] = []
             rows, most = 0, self._sizes.segment
             blocks = self._blocks()
-            if self._blocks_due() or (purge and any(block.removed for block in blocks)):
+            if self._blocks_due(calm) or (purge and any(block.removed for block in blocks)):
                 for block in blocks:
                     if rows and rows + block.count > most:
                         break
@@ -269,10 +284,10 @@ class VectorIndex:
                 pool.extend(full[:1])
             return pool
 
-    def _replace(self, pool: list[Part], stopped: Stopped) -> None:
+    def _replace(self, pool: list[Part], calm: bool, stopped: Stopped) -> None:
         with self._writing:
             living = [part.living() for part in pool]
-        made = self._made_of(pool, living, stopped)
+        made = self._made_of(pool, living, calm, stopped)
         with self._writing:
             for part, rows in zip(pool, living, strict=True):
                 gone = rows[~part.alive[rows]]  # removed in the meantime
@@ -282,7 +297,9 @@ class VectorIndex:
             # The last part is the one that grows.
             self._parts = tuple(others) if made is None else (made, *others)
 
-    def _made_of(self, pool: list[Part], living: list[Rows], stopped: Stopped) -> Part | None:
+    def _made_of(
+        self, pool: list[Part], living: list[Rows], calm: bool, stopped: Stopped
+    ) -> Part | None:
         ids = np.concatenate([part.ids[rows] for part, rows in zip(pool, living, strict=True)])
         if not len(ids):
             return None
@@ -301,27 +318,28 @@ class VectorIndex:
                 yield chunk
 
         few = len(ids) <= self._limit() and all(isinstance(part, Block) for part in pool)
-        if few or len(ids) < self._sizes.least_segment:
+        if (few and not (calm and self._segments())) or len(ids) < self._sizes.least_segment:
             return block_of(ids, chunks(), self.dimension)
         segment = build(ids, chunks(), self.dimension, stopped)
         return segment if self._snapshot is None else self._snapshot.seal(segment)
 
     @property
     def unlinked(self) -> Segment | None:
-        """A segment that is to get a graph."""
+        """The smallest segment that is to get a graph."""
         most = self._sizes.linked
-        small = (each for each in self._segments() if each.count <= most and not each.linked)
-        return next(small, None)
+        small = [each for each in self._segments() if each.count <= most and not each.linked]
+        return min(small, key=lambda each: each.count, default=None)
 
-    def link(self, stopped: Stopped = lambda: False) -> bool:
+    def link(self, stopped: Stopped = lambda: False, *, within_s: float = float("inf")) -> bool:
         """Give segments their graphs; returns whether any got one. Takes several times as long as
-        sealing them, and goes on beside all else. Raises Interrupted, also when there is something
-        to merge."""
+        sealing them, and goes on beside all else. Those that would take longer than `within_s` are
+        left for later. Raises Interrupted, also when there is something to merge."""
         faiss.omp_set_num_threads(self._threads)
-        if self.unlinked is None:
+        most = within_s * self._sizes.linked_per_s
+        if self.unlinked is None or self.unlinked.count > most:
             return False
         try:
-            while (segment := self.unlinked) is not None:
+            while (segment := self.unlinked) is not None and segment.count <= most:
                 segment.link(self._gives_way(segment, stopped))
         finally:
             _give_back_memory()
@@ -341,8 +359,6 @@ class VectorIndex:
         """
         self.merge(purge=True)
         self.save()
-        if self.unlinked is not None:
-            self.when_due(self)
 
     # Snapshots.
 

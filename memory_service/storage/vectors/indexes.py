@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Set
+from time import monotonic
+from weakref import WeakKeyDictionary
 
 from memory_service.storage.vectors.index import Sizes, VectorIndex
 from memory_service.storage.vectors.nearest import Sequences, SubMemory, Vectors
@@ -14,18 +16,25 @@ from memory_service.storage.vectors.snapshots import Snapshots
 log = logging.getLogger(__name__)
 
 PURGE_S = 3600.0  # what was removed leaves memory and disk after no longer than this
+LOOK_S = 5.0  # so often it is looked how much comes, and what can be done meanwhile
+CALM_S = 60.0  # until a merge: what is in blocks is not worth sealing before, if it takes less
 
 
 class Background:
-    """A thread from `start` to `close` that attends to the indexes that ask for it."""
+    """A thread from `start` to `close` that attends to the indexes that ask for it, and to those
+    where little comes: what will stay gets a graph, and blocks that would not fill up are sealed.
+    """
 
     def __init__(self, every: Callable[[], list[VectorIndex]]) -> None:
         self._every = every
         self._changed = threading.Condition()
         self._asked: dict[VectorIndex, None] = {}  # in the order of asking
+        self._settling = False  # somebody waits for all that can be done
         self._busy = False
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._seen: WeakKeyDictionary[VectorIndex, int] = WeakKeyDictionary()  # changes by then
+        self._looked = self._purged = monotonic()
 
     def ask(self, index: VectorIndex) -> None:
         with self._changed:
@@ -36,10 +45,12 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="indexes", daemon=True)
         self._thread.start()
 
-    def wait(self) -> None:
-        """Until nothing is left to do."""
+    def settle(self) -> None:
+        """Wait until nothing is left to do, if nothing more comes."""
         with self._changed:
-            self._changed.wait_for(lambda: not (self._asked or self._busy))
+            self._settling = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not (self._asked or self._settling or self._busy))
 
     def close(self) -> None:
         """What is being built is given up: it is in the catalog."""
@@ -54,22 +65,42 @@ class Background:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                asked = self._changed.wait_for(
-                    lambda: self._asked or self._closing.is_set(), timeout=PURGE_S
+                self._changed.wait_for(
+                    lambda: self._asked or self._settling or self._closing.is_set(), timeout=LOOK_S
                 )
                 if self._closing.is_set():
                     return
                 self._busy = True
-                indexes = list(self._asked)
+                indexes, settling = list(self._asked), self._settling
                 self._asked.clear()
-            for index in indexes if asked else self._every():
-                self._attend(index, purge=not asked)
+                self._settling = False
+            for index in indexes:
+                self._attend(index, asked=True)
+            if settling or monotonic() - self._looked >= LOOK_S:
+                self._look(settling)
 
-    def _attend(self, index: VectorIndex, *, purge: bool) -> None:
+    def _look(self, settling: bool) -> None:
+        now = monotonic()
+        elapsed, self._looked = max(now - self._looked, 1e-3), now
+        purge = now - self._purged >= PURGE_S
+        if purge:
+            self._purged = now
+        for index in self._every():
+            came = index.changes - self._seen.get(index, 0)
+            self._seen[index] = index.changes
+            calm_s = float("inf") if settling else index.calm_s(came / elapsed)
+            self._attend(index, purge=purge, calm_s=calm_s)
+
+    def _attend(
+        self, index: VectorIndex, *, asked: bool = False, purge: bool = False, calm_s: float = 0.0
+    ) -> None:
+        """`calm_s`: so long nothing will have to be merged."""
+        stopped = self._closing.is_set
         try:
-            index.merge(purge=purge, stopped=self._closing.is_set)
-            index.save()
-            if index.link(self._closing.is_set):
+            merged = index.merge(purge=purge, calm=calm_s > CALM_S, stopped=stopped)
+            if merged or asked or purge:
+                index.save()
+            if index.link(stopped, within_s=calm_s / 2):
                 index.save()
         except Interrupted:
             pass
@@ -99,9 +130,6 @@ class VectorIndexes:
         """From now on indexes are merged and saved beside what is asked of them."""
         if self._snapshots is not None:
             self._snapshots.keep_only([key for key, _ in self.items()])
-        for _, index in self.items():
-            if index.unlinked is not None:
-                self._background.ask(index)
         self._background.start()
 
     def close(self) -> None:
@@ -188,7 +216,7 @@ class VectorIndexes:
 
     def settle(self) -> None:
         """Wait until the background has nothing left to do."""
-        self._background.wait()
+        self._background.settle()
 
     def get(self, sub_memory: SubMemory) -> VectorIndex | None:
         with self._lock:
