@@ -123,6 +123,9 @@ def measure(count: int, dimension: int) -> dict[str, Any]:
         watch = Stopwatch()
         index.compact()
         building = watch.read()
+        watch = Stopwatch()
+        index.link()
+        linking = watch.read()
         del index
         indexes.close()
         del indexes
@@ -154,6 +157,7 @@ def measure(count: int, dimension: int) -> dict[str, Any]:
             "flat_ms": raw,
             "add_s": adding,
             "build_s": building,
+            "link_s": linking,
             "open_s": opening,
             "memory_x_fp16": resident / (count * dimension * 2 / 2**20),
             "parts": len(index.parts),
@@ -183,7 +187,8 @@ def overlap(found: Any, best: Any) -> float:
 
 def show(results: list[dict[str, Any]]) -> None:
     console = Console()
-    names = ["recall@10", "p50 ms", "p95 ms", "flat p50", "ratio", "add s", "build s", "open s"]
+    names = ["recall@10", "p50 ms", "p95 ms", "flat p50", "ratio", "add s", "build s", "link s"]
+    names += ["open s"]
     table = Table("vectors", *names, "memory / fp16", title="One thread, beside flat fp16 FAISS")
     filters = Table("vectors", "allowed", "recall@10", "p50 ms", "flat p50", title="Under filters")
     for each in results:
@@ -197,6 +202,7 @@ def show(results: list[dict[str, Any]]) -> None:
             f"{each['flat_ms']['p50'] / each['ms']['p50']:.1f}x",
             both(*each["add_s"]),
             both(*each["build_s"]),
+            both(*each["link_s"]),
             both(*each["open_s"]),
             f"{each['memory_x_fp16']:.2f}",
         )

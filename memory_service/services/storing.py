@@ -192,9 +192,12 @@ class Storing(Service):
             )
 
     def _same_contents(self, order: StoreOrder) -> Episode | None:
-        digests = [hashlib.sha256(upload.content).hexdigest() for upload in order.uploads]
+        contents = [upload.content for upload in order.uploads]
+        digests = [hashlib.sha256(content).hexdigest() for content in contents]
+        largest = digests[contents.index(max(contents, key=len))]
+        whole = rows.contents_hash(digests)
         try:
-            return self._store.catalog.episode_with(order.namespace, rows.contents_hash(digests))
+            return self._store.catalog.episode_with(order.namespace, whole, largest)
         except NotFound:  # forgotten in this very moment
             return None
 

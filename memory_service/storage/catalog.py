@@ -104,6 +104,7 @@ def _within(namespaces: Collection[str] | None) -> tuple[str, list[str]]:
 
 MOST_TRACES = 64  # are kept between two commits
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
+LOG_PAGES = 4000  # of 4 kB, until the log is folded in: each page once, however often it was logged
 
 
 class _Connection(sqlite3.Connection):
@@ -137,6 +138,7 @@ class Catalog:
             path.chmod(0o600)  # SQLite gives its log the same
             try:
                 self._writer.execute("PRAGMA journal_mode = WAL")
+                self._writer.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
                 migrate(self._writer)
                 self.changes.watch(self._writer)
             except BaseException:
@@ -313,13 +315,15 @@ class Catalog:
         )
         return {row["episode_id"]: row["size"] for row in found}
 
-    def episode_with(self, namespace: str, contents: str) -> Episode | None:
-        """The first episode of exactly these contents, none of which has expired."""
+    def episode_with(self, namespace: str, contents: str, blob: str) -> Episode | None:
+        """The first episode of exactly these contents, none of which has expired; `blob` is the
+        digest of one of them, best of one that few others have."""
         found = self.select(
-            "SELECT id FROM episodes WHERE namespace = ? AND contents = ? AND NOT EXISTS"
-            " (SELECT 1 FROM memories WHERE episode_id = episodes.id AND expires_at <= now())"
-            " ORDER BY id LIMIT 1",
-            (namespace, contents),
+            "SELECT e.id FROM memories m JOIN episodes e ON e.id = m.episode_id"
+            " WHERE m.blob = ? AND e.namespace = ? AND e.contents = ? AND NOT EXISTS"
+            " (SELECT 1 FROM memories WHERE episode_id = e.id AND expires_at <= now())"
+            " ORDER BY m.sequence LIMIT 1",
+            (blob, namespace, contents),
         )
         return self.episode(found[0]["id"]) if found else None
 

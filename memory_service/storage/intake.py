@@ -79,6 +79,12 @@ class _Arrival:
     def place(self) -> tuple[str, str]:
         return self.new.record.namespace, self.contents
 
+    @property
+    def largest(self) -> str:
+        """The digest of the largest content, which hardly any other episode has."""
+        sizes = [len(memory.content) for memory in self.new.memories]
+        return self.incoming[sizes.index(max(sizes))].digest
+
 
 @dataclass
 class _Plan:
@@ -175,7 +181,7 @@ class Intake:
         if new.skip_duplicate:
             if arrival.place in plan.first:
                 there = _Fresh(plan.first[arrival.place], duplicate=True)
-            elif found := self._catalog.episode_with(*arrival.place):
+            elif found := self._catalog.episode_with(*arrival.place, arrival.largest):
                 there = Added(found, duplicate=True)
         if there is None:
             try:

@@ -276,6 +276,11 @@ MIGRATIONS = [
     """
     ALTER TABLE generations ADD COLUMN fusion_fingerprint TEXT; -- NULL: a formula
     """,
+    # 13: episodes of the same contents are found by a content: hashes come in no order, so that an
+    # index of them is written all over
+    """
+    DROP INDEX episodes_by_contents;
+    """,
 ]
 
 FORMAT = len(MIGRATIONS)  # of a store that this version writes

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -304,9 +305,27 @@ def test_where_little_comes_blocks_beside_segments_are_sealed() -> None:
     assert set(kinds(few)) == {"Block"}
 
 
+def test_while_much_comes_a_large_index_waits_for_more() -> None:
+    """Or each row would be sealed anew with every few that come."""
+    index = VectorIndex(DIMENSION, sizes=replace(SIZES, buffer=500))
+    index.add(SEQUENCES[:8000], ROWS[:8000])
+    index.merge()
+    index.add(SEQUENCES[8000:9000], ROWS[8000:9000])
+    assert not index.merge()  # up to an eighth
+    index.add(SEQUENCES[8000:8200] + 1, ROWS[8000:8200])
+    assert index.merge()
+    few = VectorIndex(DIMENSION, sizes=replace(SIZES, buffer=100))
+    few.add(SEQUENCES[:8000], ROWS[:8000])
+    few.merge()
+    few.add(SEQUENCES[8000:8401], ROWS[8000:8401])
+    assert few.merge()  # but no more than four buffers
+
+
 def test_how_long_it_is_until_something_is_to_be_merged() -> None:
     index = filled(4500)
-    room = SIZES.buffer - sum(part.count for part in index.parts if isinstance(part, Block))
+    room = max(SIZES.buffer, 4500 // 8) - sum(
+        part.count for part in index.parts if isinstance(part, Block)
+    )
     assert index.calm_s(10.0) == room / 10
     assert index.calm_s(0.0) == float("inf")
 

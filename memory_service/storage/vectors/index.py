@@ -42,6 +42,7 @@ class Sizes:
 
     exact: int = 24_576  # are searched one by one, as long as nothing is sealed
     buffer: int = 16_384  # the same beside sealed segments
+    buffers: int = 4  # times as many, at most an eighth, while much comes
     segment: int = 262_144  # at most in one
     least_segment: int = 4_096  # fewer go back into a block, and are not sealed at rest
     linked: int = 131_072  # at most in a segment that gets a graph
@@ -212,7 +213,12 @@ class VectorIndex:
         return [part for part in self._parts if isinstance(part, Segment)]
 
     def _limit(self) -> int:
-        return self._sizes.buffer if self._segments() else self._sizes.exact
+        """Rows in blocks, until they are to be merged. Where much comes, a large index waits for
+        more, or each row would be sealed four times; where little does, they are sealed before."""
+        if not self._segments():
+            return self._sizes.exact
+        most = self._sizes.buffer * self._sizes.buffers
+        return min(max(self._sizes.buffer, self.vectors // 8), most)
 
     def _due(self) -> bool:
         return (

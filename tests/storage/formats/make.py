@@ -28,6 +28,7 @@ COMMITS = {  # one that writes this format
     9: "f786127",
     10: "6430f2b",
     11: "1d1a021",
+    12: "938ae58",
 }
 LEFT_OUT = ("lock", "reserve")
 
