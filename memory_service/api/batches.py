@@ -28,7 +28,7 @@ from memory_service.api.bodies import read_line
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.problems import HttpProblem
 from memory_service.api.uploads import SHARE, Share
-from memory_service.errors import MemoryServiceError, Overloaded, SlowUpload, TooLarge
+from memory_service.errors import MemoryServiceError, NotReady, Overloaded, SlowUpload, TooLarge
 from memory_service.records import StoreOrder
 from memory_service.services.storing import Outcome, Prepared, Storing
 
@@ -236,8 +236,9 @@ class _Lines:
         self._error: Exception | None = None
 
     async def read(self) -> AsyncGenerator[list[Line], None]:
-        """Those that each chunk ends, blank ones left out. Where the rest is too slow to come, the
-        last line says so; raises SlowUpload when there was none before."""
+        """Those that each chunk ends, blank ones left out. Where the rest is too slow to come, or
+        the service stops before, the last line says so; raises SlowUpload or NotReady when there
+        was none before."""
         try:
             async for chunk in self._chunks:
                 found: list[Line] = []
@@ -247,7 +248,7 @@ class _Lines:
                     found += self._ended()
                 self._add(last)
                 yield found
-        except SlowUpload as error:
+        except (SlowUpload, NotReady) as error:
             if not self._index:
                 raise
             self._error = self._error or error

@@ -15,10 +15,11 @@ from memory_service.access import Caller
 from memory_service.api.access import CALLER
 from memory_service.api.calls import ARRIVED, BODY_READ
 from memory_service.api.problems import service_problem
-from memory_service.errors import Overloaded, SlowUpload, TooLarge
+from memory_service.errors import NotReady, Overloaded, SlowUpload, TooLarge
 
 # Bodies up to this size, where they say so, are not counted: there are no more than connections.
 SMALL = 64 * 2**10
+LOOK_S = 1.0  # of waiting, after which it is looked whether the service is to stop
 SHARE = "memory_service.share"  # in the scope of a request: its `Share`
 
 
@@ -149,11 +150,9 @@ class Uploads:
                 held.take(length)
             first, began = False, now()
             patience_s = pace.patience_s(received, waited_s, began - scope.get(ARRIVED, began))
-            try:
-                async with asyncio.timeout(patience_s):
-                    message = await receive()
-            except TimeoutError as error:
-                raise self._too_slow(pace, received) from error
+            message = await _within(patience_s, receive, scope)
+            if message is None:
+                raise self._too_slow(pace, received)
             whole = not message.get("more_body", False)
             if whole:
                 scope[BODY_READ], scope[ARRIVED] = True, now()
@@ -189,3 +188,18 @@ class Uploads:
             found=size,
             accepted=self._max_bytes,
         )
+
+
+async def _within(patience_s: float, receive: Receive, scope: Scope) -> Message | None:
+    """What comes next; None when nothing did. Raises NotReady for a body that pauses while the
+    service is to stop: it would be held up for that long."""
+    while True:
+        try:
+            async with asyncio.timeout(min(patience_s, LOOK_S)):
+                return await receive()
+        except TimeoutError:
+            if scope["app"].state.draining:
+                raise NotReady("the service is shutting down, and the body was not whole") from None
+            patience_s -= LOOK_S
+            if patience_s <= 0.0:
+                return None

@@ -10,7 +10,7 @@ import pytest
 from asgi import Sender, scope
 from fastapi import FastAPI
 
-from memory_service.api import batches, create_app
+from memory_service.api import batches, create_app, uploads
 from memory_service.api.uploads import Room
 from memory_service.errors import Overloaded
 from memory_service.settings import Settings
@@ -176,6 +176,29 @@ async def test_a_batch_gives_its_place_up(
         assert slow.sent[-1]["more_body"] is False
         other = await asking.ask("/store/batch", Sender([LINE]), content_type=NDJSON)
         assert [each["status"] for each in lines(other)] == [201]
+
+
+async def test_bodies_that_pause_do_not_hold_up_the_end(
+    serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "LOOK_S", 0.5)
+    async with serving() as asking:
+        batch, body, flowing = (
+            Sender([LINE], whole=False),
+            Sender([b"{"], whole=False),
+            Sender([LINE[:20], LINE[20:40], LINE[40:]], pause_s=0.02),
+        )
+        waiting = [
+            asking.begin("/store/batch", batch, content_type=NDJSON),
+            asking.begin("/store", body, content_length="500"),
+        ]
+        await until(lambda: len(batch.sent) > 1)
+        asking.app.state.draining = True
+        waiting.append(asking.begin("/store", flowing, content_length="51"))
+        await asyncio.wait_for(asyncio.gather(*waiting), 20)
+        assert [each["status"] for each in lines(batch)] == [201, 503]
+        refused(body, 503, "not_ready")
+        assert flowing.status == 201
 
 
 async def test_a_key_has_half_of_the_places(serving: Any) -> None:
