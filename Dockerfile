@@ -5,7 +5,7 @@ FROM python:3.11-slim
 # here, or the index that has it as PIP_EXTRA_INDEX_URL.
 ARG TORCH_REQUIREMENT=torch==2.13.0
 ARG PIP_EXTRA_INDEX_URL
-# What POST /evaluate needs: plots and measures, 270 MB. Empty: left out, and it answers that.
+# What POST /evaluate needs: plots, measures and a judge, 295 MB. Empty: left out, and it answers that.
 ARG EXTRAS=evaluation
 
 ENV PYTHONUNBUFFERED=1 \

@@ -9,12 +9,13 @@ PIP    := $(BIN)/pip install -qq --constraint constraints.txt
 # Two spinning numeric thread pools beside each other are many times slower than one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo evaluate test test-slow lint check format serve chaos bench bench-batching bench-stores bench-dynamics bench-encoders bench-index eval-encoders audit clean
+.PHONY: help demo evaluate evaluation-figures test test-slow lint check format serve chaos bench bench-batching bench-stores bench-dynamics bench-encoders bench-index eval-encoders audit clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       store, recall and generate on the sample memory; results in out/"
 	@echo "make evaluate   measure recall and generation; report in evaluation/"
+	@echo "make evaluation-figures  make docs/figures/evaluation*.json and the tables of docs/evaluation.md anew"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the slow tests"
 	@echo "make audit      ask for known vulnerabilities of the dependencies; says so when there is no answer"
@@ -42,6 +43,9 @@ demo: $(READY)
 
 evaluate: $(READY)
 	$(BIN)/memory-service evaluate --out evaluation
+
+evaluation-figures: $(READY)
+	$(BIN)/python scripts/evaluation_figures.py
 
 test: $(READY)
 	$(BIN)/python -m pytest $(TESTS) -n 2

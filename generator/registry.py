@@ -109,6 +109,17 @@ def limit_torch_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def load_weights(folder: Path, space: Space, threads: int = 1) -> Mapping[Modality, Generator]:
+    """Generators of the bundled classes from another folder of weights, those that it has; read at
+    once. Raises ValueError where it has none, or of another space or shape."""
+    lazy = LazyGenerators(space, folder, threads)
+    found = {m: lazy[m] for m in BUNDLED if (folder / f"{m}.json").is_file()}
+    if not found:
+        names = ", ".join(f"{modality}.json" for modality in BUNDLED)
+        raise ValueError(f"there is none of {names} in it")
+    return found
+
+
 class LazyModes(Mapping[str, Generator]):
     """Generators by the name of their mode, each made when it is first taken."""
 

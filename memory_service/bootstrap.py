@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
-from encoders.base import Encoder, Modality
+from encoders.base import Encoder, Modality, Space
 from encoders.errors import ModelUnavailable
 from encoders.media import Limits
 from encoders.registry import Profile, load_profile, profile_names
@@ -18,6 +19,7 @@ from generator.registry import (
     limit_torch_threads,
     load_generators,
     load_modes,
+    load_weights,
 )
 from memory_service.app import Application
 from memory_service.clock import Clock, SystemClock
@@ -85,7 +87,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         reembedding=Reembedding(
             store, active, jobs, _loader(settings, observers, decoders), profile_names()
         ),
-        evaluation=Evaluation(store, active, retriever, jobs, settings, clock),
+        evaluation=Evaluation(
+            store, active, retriever, jobs, settings, clock, partial(_weights_of, settings)
+        ),
         jobs=jobs,
         keys=open_keys(settings, clock),
         audit=audit,
@@ -135,6 +139,10 @@ def _notes_of_expired(audit: AuditLog | None, clock: Clock) -> Callable[[Made], 
 def open_keys(settings: Settings, clock: Clock | None = None) -> Keys:
     """The keys of the data folder, whether a service holds it or not. Raises StorageFailure."""
     return Keys(KeyFile(settings.data_dir), clock or SystemClock())
+
+
+def _weights_of(settings: Settings, folder: str, space: Space) -> Mapping[Modality, Generator]:
+    return load_weights(Path(folder), space, settings.threads)
 
 
 def _loader(

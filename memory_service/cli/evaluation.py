@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,11 +16,22 @@ from memory_service.cli import options, tables, waiting
 from memory_service.cli.demonstration import SAMPLES
 from memory_service.client import DEFAULT_URL
 from memory_service.errors import MemoryServiceError
+from memory_service.services.evaluation import blocks
 from memory_service.settings import Settings
 
-COLLECTION = Path("collection")
-SHOWN = ("recall_at_1", "recall_at_10", "cosine", "judge_cosine", "to_memory")  # on the terminal
+if TYPE_CHECKING:
+    from memory_service.services.evaluation.service import Report
+
+SHOWN = (  # on the terminal
+    "recall_at_1",
+    "recall_at_10",
+    "judge_recall_at_10",
+    "meaning_recall_at_10",
+    "cosine",
+    "novelty",
+)
 PAGE, FIGURES = "report.html", "report.json"
+SHEET, KEY = "blind-sheet.png", "blind-key.json"
 
 
 def evaluate(
@@ -37,8 +48,15 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="What is drawn by lot follows from it.")] = 0,
     samples: Annotated[Path, typer.Option(help="Folder of the sample.")] = SAMPLES,
     collection: Annotated[
-        Path, typer.Option(help="Training collection; its test split is used if it is there.")
-    ] = COLLECTION,
+        Path | None,
+        typer.Option(help="Training collection: its test split is asked about, not the sample."),
+    ] = None,
+    no_memory_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of weights of generators trained without memory, to stand beside."
+        ),
+    ] = None,
     profile: Annotated[str | None, typer.Option(help="bundled, openclip or fake.")] = None,
     namespace: Annotated[str, typer.Option("--namespace", "-n")] = "default",
     field: Annotated[
@@ -50,36 +68,60 @@ def evaluate(
     if suite == "namespace":
         body = {"namespace": namespace, "seed": seed, "field": field, "queries": queries}
         done = _over_http(url, body | ({} if max_items is None else {"max_items": max_items}))
+        shown = None
     else:
-        done = _here(suite, samples, collection, profile, max_items, seed, queries)
+        planned = {
+            "samples": samples,
+            "collection": collection,
+            "max_items": max_items,
+            "seed": seed,
+        }
+        report = _here(suite, profile, planned, queries, no_memory_weights)
+        done, shown = (report.figures, report.page), report.blind
     figures, page = done
     out.mkdir(parents=True, exist_ok=True)
     (out / PAGE).write_text(page, encoding="utf-8")
-    text = json.dumps(figures, ensure_ascii=False, indent=1, allow_nan=False)
-    (out / FIGURES).write_text(text + "\n", encoding="utf-8")
+    _write_json(out / FIGURES, figures)
+    if shown is not None:
+        (out / SHEET).write_bytes(shown.sheet)
+        _write_json(out / KEY, shown.key)
     for table in figures["ladders"]:
         options.output.print(tables.rows_table(_rows(table), _title(table)))
-    typer.echo(str(out / PAGE))
-    typer.echo(str(out / FIGURES))
+    if figures["ladders"]:
+        from memory_service.services.evaluation import ladder_sections  # numpy: as late as it can
+
+        rows, asked = ladder_sections.terminal(figures), ladder_sections.asked_for(figures)
+        options.output.print(tables.rows_table(rows, ladder_sections.tally(asked)))
+    for name in (PAGE, FIGURES, *((SHEET, KEY) if shown is not None else ())):
+        typer.echo(str(out / name))
+
+
+def _write_json(path: Path, value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _rows(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What is told of a ladder on the terminal."""
-    found: list[Mapping[str, Any]] = []
-    for row in table["rows"]:
-        shown = {"what": row["what"]}
-        for name in SHOWN:
-            value = row.get(name)
-            shown[name.replace("_at_", "@").replace("_", " ")] = (
-                f"{value['mean']:.3f}" if value else "-"
-            )
-        found.append(shown)
-    return found
+    """What is told of a ladder on the terminal: of all queries, then of unseen concepts."""
+    there = [name for name in SHOWN if any(name in row for row in table["rows"])]
+    return [
+        {"what": row["what"]} | {blocks.NAMES[name]: _figure(row.get(name)) for name in there}
+        for row in table["rows"]
+    ]
+
+
+def _figure(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    unseen = blocks.unseen_of(value)
+    return f"{value['mean']:.2f}" + ("" if unseen is None else f" ({unseen['mean']:.2f})")
 
 
 def _title(table: Mapping[str, Any]) -> str:
     chance = table["chance"]["recall_at_10"]
-    return f"{table['task']}: {table['queries']} queries, chance of recall@10 {chance:.3f}"
+    unseen = table["unseen_queries"]
+    few = f" (of unseen concepts {unseen}: in brackets)" if 2 <= unseen < table["queries"] else ""
+    return f"{table['task']}: {table['queries']} queries{few}, chance of R@10 {chance:.2f}"
 
 
 def _over_http(url: str, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -92,13 +134,11 @@ def _over_http(url: str, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], st
 
 def _here(
     name: str,
-    samples: Path,
-    collection: Path,
     profile: str | None,
-    max_items: int | None,
-    seed: int,
+    planned: Mapping[str, Any],
     queries: int | None,
-) -> tuple[Mapping[str, Any], str]:
+    without_memory: Path | None,
+) -> Report:
     given: dict[str, Any] = {} if profile is None else {"profile": profile}
     settings = Settings(**given)
     # Before numpy, torch and FAISS are imported: see `serve`.
@@ -107,16 +147,15 @@ def _here(
     from memory_service import suites
 
     try:
-        planned = suites.suite(
-            name, samples=samples, collection=collection, max_items=max_items, seed=seed
-        )
-        options.errors.print(f"evaluating {planned.source}")
+        suite = suites.suite(name, **planned)
+        options.errors.print(f"evaluating {suite.source}")
         with _progress() as show:
             job, report = suites.evaluate(
-                planned,
+                suite,
                 settings,
-                seed=seed,
+                seed=planned["seed"],
                 queries=queries,
+                without_memory=without_memory,
                 on_stored=lambda done, of: show({"phase": f"storing {done} of {of}"}),
                 on_change=lambda job: show(job.progress),
             )
@@ -124,7 +163,7 @@ def _here(
         options.fail(str(error))
     if report is None:
         options.fail(str((job.error or {}).get("message", f"the job was {job.state}")))
-    return report.figures, report.page
+    return report
 
 
 @contextmanager

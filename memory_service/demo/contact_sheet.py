@@ -53,9 +53,8 @@ def contact_sheet(findings: Findings) -> Image.Image:
             _creation_row(sheet, draw, y, creation)
             y += ROW_HEIGHT
     if findings.swaps:
-        followed, of = findings.followed
         note = "The same text and seed, three memories; nothing is trained in between. Colour "
-        note += f"follows the memory between {followed} of {of} pairs of pictures."
+        note += f"follows it: {findings.colour_taken}."
         y = _heading(draw, y, "Memory swap", note)
         for swap in findings.swaps:
             _swap_row(sheet, draw, y, swap)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from memory_service.services.evaluation.metrics import interval
+
 
 @dataclass(frozen=True)
 class Item:
@@ -100,8 +102,8 @@ class Swap:
 
     text: str
     panels: tuple[Panel, ...]
-    # Pairs of pictures whose colour differs the way that their memories' does, of how many pairs.
-    followed: tuple[int, int]
+    # Of each pair of pictures, the share of their memories' difference in colour that they take.
+    shares: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,15 @@ class Findings:
     swaps: tuple[Swap, ...] = ()
 
     @property
-    def followed(self) -> tuple[int, int]:
-        """As `Swap.followed`, of all swaps."""
-        told = [swap.followed for swap in self.swaps]
-        return sum(each for each, _ in told), sum(of for _, of in told)
+    def colour_taken(self) -> str:
+        """Of all swaps, the mean share with its 95 % interval, in words."""
+        shares = [share for swap in self.swaps for share in swap.shares]
+        low, high = interval(shares)
+        mean = sum(shares) / max(len(shares), 1)
+        return (
+            f"{mean:.2f} of the memories' difference in colour (1: all of it; 95 % interval "
+            f"{low:.2f} to {high:.2f}, {len(shares)} pairs)"
+        )
 
     @property
     def unseen(self) -> bool:

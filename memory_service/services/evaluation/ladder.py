@@ -5,9 +5,8 @@ Own: the target itself is remembered. Retrieved: it is held back, and all that m
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,14 +17,19 @@ from memory_service.services.evaluation import metrics
 from memory_service.services.evaluation.cases import Rows
 from memory_service.services.evaluation.lab import CREATIVITY, K, Lab, Task
 from memory_service.services.evaluation.metrics import Floats
-from memory_service.services.evaluation.scoring import HEADLINE, Scorer
+from memory_service.services.evaluation.scoring import Scorer
+from memory_service.services.evaluation.wording import same
 
-Source = Literal["own", "retrieved", "random", "none"]
+Source = Literal["own", "retrieved", "random", "none", "untaught"]
+NAMES = {"none": "no memory (k = 0)", "untaught": "no memory, a model trained without"}
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One way of making it; at creativity 0 nothing is drawn by lot, and one seed is enough."""
+    """One way of making it; at creativity 0 nothing is drawn by lot, and one seed is enough.
+
+    Untaught: by another model, which was trained without any memory.
+    """
 
     memory: Source
     creativity: float = CREATIVITY
@@ -36,8 +40,8 @@ class Rung:
 
     @property
     def name(self) -> str:
-        if self.memory == "none":
-            return "no memory (k = 0)"
+        if self.memory in NAMES:
+            return NAMES[self.memory]
         parts = [f"{self.memory} memory", f"creativity {self.creativity:g}"]
         if self.k != K:
             parts.append(f"k = {self.k}")
@@ -51,13 +55,16 @@ class Rung:
 RUNGS = (
     Rung("own", 0.0),
     Rung("own"),
+    Rung("own", 0.5, every_seed=False),
     Rung("own", 1.0),
     Rung("retrieved", 0.0),
     Rung("retrieved"),
+    Rung("retrieved", 0.5, every_seed=False),
     Rung("retrieved", 1.0),
     *(Rung("retrieved", creativity, candidates=1) for creativity in (CREATIVITY, 1.0)),
     Rung("random"),
     Rung("none", 1.0, 0),
+    Rung("untaught", 1.0, 0),
     *(Rung("retrieved", k=k, every_seed=False) for k in (1, 2, 8)),
     *(
         Rung("retrieved", fusion=fusion, every_seed=False)
@@ -65,13 +72,19 @@ RUNGS = (
         if fusion != "attention"
     ),
 )
-# The order that was asked for: each is to be at least as good as the next one.
-ORDER = (
+REAL, RECODED, COPY, BLEND = (
     "real",
     "autoencoder",
+    "copy of the nearest",
+    "latent mean of the nearest",
+)
+# The order that was asked for: each is to be at least as good as the next one.
+ORDER = (
+    REAL,
+    RECODED,
     Rung("own").name,
     Rung("retrieved").name,
-    "copy of the nearest",
+    COPY,
     Rung("random").name,
     Rung("none", 1.0, 0).name,
 )
@@ -96,7 +109,7 @@ class Climb:
     queries: Rows
     made: Mapping[str, Made]
     candidates: int
-    real: Vectors  # vectors of the cases that were no query: what made ones are to be like
+    real: Rows  # the cases that were no query: what made ones are to be like
 
 
 def climb(lab: Lab, task: Task, scorer: Scorer, rungs: Sequence[Rung] = RUNGS) -> Climb:
@@ -108,10 +121,12 @@ def climb(lab: Lab, task: Task, scorer: Scorer, rungs: Sequence[Rung] = RUNGS) -
     for each in runner.references():
         made[each.name] = each
     for rung in rungs:
+        if rung.memory == "untaught" and task.output not in lab.without_memory:
+            continue
         with lab.step(f"{task.name}: {rung.name}"):
             made[rung.name] = runner.run(rung)
     rest = np.setdiff1d(scorer.pool, queries)
-    real = lab.cases.vectors(task.output, rest if len(rest) >= 2 else scorer.pool)
+    real = rest if len(rest) >= 2 else scorer.pool
     return Climb(task, queries, made, scorer.candidates, real)
 
 
@@ -131,6 +146,7 @@ class _Runner:
         self._strangers = {
             place: random.permutation(lab.others(place, both))[:most] for place in queries.tolist()
         }
+        self._as_shown: dict[int, Vectors] = {}  # by place: see `_shown`
 
     def memory(self, place: int, rung: Rung) -> Rows:
         match rung.memory:
@@ -156,6 +172,11 @@ class _Runner:
         return self._with_nearest(made)
 
     def _generate(self, rung: Rung, memories: Sequence[Rows], seed: int) -> list[Any]:
+        if rung.memory == "untaught":
+            return [
+                self._lab.make_without_memory(self._task, self._asked[place], seed=seed)
+                for place in self._queries.tolist()
+            ]
         return [
             self._lab.make(
                 self._task,
@@ -170,16 +191,44 @@ class _Runner:
         ]
 
     def _with_nearest(self, made: Made) -> Made:
-        """`to_memory`: cosine to the nearest of the memories that it was made from."""
+        """How like it is to what it was made from.
+
+        `to_memory`: cosine to the nearest of the memories; `to_shown`: to the nearest of these as a
+        generator shows them, at its size and through its autoencoder; `novelty`: 1 less the larger
+        of both, so that a small or blurred copy is a copy. Of texts, `quoted`: whether it has the
+        words of one of them.
+        """
         output = self._task.output
         if not all(len(memory) for memory in made.memories):
             return made
-        near = [
-            float((self._lab.cases.vectors(output, memory) @ vector).max())
-            for memory, vector in zip(made.memories, made.vectors, strict=True)
-        ]
-        measures = {**made.measures, "to_memory": np.array(near)}
-        return Made(made.name, made.media, measures, made.vectors, made.memories)
+        pairs = list(zip(made.memories, made.vectors, strict=True))
+        cases = self._lab.cases
+        near = np.array([(cases.vectors(output, m) @ v).max() for m, v in pairs], np.float64)
+        measures: dict[str, Floats] = {"to_memory": near, "novelty": np.maximum(1 - near, 0)}
+        if output == "text":
+            known = [cases.media(output, memory) for memory in made.memories]
+            quoted = [
+                any(same(text, each) for each in texts)
+                for text, texts in zip(made.media, known, strict=True)
+            ]
+            measures["quoted"] = np.array(quoted, np.float64)
+        else:
+            shown = [max((self._shown(p) @ v).max() for p in m.tolist()) for m, v in pairs]
+            measures["to_shown"] = np.array(shown, np.float64)
+            measures["novelty"] = np.maximum(1 - np.maximum(near, measures["to_shown"]), 0)
+        return replace(made, measures={**made.measures, **measures})
+
+    def _shown(self, place: int) -> Vectors:
+        """(1 or 2, D): a memory at the size in which things are made, and recoded."""
+        if place not in self._as_shown:
+            output = self._task.output
+            generator = self._lab.generator(output)
+            assert generator is not None
+            media = self._lab.cases.media(output, [place])
+            recoded = generator.recode(media)
+            shown = [shrunk(output, media[0], recoded), *([] if recoded is None else [recoded])]
+            self._as_shown[place] = self._lab.encode(output, shown)
+        return self._as_shown[place]
 
     def references(self) -> list[Made]:
         """What no generator passes, what one must beat, and what the latents alone give."""
@@ -195,14 +244,14 @@ class _Runner:
         with self._lab.step(f"{self._task.name}: real, autoencoder, copies"):
             recoded = [generator.recode([each]) for each in originals]
             shown = [shrunk(output, each, recoded[0]) for each in originals]
-            found.append(self._reference("real", shown, nothing))
+            found.append(self._reference(REAL, shown, nothing))
             if recoded[0] is not None:
-                found.append(self._reference("autoencoder", recoded, nothing))
+                found.append(self._reference(RECODED, recoded, nothing))
             copied = [shrunk(output, each, recoded[0]) for each in copies]
-            found.append(self._reference("copy of the nearest", copied, first))
+            found.append(self._reference(COPY, copied, first))
             if recoded[0] is not None:
                 blends = [generator.recode(self._lab.cases.media(output, rows)) for rows in near]
-                found.append(self._reference("latent mean of the nearest", blends, near))
+                found.append(self._reference(BLEND, blends, near))
         return found
 
     def _reference(self, name: str, media: Sequence[Any], memories: Sequence[Rows]) -> Made:
@@ -217,58 +266,3 @@ def shrunk(modality: Modality, original: Any, made: Any) -> Any:
     from PIL import Image
 
     return Image.fromarray(metrics.pixels(original, made.width))
-
-
-def table(lab: Lab, climb: Climb) -> dict[str, Any]:
-    """The ladder as JSON values: means with 95 % intervals, of all queries and of unseen ones."""
-    unseen = lab.cases.unseen(climb.queries)
-    distance = metrics.mmd if climb.task.output == "audio" else metrics.kid
-    few = min(len(climb.queries), len(climb.real)) < metrics.PRDC_FEWEST
-    spread = climb.task.output != "text" and not few
-    rows = []
-    for made in climb.made.values():
-        row: dict[str, Any] = {
-            "what": made.name,
-            **{name: summary(values) for name, values in made.measures.items()},
-        }
-        if climb.task.output != "text" and min(len(made.vectors), len(climb.real)) >= 2:
-            row["mmd" if climb.task.output == "audio" else "kid"] = distance(
-                made.vectors, climb.real
-            )
-        if spread:
-            row |= metrics.prdc(made.vectors, climb.real)
-        headline = HEADLINE[climb.task.output]
-        if headline in made.measures and 2 <= unseen.sum() < len(unseen):
-            row["unseen"] = summary(made.measures[headline][unseen])
-        rows.append(row)
-    return {
-        "task": climb.task.name,
-        "queries": len(climb.queries),
-        "unseen_queries": int(unseen.sum()),
-        "candidates": climb.candidates,
-        "seeds": list(lab.budget.seeds),
-        "headline": HEADLINE[climb.task.output],
-        "real_items": len(climb.real),
-        "prdc_needs": metrics.PRDC_FEWEST,
-        "chance": {f"recall_at_{k}": metrics.chance_at_k(k, climb.candidates) for k in (1, 10)}
-        | {"judge_recall_at_10": metrics.chance_at_k(10, len(lab.cases.having(climb.task.output)))},
-        "rows": rows,
-        "steps": _steps(climb),
-    }
-
-
-def _steps(climb: Climb) -> list[dict[str, Any]]:
-    """Each rung less the next one, query by query: the paired bootstrap's interval."""
-    headline = HEADLINE[climb.task.output]
-    there = [name for name in ORDER if headline in getattr(climb.made.get(name), "measures", {})]
-    found = []
-    for upper, lower in itertools.pairwise(there):
-        difference = climb.made[upper].measures[headline] - climb.made[lower].measures[headline]
-        found.append({"upper": upper, "lower": lower, "difference": summary(difference)})
-    return found
-
-
-def summary(values: Floats) -> dict[str, float]:
-    """Mean, and the 95 % interval of it."""
-    low, high = metrics.interval(values)
-    return {"mean": float(np.mean(values)), "low": low, "high": high}

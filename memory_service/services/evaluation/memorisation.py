@@ -10,17 +10,21 @@ import numpy as np
 from encoders.base import Modality, Vectors
 from memory_service.services.evaluation.cases import Cases
 from memory_service.services.evaluation.lab import Lab
-from memory_service.services.evaluation.ladder import Climb, Rung, summary
+from memory_service.services.evaluation.ladder import COPY, REAL, RECODED, Climb, Rung
+from memory_service.services.evaluation.metrics import summary
 
 SHOWN = (
-    "real",
-    "copy of the nearest",
+    REAL,
+    RECODED,
+    COPY,
     Rung("own", 0.0).name,
+    Rung("retrieved", 0.0).name,
     Rung("retrieved").name,
+    Rung("retrieved", 0.5).name,
     Rung("retrieved", 1.0).name,
     Rung("none", 1.0, 0).name,
 )
-COPY = 0.95  # cosine from which two count as the same
+SAME = 0.95  # cosine from which two count as the same
 
 
 def memorisation(lab: Lab, climbs: list[Climb], training: Cases | None) -> list[dict[str, Any]]:
@@ -28,16 +32,18 @@ def memorisation(lab: Lab, climbs: list[Climb], training: Cases | None) -> list[
     found = []
     for climb in climbs:
         known = _known(climb.task.output, training)
+        unseen = lab.cases.unseen(climb.queries)
         rows = []
         for name in SHOWN:
             if name not in climb.made:
                 continue
             made = climb.made[name]
             row: dict[str, Any] = {"what": name}
-            if "to_memory" in made.measures:
-                near = made.measures["to_memory"]
-                row["to_memory"] = summary(near)
-                row["copies_of_memory"] = float((near > COPY).mean())
+            for measure in ("to_memory", "to_shown", "novelty", "quoted"):
+                if measure in made.measures:
+                    row[measure] = summary(made.measures[measure], unseen)
+            if "novelty" in made.measures:
+                row["copies_of_memory"] = summary(made.measures["novelty"] < 1 - SAME, unseen)
             if known is not None:
                 row |= _to_training(lab, climb, made.vectors, known, training)
             rows.append(row)
@@ -46,7 +52,7 @@ def memorisation(lab: Lab, climbs: list[Climb], training: Cases | None) -> list[
                 "task": climb.task.name,
                 "queries": len(climb.queries),
                 "training_items": 0 if known is None else len(known),
-                "copy_is": COPY,
+                "copy_is": SAME,
                 "rows": rows,
             }
         )
@@ -67,14 +73,16 @@ def _to_training(
     assert training is not None
     places = training.having(climb.task.output)
     groups = np.array([training.all[place].group for place in places])
-    near = []
+    near, unseen = [], []
     for place, vector in zip(climb.queries.tolist(), vectors, strict=True):
         others = groups != lab.cases.all[place].group
         if others.any():
             near.append(float((known[others] @ vector).max()))
+            unseen.append(lab.cases.all[place].unseen is True)
     if not near:
         return {}
+    cosines, masks = np.array(near), np.array(unseen)
     return {
-        "to_training": summary(np.array(near)),
-        "copies_of_training": float((np.array(near) > COPY).mean()),
+        "to_training": summary(cosines, masks),
+        "copies_of_training": summary(cosines > SAME, masks),
     }

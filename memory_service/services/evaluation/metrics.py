@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -169,15 +170,48 @@ def mean_pairwise(values: Sequence[Floats | Bytes | npt.NDArray[np.float32]]) ->
     return float(np.mean(pairs)) if pairs else 0.0
 
 
-def interval(values: npt.ArrayLike, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def interval(
+    values: npt.ArrayLike,
+    of: Callable[..., Floats] = np.mean,
+    draws: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
     """95 % confidence interval of the mean, by the percentile bootstrap (Efron 1979) over queries.
 
-    Of differences of paired values, it is the paired bootstrap's.
+    Of differences of paired values, it is the paired bootstrap's. `of`: another statistic, called
+    with `axis=1`.
     """
     array = np.asarray(values, np.float64)
     if len(array) < 2:
         return (float(array[0]), float(array[0])) if len(array) else (0.0, 0.0)
     random = np.random.default_rng(seed)
-    means = array[random.integers(len(array), size=(draws, len(array)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    found = of(array[random.integers(len(array), size=(draws, len(array)))], axis=1)
+    low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+
+def ratio_interval(upper: Floats, lower: Floats, draws: int = 1000) -> tuple[float, float]:
+    """As `interval`, of mean(upper) / mean(lower) of paired values (N,)."""
+    pairs = np.stack([upper, lower], axis=1)
+
+    def ratio(drawn: Floats, axis: int) -> Floats:
+        means = drawn.mean(axis=axis)
+        return np.asarray(means[:, 0] / np.maximum(means[:, 1], 1e-12), np.float64)
+
+    return interval(pairs, ratio, draws) if len(pairs) > 1 else (float(upper[0] / lower[0]),) * 2
+
+
+def summary(values: npt.ArrayLike, unseen: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
+    """Mean, the 95 % interval of it, and of how many; under `unseen` the same of those queries
+    alone, where they are two at least and not all."""
+    array = np.asarray(values, np.float64)
+    low, high = interval(array)
+    found: dict[str, Any] = {
+        "mean": float(array.mean()),
+        "low": low,
+        "high": high,
+        "n": len(array),
+    }
+    if unseen is not None and 2 <= unseen.sum() < len(array):
+        found["unseen"] = summary(array[unseen])
+    return found

@@ -12,9 +12,10 @@ from typing import Any
 from markupsafe import Markup
 
 from encoders.base import Waveform
-from memory_service.services.evaluation import sections
-from memory_service.services.evaluation.samples import Sheet
-from memory_service.services.evaluation.sections import Plot, Table
+from memory_service.services.evaluation import ladder_sections, sections
+from memory_service.services.evaluation.blind import Blind
+from memory_service.services.evaluation.blocks import Plot, Table
+from memory_service.services.evaluation.samples import Sheet, Thing
 from memory_service.services.rendering import render
 from memory_service.spectrogram import spectrogram
 
@@ -28,6 +29,8 @@ class Tile:
     picture: Markup = field(default_factory=Markup)
     sound: Markup = field(default_factory=Markup)
     text: str = ""
+    note: str = ""
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Shown:
     rows: tuple[tuple[str, tuple[Tile, ...]], ...]
 
 
-def render_page(figures: Mapping[str, Any], sheets: Sequence[Sheet]) -> str:
+def render_page(figures: Mapping[str, Any], sheets: Sequence[Sheet], blind: Blind | None) -> str:
     """The whole page."""
     from jinja2 import Environment, StrictUndefined  # not at the start of every service
 
@@ -51,9 +54,11 @@ def render_page(figures: Mapping[str, Any], sheets: Sequence[Sheet]) -> str:
     source = files(__package__).joinpath("report.html.jinja").read_text("utf-8")
     return environment.from_string(source).render(
         about=figures["about"],
-        tiles=sections.headlines(figures),
-        sections=sections.all_sections(figures),
+        tiles=ladder_sections.tiles(figures),
+        verdicts=sections.verdicts(figures),
+        sections=sections.parts(figures),
         sheets=[shown(each) for each in sheets],
+        blind=blind and {"sheet": uri("image/png", blind.sheet), "key": blind.key},
     )
 
 
@@ -64,19 +69,22 @@ def uri(media_type: str, content: bytes) -> Markup:
 
 def shown(sheet: Sheet) -> Shown:
     rows = tuple(
-        (asked, tuple(tile(sheet.modality, media) for media in made)) for asked, made in sheet.rows
+        (asked, tuple(tile(sheet.modality, each) for each in made)) for asked, made in sheet.rows
     )
     return Shown(sheet.task, sheet.modality, sheet.columns, rows)
 
 
-def tile(modality: str, media: Any) -> Tile:
+def tile(modality: str, thing: Thing) -> Tile:
+    media = thing.media
     if modality == "text":
-        return Tile(text=str(media))
+        return Tile(text=str(media), note=thing.note, copied=thing.copied)
     if modality == "image":
-        return Tile(picture=uri("image/png", render("image", media)[1]))
-    heard = Waveform(media.samples[: 4 * media.sample_rate], media.sample_rate)
-    sound = uri("audio/wav", render("audio", heard)[1])
-    return Tile(picture=uri("image/png", picture_of(heard)), sound=sound)
+        picture, sound = uri("image/png", render("image", media)[1]), Markup()
+    else:
+        heard = Waveform(media.samples[: 4 * media.sample_rate], media.sample_rate)
+        picture = uri("image/png", picture_of(heard))
+        sound = uri("audio/wav", render("audio", heard)[1])
+    return Tile(picture, sound, note=thing.note, copied=thing.copied)
 
 
 def picture_of(sound: Waveform) -> bytes:

@@ -44,34 +44,43 @@ def _drawn(width: float, height: float, draw: Any, columns: int = 1) -> bytes:
     return buffer.getvalue()
 
 
+JUDGES = (("judge", "judge of form", "D", TWO), ("meaning", "judge of meaning", "s", THREE))
+
+
 def ladder(table: Mapping[str, Any], strong: Sequence[str]) -> bytes:
-    """Bars of the headline measure with their intervals; the second judge as diamonds."""
+    """Bars of the headline measure with their intervals; unseen concepts alone as rings, the judges
+    as diamonds and squares."""
     from matplotlib.patches import Patch
 
     name = table["headline"]
     rows = [row for row in table["rows"] if name in row][::-1]
+    suffix = "_recall_at_10" if name.startswith("recall") else "_cosine"
 
     def draw(axes: Sequence[Axes]) -> None:
         (ax,) = axes
         places = range(len(rows))
         means = [row[name]["mean"] for row in rows]
-        spread = [
-            [mean - row[name]["low"] for mean, row in zip(means, rows, strict=True)],
-            [row[name]["high"] - mean for mean, row in zip(means, rows, strict=True)],
-        ]
         colours = [ONE if row["what"] in strong else "#b9a9d6" for row in rows]
         ax.barh(places, means, 0.62, color=colours, zorder=2)
+        spread = _spread([row[name] for row in rows])
         ax.errorbar(means, places, xerr=spread, fmt="none", ecolor=INK, elinewidth=1, zorder=3)
-        judge = "judge_recall_at_10" if name.startswith("recall") else "judge_cosine"
-        ax.plot(
-            [row[judge]["mean"] for row in rows],
-            places,
-            "D",
-            color=TWO,
-            markersize=4.5,
-            label="second judge",
-            zorder=4,
-        )
+        for key, label, marker, colour in JUDGES:
+            told = [
+                (row[key + suffix]["mean"], at)
+                for at, row in enumerate(rows)
+                if key + suffix in row
+            ]
+            if told:
+                ax.plot(*zip(*told, strict=True), marker, color=colour, markersize=4.5, label=label,
+                        zorder=4)  # fmt: skip
+        few = [
+            (row[name]["unseen"]["mean"], at)
+            for at, row in enumerate(rows)
+            if "unseen" in row[name]
+        ]
+        if few:
+            ax.plot(*zip(*few, strict=True), "o", color=INK, fillstyle="none", markersize=6,
+                    label="unseen concepts", zorder=5)  # fmt: skip
         handles, _ = ax.get_legend_handles_labels()
         handles.append(Patch(color=ONE, label="the rungs of the ladder"))
         if name in table["chance"]:
@@ -79,13 +88,18 @@ def ladder(table: Mapping[str, Any], strong: Sequence[str]) -> bytes:
             ax.axvline(chance, color=QUIET, linestyle=":", label=f"chance {chance:.2f}")
         ax.set_yticks(places, [row["what"] for row in rows])
         ax.set_xlim(min(0.0, *means), 1)
-        ax.set_xlabel(name.replace("_at_", "@").replace("_", " "))
+        ax.set_xlabel(f"{name.replace('_at_', '@').replace('_', ' ')}, n = {table['queries']}")
         ax.grid(axis="y", visible=False)
         ax.legend(
-            handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, fontsize=8
+            handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4, fontsize=8
         )
 
     return _drawn(8.6, 0.3 * len(rows) + 1.1, draw)
+
+
+def _spread(rows: Sequence[Mapping[str, float]]) -> list[list[float]]:
+    """Below and above each mean."""
+    return [[r["mean"] - r["low"] for r in rows], [r["high"] - r["mean"] for r in rows]]
 
 
 def curve(table: Mapping[str, Any]) -> bytes:
@@ -98,6 +112,9 @@ def curve(table: Mapping[str, Any]) -> bytes:
         ax.plot(levels, [p["mean"] for p in points], "-o", color=colour, markersize=4, label=label)
         low, high = [p["low"] for p in points], [p["high"] for p in points]
         ax.fill_between(levels, low, high, color=colour, alpha=0.15, linewidth=0)
+        if all("unseen" in point for point in points):
+            few = [point["unseen"]["mean"] for point in points]
+            ax.plot(levels, few, "--", color=colour, linewidth=1)
 
     def draw(axes: Sequence[Axes]) -> None:
         recall = axes[0]
@@ -132,9 +149,10 @@ def latency(rows: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> bytes:
             widths = [row["stages"].get(stage, {"median_ms": 0.0})["median_ms"] for row in rows]
             ax.barh(places, widths, 0.55, left=left, color=colour, label=stage, zorder=2)
             left = [at + width for at, width in zip(left, widths, strict=True)]
-        ax.set_yticks(places, [row["task"] for row in rows])
+        names = [f"{row['task']}, creativity {row['creativity']:g}" for row in rows]
+        ax.set_yticks(places, names)
         ax.set_xlabel("ms, median")
         ax.grid(axis="y", visible=False)
-        ax.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.3))
+        ax.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.15))
 
-    return _drawn(8.6, 0.45 * len(rows) + 1.6, draw)
+    return _drawn(8.6, 0.36 * len(rows) + 1.7, draw)

@@ -10,7 +10,7 @@ import numpy as np
 from memory_service.services.evaluation import metrics
 from memory_service.services.evaluation.cases import MODALITIES
 from memory_service.services.evaluation.lab import Lab
-from memory_service.services.evaluation.ladder import summary
+from memory_service.services.evaluation.metrics import summary
 
 AT = (1, 5, 10)
 
@@ -38,9 +38,7 @@ def recall(lab: Lab) -> list[dict[str, Any]]:
             }
             for k in AT:
                 hits = (place < k).astype(np.float64)
-                direction[f"recall_at_{k}"] = summary(hits)
+                direction[f"recall_at_{k}"] = summary(hits, unseen)
                 direction[f"chance_at_{k}"] = metrics.chance_at_k(k, len(named))
-                if 2 <= unseen.sum() < len(unseen):
-                    direction[f"unseen_at_{k}"] = summary(hits[unseen])
             found.append(direction)
     return found

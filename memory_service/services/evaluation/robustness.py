@@ -17,7 +17,7 @@ from encoders.base import Modality, Vectors, normalize
 from memory_service.services.evaluation import metrics, noise
 from memory_service.services.evaluation.cases import Rows
 from memory_service.services.evaluation.lab import CREATIVITY, FEWEST, K, Lab, Task
-from memory_service.services.evaluation.ladder import summary
+from memory_service.services.evaluation.metrics import summary
 from memory_service.services.evaluation.scoring import QUALITY, Scorer, paired
 
 SELF = "finds itself, R@1"
@@ -61,6 +61,7 @@ def curves(lab: Lab) -> list[dict[str, Any]]:
 
 def _curve(lab: Lab, damage: Damage, pool: Rows) -> dict[str, Any]:
     queries = lab.cases.draw(pool, lab.budget.noised, lab.random())
+    unseen = lab.cases.unseen(queries)
     originals = lab.cases.media(damage.modality, queries)
     generates = lab.generator(damage.modality) is not None
     points = []
@@ -70,12 +71,14 @@ def _curve(lab: Lab, damage: Damage, pool: Rows) -> dict[str, Any]:
             damaged = [damage.apply(each, level, random) for each in originals]
             vectors = lab.encode(damage.modality, damaged)
             point: dict[str, Any] = {"level": level}
-            point["itself"] = summary(_finds_itself(lab, damage.modality, vectors, queries, pool))
+            itself = _finds_itself(lab, damage.modality, vectors, queries, pool)
+            point["itself"] = summary(itself, unseen)
             across = _finds_across(lab, damage.across, vectors, queries)
             if across is not None:
-                point["across"] = summary(across)
+                point["across"] = summary(across[1], unseen[across[0]])
             if generates:
-                point["made"] = summary(_made(lab, damage.modality, vectors, queries, pool))
+                made = _made(lab, damage.modality, vectors, queries, pool)
+                point["made"] = summary(made, unseen[: len(made)])
         points.append(point)
     candidates = len(lab.cases.one_per_group(lab.cases.having(damage.across)))
     return {
@@ -105,16 +108,18 @@ def _finds_itself(
 
 def _finds_across(
     lab: Lab, modality: Modality, vectors: Vectors, queries: Rows
-) -> metrics.Floats | None:
-    """Whether an item of the other modality that means the same is among the first AT groups."""
+) -> tuple[Rows, metrics.Floats] | None:
+    """Which of the queries have an item of the other modality that means the same, and whether it
+    is among the first AT groups."""
     named = lab.cases.one_per_group(lab.cases.having(modality))
     row = {int(lab.cases.groups[place]): number for number, place in enumerate(named)}
-    asked = [n for n, place in enumerate(queries) if int(lab.cases.groups[place]) in row]
+    there = [n for n, place in enumerate(queries) if int(lab.cases.groups[place]) in row]
+    asked = np.array(there, np.int64)
     if len(asked) < 2:
         return None
     own = np.array([row[int(lab.cases.groups[queries[n]])] for n in asked])
     scores = vectors[asked] @ lab.cases.vectors(modality, named).T
-    return np.asarray(metrics.ranks(scores, own) < AT, np.float64)
+    return asked, np.asarray(metrics.ranks(scores, own) < AT, np.float64)
 
 
 def _made(
@@ -157,12 +162,13 @@ def _dropped(
 ) -> dict[str, Any]:
     vectors = normalize(np.sum([lab.cases.vectors(each, queries) for each in given], axis=0))
     hits = _finds_across(lab, sought, vectors, queries)
+    unseen = lab.cases.unseen(queries)
     candidates = len(lab.cases.one_per_group(lab.cases.having(sought)))
     row: dict[str, Any] = {
         "given": list(given),
         "sought": sought,
         "queries": len(queries),
-        "recall_at_10": None if hits is None else summary(hits),
+        "recall_at_10": None if hits is None else summary(hits[1], unseen[hits[0]]),
         "chance": metrics.chance_at_k(AT, candidates),
     }
     if scorer is not None:
@@ -181,5 +187,7 @@ def _dropped(
             for n, place in enumerate(few.tolist())
         ]
         measures, _ = scorer(made, few)
-        row["made"] = {name: summary(values) for name, values in measures.items()}
+        row["made"] = {
+            name: summary(values, unseen[: len(few)]) for name, values in measures.items()
+        }
     return row

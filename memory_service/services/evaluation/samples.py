@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from encoders.base import Modality
+from memory_service.prints import PRINTS
 from memory_service.services.evaluation.lab import Lab
-from memory_service.services.evaluation.ladder import Climb, Rung
-
-COLUMNS = (
-    "real",
-    "autoencoder",
-    Rung("own").name,
-    Rung("own", 1.0).name,
-    "copy of the nearest",
-    Rung("retrieved").name,
-    Rung("retrieved", 1.0).name,
-    Rung("none", 1.0, 0).name,
+from memory_service.services.evaluation.ladder import (
+    COPY,
+    NAMES,
+    REAL,
+    RECODED,
+    Climb,
+    Made,
+    Rung,
 )
+from memory_service.services.evaluation.memorisation import SAME
+from memory_service.services.evaluation.swap import CREATIVITIES, TASK, Swapped
+
+OWN = tuple(Rung("own", creativity).name for creativity in (0.0, 0.5))
+COLUMNS = (
+    REAL,
+    RECODED,
+    *OWN,
+    COPY,
+    *(Rung("retrieved", creativity).name for creativity in (0.3, 0.5, 1.0)),
+    Rung("none", 1.0, 0).name,
+    NAMES["untaught"],
+)
+
+
+@dataclass(frozen=True)
+class Thing:
+    """`note`: whether it is a copy, or how new it is; `copied`: it is to be marked as a copy."""
+
+    media: Any
+    note: str = ""
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,7 +49,7 @@ class Sheet:
     task: str
     modality: Modality
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Any, ...]], ...]
+    rows: tuple[tuple[str, tuple[Thing, ...]], ...]
     memory_ids: frozenset[str]  # of the memories whose content, or a copy of it, is shown
 
 
@@ -40,23 +60,64 @@ def sheet(lab: Lab, climb: Climb) -> Sheet:
     order = sorted(
         range(len(climb.queries)), key=lambda n: (cases.all[climb.queries[n]].unseen is not True, n)
     )[: lab.budget.shown]
-    shown = {str(cases.all[climb.queries[n]].id) for n in order}
+    shown = [int(climb.queries[n]) for n in order]
     for name in columns:
         for n in order:
-            shown |= {cases.all[place].id for place in climb.made[name].memories[n]}
-    ids = [m.id for case in cases.all if case.id in shown for m in case.memories.values()]
+            shown += climb.made[name].memories[n].tolist()
     rows = tuple(
         (
-            asked(cases.all[climb.queries[n]].words, climb),
-            tuple(climb.made[name].media[n] for name in columns),
+            asked(lab, int(climb.queries[n]), climb),
+            tuple(thing(climb.made[name], n) for name in columns),
         )
         for n in order
     )
-    return Sheet(climb.task.name, output, columns, rows, frozenset(ids))
+    return Sheet(climb.task.name, output, columns, rows, memory_ids(lab, shown))
 
 
-def asked(words: str, climb: Climb) -> str:
-    return words if climb.task.query == "text" else f"a picture of: {words}"
+def thing(made: Made, row: int) -> Thing:
+    """What recalls its own target is no copy that it should not be."""
+    if made.name == COPY:
+        return Thing(made.media[row], "a copy", copied=True)
+    if made.name in OWN or "novelty" not in made.measures:
+        return Thing(made.media[row])
+    novelty = float(made.measures["novelty"][row])
+    if novelty < 1 - SAME:
+        return Thing(made.media[row], f"as good as a copy: novelty {novelty:.2f}", copied=True)
+    return Thing(made.media[row], f"novelty {novelty:.2f}")
+
+
+def swap_sheet(lab: Lab, swapped: Sequence[Swapped]) -> Sheet | None:
+    """What is remembered in each print, and what was made from it."""
+    few = swapped[: lab.budget.shown]
+    if not few:
+        return None
+    columns = tuple(
+        name
+        for print_ in PRINTS
+        for name in (f"{print_}: remembered", *(f"made, creativity {c:g}" for c in CREATIVITIES))
+    )
+    rows = []
+    for each in few:
+        things = [
+            thing
+            for remembered, made in zip(each.remembered, each.made, strict=True)
+            for thing in (Thing(remembered), *(Thing(media) for media in made))
+        ]
+        rows.append((lab.cases.all[each.place].words, tuple(things)))
+    both = lab.cases.having(TASK.output, TASK.query)  # the memories are drawn from all of them
+    return Sheet("memory swap", "image", columns, tuple(rows), memory_ids(lab, both.tolist()))
+
+
+def asked(lab: Lab, place: int, climb: Climb) -> str:
+    case = lab.cases.all[place]
+    words = case.words if climb.task.query == "text" else f"a picture of: {case.words}"
+    return f"{words} (unseen)" if case.unseen else words
+
+
+def memory_ids(lab: Lab, places: Iterable[int]) -> frozenset[str]:
+    return frozenset(
+        memory.id for place in set(places) for memory in lab.cases.all[place].memories.values()
+    )
 
 
 def all_ids(sheets: Sequence[Sheet]) -> frozenset[str]:

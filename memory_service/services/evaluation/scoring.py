@@ -1,4 +1,4 @@
-"""How like its target a made thing is: by the encoder, by another judge, and in itself."""
+"""How like its target a made thing is: by the encoder, by other judges, and in itself."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy as np
 
 from encoders.base import Modality, Vectors
 from encoders.log_mel import resample
-from memory_service.services.evaluation import judges, metrics
+from memory_service.services.evaluation import metrics
 from memory_service.services.evaluation.cases import Rows
+from memory_service.services.evaluation.judges import Judge, judges
 from memory_service.services.evaluation.lab import Lab
 from memory_service.services.evaluation.metrics import Floats
+from memory_service.services.evaluation.wording import Cider
 
 SECOND = 16_000  # samples
 HEADLINE = {"image": "recall_at_10", "audio": "recall_at_10", "text": "cosine"}
 PAIRED = {
     "image": ("ssim", "psnr_db"),
     "audio": ("log_mel", "mse", "snr_db"),
-    "text": (),
+    "text": ("cider",),
 }
 # What a curve against noise shows of what was made, and whether more of it is better.
 QUALITY = {"image": ("ssim", True), "audio": ("log_mel", False), "text": ("cosine", True)}
@@ -33,7 +35,10 @@ class Scorer:
         self._modality = modality
         cases = lab.cases
         self.pool = cases.having(modality)
-        self._judged = judges.describe(modality, cases.media(modality, self.pool))
+        media = cases.media(modality, self.pool)
+        self.judges = judges(modality)
+        self._judged = {judge.key: judge.describe(media) for judge in self.judges}
+        self._cider = Cider(media) if modality == "text" else None
         self._place = {int(place): row for row, place in enumerate(self.pool)}
         named = cases.one_per_group(cases.having("text"))
         self._names = cases.vectors("text", named) if len(named) else None
@@ -50,14 +55,17 @@ class Scorer:
         own = self._lab.cases.vectors(self._modality, targets)
         found: dict[str, Floats] = {"cosine": np.sum(vectors * own, axis=1, dtype=np.float64)}
         found |= self._named(vectors, targets)
-        found |= self._second(made, targets)
-        rows = [
-            paired(self._modality, *pair)
-            for pair in zip(made, self._originals(targets), strict=True)
-        ]
+        for judge in self.judges:
+            found |= self._by(judge, made, targets)
+        rows = [self._beside(*pair) for pair in zip(made, self._originals(targets), strict=True)]
         for name in PAIRED[self._modality]:
             found[name] = np.array([row[name] for row in rows])
         return found, vectors
+
+    def _beside(self, made: Any, target: Any) -> dict[str, float]:
+        if self._cider is not None:
+            return {"cider": self._cider(made, target)}
+        return paired(self._modality, made, target)
 
     def _originals(self, targets: Rows) -> list[Any]:
         return self._lab.cases.media(self._modality, targets)
@@ -71,10 +79,9 @@ class Scorer:
         place = metrics.ranks(vectors @ self._names.T, own)
         return {f"recall_at_{k}": (place < k).astype(np.float64) for k in (1, 10)}
 
-    def _second(self, made: Sequence[Any], targets: Rows) -> dict[str, Floats]:
-        """Does the other judge find its target among all items of the modality?"""
-        described = judges.describe(self._modality, made)
-        scores = described @ self._judged.T
+    def _by(self, judge: Judge, made: Sequence[Any], targets: Rows) -> dict[str, Floats]:
+        """Does another judge find its target among all items of the modality?"""
+        scores = judge.describe(made) @ self._judged[judge.key].T
         own = np.array([self._place[int(place)] for place in targets])
         groups = self._lab.cases.groups
         for row, place in enumerate(targets):  # its group is no rival
@@ -83,8 +90,8 @@ class Scorer:
             scores[row, same] = -2.0
         place = metrics.ranks(scores, own)
         return {
-            "judge_cosine": scores[np.arange(len(own)), own].astype(np.float64),
-            "judge_recall_at_10": (place < 10).astype(np.float64),
+            f"{judge.key}_cosine": scores[np.arange(len(own)), own].astype(np.float64),
+            f"{judge.key}_recall_at_10": (place < 10).astype(np.float64),
         }
 
 

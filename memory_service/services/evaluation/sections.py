@@ -2,132 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from memory_service.services.evaluation import efficiency, ladder, plots
-
-Json = Mapping[str, Any]
-COLUMNS = {
-    "recall_at_1": "R@1",
-    "recall_at_10": "R@10",
-    "cosine": "cosine",
-    "ssim": "SSIM",
-    "psnr_db": "PSNR dB",
-    "log_mel": "log-mel",
-    "mse": "MSE",
-    "snr_db": "SNR dB",
-    "kid": "KID",
-    "mmd": "MMD",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "judge_recall_at_10": "R@10, judge 2",
-    "judge_cosine": "judge 2",
-    "to_memory": "to memory",
-    "unseen": "unseen only",
-}
-KINDS = {"image": "Pictures", "audio": "Sounds", "text": "Texts"}
+from memory_service.services.evaluation import efficiency, ladder_sections, plots
+from memory_service.services.evaluation.blocks import (
+    NAMES,
+    Cell,
+    Json,
+    Plot,
+    Section,
+    Table,
+    number,
+    rows_of,
+)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """`note` is smaller, beside `value`."""
-
-    value: str
-    note: str = ""
+def verdicts(figures: Json) -> list[Section]:
+    """What stands before all else, where there are figures for it."""
+    made = (ladder_sections.targets(figures), ladder_sections.order(figures))
+    return [section for section in made if section is not None]
 
 
-@dataclass(frozen=True)
-class Table:
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    strong: frozenset[int] = frozenset()  # rows that matter most
-    words: int = 1  # columns, from the first, that hold words
-
-
-@dataclass(frozen=True)
-class Plot:
-    svg: bytes
-    title: str
-
-
-@dataclass(frozen=True)
-class Section:
-    anchor: str
-    title: str
-    note: str
-    blocks: Sequence[Table | Plot]
-
-
-def number(value: float) -> str:
-    """Two to three digits that count."""
-    size = abs(value)
-    if size == 0:
-        return "0"
-    if size >= 10:
-        return f"{value:.0f}" if size >= 100 else f"{value:.1f}"
-    return f"{value:.3f}" if size >= 0.001 else f"{value:.1g}"
-
-
-def short(value: float) -> str:
-    """Two decimals at most: of an interval, more would say nothing."""
-    size = abs(value)
-    if size < 0.005:
-        return "0"
-    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
-
-
-def cell(value: Any) -> Cell:
-    """Of a mean with its interval, of one with a deviation, of a number, or of words."""
-    if value is None:
-        return Cell("-")
-    if isinstance(value, Mapping):
-        if "sd" in value:
-            return Cell(number(value["mean"]), f"± {short(value['sd'])}")
-        return Cell(number(value["mean"]), f"{short(value['low'])} to {short(value['high'])}")
-    if isinstance(value, float):
-        return Cell(number(value))
-    return Cell(str(value))
-
-
-def rows_of(
-    rows: Sequence[Json], columns: Sequence[str], strong: Sequence[str] = (), words: int = 1
-) -> Table:
-    """Columns that no row has are left out."""
-    there = [name for name in columns if any(name in row for row in rows)]
-    return Table(
-        [COLUMNS.get(name, name.replace("_", " ")) for name in there],
-        [[cell(row.get(name)) for name in there] for row in rows],
-        frozenset(n for n, row in enumerate(rows) if row.get("what") in strong),
-        words,
-    )
-
-
-def headlines(figures: Json) -> list[tuple[str, str, str]]:
-    """(figure, what it is, beside what) for the top of the page."""
-    found = []
-    for table in figures["ladders"]:
-        rows = {row["what"]: row for row in table["rows"]}
-        name = table["headline"]
-        own, retrieved = (rows.get(ladder.Rung(m).name) for m in ("own", "retrieved"))
-        copy = rows.get("copy of the nearest")
-        if own is None or retrieved is None or copy is None or name not in own:
-            continue
-        beside = f"own memory {number(own[name]['mean'])}, copying {number(copy[name]['mean'])}"
-        if name in table["chance"]:
-            beside += f", chance {number(table['chance'][name])}"
-        label = f"{table['task']}: {COLUMNS[name]} of what is imagined"
-        found.append((number(retrieved[name]["mean"]), label, beside))
-    return found
-
-
-def all_sections(figures: Json) -> list[Section]:
-    """Those that there are figures for."""
+def parts(figures: Json) -> list[Section]:
+    """The rest, those that there are figures for."""
     made = [
-        *_ladders(figures),
+        *ladder_sections.ladders(figures),
+        ladder_sections.swap(figures),
         _recall(figures),
         _robustness(figures),
         _dropped(figures),
@@ -139,66 +37,17 @@ def all_sections(figures: Json) -> list[Section]:
     return [section for section in made if section is not None and section.blocks]
 
 
-def _ladders(figures: Json) -> Iterator[Section]:
-    for table in figures["ladders"]:
-        asked, output = table["task"].split(" -> ")
-        chance = ", ".join(
-            f"{COLUMNS[name]} {number(value)}" for name, value in table["chance"].items()
-        )
-        steps = Table(
-            ["upper rung", "lower rung", f"difference of {COLUMNS[table['headline']]}"],
-            [
-                [cell(step["upper"]), cell(step["lower"]), cell(step["difference"])]
-                for step in table["steps"]
-            ],
-            words=2,
-        )
-        yield Section(
-            f"ladder-{asked}-{output}",
-            f"{KINDS[output]}, asked by {asked}",
-            f"{table['queries']} queries ({table['unseen_queries']} of them known to be of "
-            f"concepts that no training saw), {len(table['seeds'])} seed(s), {table['candidates']} "
-            f"candidates. By chance: {chance}. Own: the target is in memory. Retrieved: it is held "
-            "back, with all that means the same. R@k: encoded again, what was made finds its "
-            "target's text among all texts. Judge 2 has no learned weights, and looks for the "
-            "target itself." + _spread(table, output),
-            [
-                Plot(plots.ladder(table, ladder.ORDER), f"Ladder of {table['task']}"),
-                rows_of(table["rows"], ("what", *COLUMNS), ladder.ORDER),
-                steps,
-            ],
-        )
-
-
-def _spread(table: Json, output: str) -> str:
-    """What there is to say of precision, recall, density and coverage."""
-    if output == "text":
-        return ""
-    few = min(table["queries"], table["real_items"])
-    if few < table["prdc_needs"]:
-        return (
-            f" Precision, recall, density and coverage need {table['prdc_needs']} made and as many "
-            f"real items; here are {few}: ask with --queries."
-        )
-    return (
-        f" Precision, recall, density and coverage are of {table['queries']} made items beside "
-        f"{table['real_items']} real ones that were not asked about."
-    )
-
-
 def _recall(figures: Json) -> Section:
     rows = [
         {
             "what": f"{row['asked']} -> {row['sought']}",
-            "queries": row["queries"],
             "of": row["candidates"],
             **{f"R@{k}": row[f"recall_at_{k}"] for k in (1, 5, 10)},
             "chance@10": row["chance_at_10"],
-            **({"unseen, R@10": row["unseen_at_10"]} if "unseen_at_10" in row else {}),
         }
         for row in figures["recall"]
     ]
-    columns = ("what", "queries", "of", "R@1", "R@5", "R@10", "chance@10", "unseen, R@10")
+    columns = ("what", "of", "R@1", "R@5", "R@10", "chance@10")
     return Section(
         "recall",
         "Recall across modalities",
@@ -231,14 +80,13 @@ def _dropped(figures: Json) -> Section:
             {
                 "sought": row["sought"],
                 "given": " + ".join(row["given"]),
-                "queries": row["queries"],
                 "R@10": row["recall_at_10"],
                 "chance@10": row["chance"],
                 "made: R@10": made.get("recall_at_10"),
                 "made: cosine": made.get("cosine"),
             }
         )
-    columns = ("sought", "given", "queries", "R@10", "chance@10", "made: R@10", "made: cosine")
+    columns = ("sought", "given", "R@10", "chance@10", "made: R@10", "made: cosine")
     return Section(
         "dropped",
         "Modalities left out",
@@ -256,9 +104,8 @@ def _consistency(figures: Json) -> Section:
             {
                 "what": row["task"],
                 "creativity": row["creativity"],
-                "inputs": row["inputs"],
                 "same bytes, one seed": row["equal_bytes_with_one_seed"],
-                "measure": COLUMNS[name],
+                "measure": NAMES[name],
                 "sd, one seed": row["deviation_with_one_seed"][name],
                 "sd over seeds": row["deviation_over_seeds"][name],
                 "diversity (1 - cosine)": row["diversity"],
@@ -284,20 +131,28 @@ def _memorisation(figures: Json) -> Section:
             {
                 table["task"]: row["what"],
                 "nearest memory": row.get("to_memory"),
+                "the same, as shown": row.get("to_shown"),
+                "novelty": row.get("novelty"),
                 "copies": row.get("copies_of_memory"),
+                "quoted": row.get("quoted"),
                 "nearest training item": row.get("to_training"),
                 "copies of training": row.get("copies_of_training"),
             }
             for row in table["rows"]
         ]
-        blocks.append(rows_of(rows, list(rows[0])))
+        there = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+        blocks.append(rows_of(rows, there))
     items = max((t["training_items"] for t in figures["memorisation"]), default=0)
     return Section(
         "memorisation",
         "Is it only copied?",
-        "Cosine to the nearest memory that it was made from, and to the nearest item of the "
+        "Cosine to the nearest memory that it was made from, to the nearest of these as "
+        "shown (at the generator's size, and through its autoencoder), and to the nearest item of "
+        "the "
         f"training, of which {items or 'none'} are at hand (those that mean the same passed over); "
-        "“copies”: the share from .95. Real things show how near the training comes by itself.",
+        "“copies”: the share whose novelty is below .05, or that is as near to the training. "
+        "Blurred copies are far from the memory and near to it as shown: both count. Quoted: texts "
+        "with the very words of a memory. Real things show how near the training comes by itself.",
         blocks,
     )
 
@@ -367,7 +222,7 @@ def _efficiency(figures: Json) -> Section:
                 ["ms, median (95 %)", *stages],
                 [
                     [
-                        Cell(row["task"]),
+                        Cell(row["task"], f"creativity {row['creativity']:g}"),
                         *(
                             Cell(number(s["median_ms"]), f"({number(s['p95_ms'])})")
                             for s in (row["stages"][name] for name in stages)

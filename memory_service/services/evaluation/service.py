@@ -18,26 +18,32 @@ from typing import Any
 
 import numpy as np
 
-from encoders.base import Space
+from encoders.base import Modality, Space
+from generator.base import Generator
 from memory_service.clock import Clock
 from memory_service.errors import InvalidInput, JobConflict, ModalityUnavailable, NotFound
 from memory_service.records import Job
 from memory_service.services import checks
 from memory_service.services.active import ActiveModels, Service
 from memory_service.services.evaluation import (
+    blind,
     consistency,
     efficiency,
     generalisation,
     judges,
     ladder,
+    ladder_table,
     memorisation,
     page,
     recall,
     robustness,
     samples,
     scoring,
+    swap,
+    targets,
 )
-from memory_service.services.evaluation.cases import Cases, read_cases
+from memory_service.services.evaluation.blind import Blind
+from memory_service.services.evaluation.cases import MODALITIES, Cases, read_cases
 from memory_service.services.evaluation.lab import FEWEST, FULL, QUICK, Budget, Lab
 from memory_service.services.jobs import Jobs, Run
 from memory_service.services.models import Models
@@ -66,6 +72,11 @@ class Request:
     training: str | None = None
     source: str | None = None  # where the episodes come from, in words
     queries: int | None = None  # per task of the ladder; None: by the number of episodes
+    without_memory: str | None = None  # folder of weights of a model that was trained so
+
+
+# Generators by modality, from a folder of weights for a space; raises ValueError.
+LoadWeights = Callable[[str, Space], Mapping[Modality, Generator]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,7 @@ class Report:
     figures: Mapping[str, Any]
     page: str
     memory_ids: frozenset[str]
+    blind: Blind | None = None
 
 
 class Evaluation(Service):
@@ -88,6 +100,7 @@ class Evaluation(Service):
         jobs: Jobs,
         settings: Settings,
         clock: Clock,
+        load_weights: LoadWeights,
     ) -> None:
         self._store = store
         self._active = active
@@ -95,6 +108,7 @@ class Evaluation(Service):
         self._jobs = jobs
         self._settings = settings
         self._clock = clock
+        self._load_weights = load_weights
         self._reports: OrderedDict[str, Report] = OrderedDict()  # by job
         self._lock = threading.Lock()
 
@@ -158,25 +172,38 @@ class Evaluation(Service):
         budget = DEPTHS[request.depth].within(len(cases))
         if request.queries is not None:
             budget = budget.asking(request.queries, len(cases))
-        lab = Lab(models, space, cases, budget, request.seed, enter)
+        lab = Lab(models, space, cases, budget, request.seed, enter, self._untaught(request, space))
         started, at = time.perf_counter(), self._clock.now()
-        figures, sheets = measure(lab, request, training)
+        figures, seen = measure(lab, request, training)
         timed = self._efficiency(lab, request)
         figures["efficiency"] = rounded(
             {
                 **timed,
+                "targets": targets.fast_enough(timed["latency"]),
                 "machine": machine(),
                 "evaluation_s": time.perf_counter() - started,
                 "at": at,
             }
         )
         with enter("page"):
-            report = Report(figures, page.render_page(figures, sheets), samples.all_ids(sheets))
+            written = page.render_page(figures, seen.sheets, seen.blind)
+        report = Report(figures, written, seen.memory_ids, seen.blind)
         with self._lock:
             self._reports[run.job.id] = report
             while len(self._reports) > KEPT:
                 self._reports.popitem(last=False)
         return {"figures": figures, "report": f"/evaluate/{run.job.id}/report"}
+
+    def _untaught(self, request: Request, space: Space) -> Mapping[Modality, Generator]:
+        if request.without_memory is None:
+            return {}
+        try:
+            return self._load_weights(request.without_memory, space)
+        except (OSError, ValueError) as error:
+            raise InvalidInput(
+                f"{request.without_memory} has no weights of generators: {error}",
+                found=request.without_memory,
+            ) from error
 
     def _cases(
         self,
@@ -227,29 +254,43 @@ class Evaluation(Service):
         return read if len(read) else None
 
     def _efficiency(self, lab: Lab, request: Request) -> dict[str, Any]:
-        namespace = request.namespace
+        desk = efficiency.Desk(self._store, self._retriever, self._settings, request.namespace)
         return {
-            "latency": efficiency.latency(
-                lab, self._store, self._retriever, self._settings, namespace
-            ),
+            "latency": efficiency.latency(lab, desk),
             "encoders": efficiency.encoders(lab),
             "training": efficiency.training(lab),
             "threads": self._settings.threads,
         }
 
 
-def measure(
-    lab: Lab, request: Request, training: Cases | None
-) -> tuple[dict[str, Any], list[samples.Sheet]]:
+@dataclass(frozen=True)
+class Seen:
+    """What is to be looked at."""
+
+    sheets: list[samples.Sheet]
+    blind: Blind | None
+
+    @property
+    def memory_ids(self) -> frozenset[str]:
+        return samples.all_ids(self.sheets) | (self.blind.memory_ids if self.blind else frozenset())
+
+
+def measure(lab: Lab, request: Request, training: Cases | None) -> tuple[dict[str, Any], Seen]:
     """All but times: the same store, request and machine give the same figures."""
     with lab.step("describing"):
         scorers = scoring.scorers(lab)
     climbs = [ladder.climb(lab, task, scorers[task.output]) for task in lab.tasks()]
     known = training or Cases([case for case in lab.cases.all if case.unseen is False])
+    swapped = swap.swap(lab)
+    swaps = swap.table(lab, swapped)
     figures = {
         "about": about(lab, request),
+        "targets": targets.judged(lab, climbs)
+        + [targets.swapped(row["share"]) for row in swaps[:1]],
+        "order": targets.order(lab, climbs),
         "recall": recall.recall(lab),
-        "ladders": [ladder.table(lab, climb) for climb in climbs],
+        "ladders": [ladder_table.table(lab, climb) for climb in climbs],
+        "swap": swaps,
         "memorisation": memorisation.memorisation(lab, climbs, known if len(known) else None),
         "robustness": robustness.curves(lab),
         "dropped": robustness.dropped(lab, scorers),
@@ -259,7 +300,11 @@ def measure(
         "classification": generalisation.classification(lab, request.field),
         "field": request.field,
     }
-    return rounded(figures), [samples.sheet(lab, climb) for climb in climbs]
+    sheets = [samples.sheet(lab, climb) for climb in climbs]
+    exchanged = samples.swap_sheet(lab, swapped)
+    return rounded(figures), Seen(
+        [*sheets, *([] if exchanged is None else [exchanged])], blind.blind(lab, climbs)
+    )
 
 
 def rounded(value: Any) -> Any:
@@ -278,18 +323,22 @@ def about(lab: Lab, request: Request) -> dict[str, Any]:
     return {
         **asdict(request),
         "episodes": len(cases),
-        "items": {m: len(cases.having(m)) for m in ("image", "text", "audio")},
+        "items": {m: len(cases.having(m)) for m in MODALITIES},
         "meanings": len(np.unique(cases.groups)),
         "unseen": None if all(each is None for each in unseen) else unseen.count(True),
         "profile": models.profile,
         "space": {"id": lab.space.id, "fingerprint": lab.space.fingerprint},
         "generators": {
             m: {"name": g.name, "fingerprint": g.fingerprint}
-            for m in ("image", "text", "audio")
+            for m in MODALITIES
             if (g := lab.generator(m)) is not None
         },
+        "without_memory": {m: g.fingerprint for m, g in lab.without_memory.items()} or None,
         "budget": asdict(lab.budget),
-        "second_judge": dict(judges.NAMES),
+        "judges": {
+            "form": dict(judges.FORM),
+            "meaning": judges.MEANING if judges.sees_meaning() else None,
+        },
     }
 
 
