@@ -36,7 +36,8 @@ TOGETHER = 0.5  # of the queries by text: the memories' pictures and sounds come
 MOST = 10  # vectors of a memory
 TEMPERATURE = 0.05  # of the comparison with the other texts of the batch, and of the wanted shares
 SIGHT = 0.3  # length of a picture's or sound's vector beside the text's, in what is aimed at
-RECALL = 0.3  # weight of the shares' cross-entropy
+SAME = 0.7  # of those, if a picture or sound asks: remembered with that very one
+RECALL = 1.0  # weight of the shares' cross-entropy
 
 
 Fuse = Callable[[Vectors, Vectors], tuple[Vectors, Vectors]]
@@ -93,7 +94,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def draw(data: Texts, near: npt.NDArray[np.int32], random: np.random.Generator, size: int) -> Batch:
     """Texts to be meant, each with a query and a memory; any modality of either may be missing."""
     targets = random.choice(len(data.texts), size, p=data.rates)
-    found = [recalled(int(row), data, near, random, own=OWN, together=TOGETHER) for row in targets]
+    found = [
+        recalled(int(row), data, near, random, own=OWN, together=TOGETHER, same=SAME)
+        for row in targets
+    ]
     most = max(1, *(min(MOST, len(each.vectors)) for each in found))
     memories = np.zeros((size, most, data.vectors.shape[1]), np.float32)
     episode = np.full((size, most), -1)
@@ -142,8 +146,9 @@ def batch_loss(network: FusionNetwork, batch: Batch) -> torch.Tensor:
     scores = scores.masked_fill(same & (own[:, None] != own), -1e4)
     told_apart = F.cross_entropy(scores, own)
     away = 1 - (fused * batch.aim).sum(-1).mean()
-    by_episode = (batch.episode.float() @ shares[..., None])[..., 0].clamp(min=1e-6)
-    recall = -(batch.wanted * by_episode.log()).sum(-1).mean()
+    # An episode is ranked by the largest share in it.
+    best = (batch.episode * shares[:, None]).amax(-1).clamp(min=1e-6)
+    recall = -(batch.wanted * best.log()).sum(-1).mean()
     loss: torch.Tensor = told_apart + 2 * away + RECALL * recall
     return loss
 
@@ -156,7 +161,10 @@ def held_out_cases(data: Texts | None, seed: int) -> Cases:
     rows = random.permutation([row for row in range(len(data.texts)) if data.shown.of(row)])[:256]
     return {
         f"{asked}, {known}": [
-            (int(row), recalled(int(row), data, near, random, seen=seen, own=own, together=0.5))
+            (
+                int(row),
+                recalled(int(row), data, near, random, seen=seen, own=own, together=0.5, same=1.0),
+            )
             for row in rows
         ]
         for asked, seen in (("text", 0.0), ("sight", 1.0))

@@ -55,12 +55,15 @@ def recalled(
     seen: float = SEEN,
     own: float = OWN,
     together: float = 0.0,
+    same: float = 0.0,
 ) -> Recalled:
     """A query for a text and a memory of the kinds that occur in use.
 
     The query is the text's own vector with noise, or by `seen` that of a picture or sound of it.
     `own`: share of the memories that the target is in; `together`: of the queries by text, those
     whose memories come with their pictures and sounds, as they do where these are asked for.
+    `same`: of the targets asked for by a picture or sound and remembered, those that are remembered
+    with that very one, as in a recall of what was stored.
     """
     if data.nothing is not None and random.random() < NOTHING:
         rows = np.array([target])
@@ -68,7 +71,10 @@ def recalled(
     query, alike, by_sight = _asked(target, data, near, random, seen)
     rows = _remembered(target, data, alike, random, own)
     paired = by_sight or random.random() < together
-    return Recalled(query, rows, *_memory(rows, data, random, paired))
+    vectors, episode, is_text = _memory(rows, data, random, paired)
+    if by_sight and random.random() < same and _is_one_of(query, target, data):
+        vectors[(rows[episode] == target) & ~is_text] = query
+    return Recalled(query, rows, vectors, episode, is_text)
 
 
 def make_example(
@@ -117,6 +123,12 @@ def _asked(
         query = normalize(query + noisy(data.vectors[target], random))
     alike = data.shown.near[place]
     return query, alike if len(alike) and random.random() < ALIKE else meant, True
+
+
+def _is_one_of(query: Vectors, target: int, data: Texts) -> bool:
+    """Whether it is a picture or sound of the target alone, without words."""
+    own = data.shown.of(target)
+    return bool((data.shown.vectors[own.start : own.stop] @ query).max(initial=0.0) > 0.9999)
 
 
 def _remembered(

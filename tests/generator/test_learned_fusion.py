@@ -111,6 +111,20 @@ def test_what_is_wanted_is_shared_by_episodes() -> None:
             assert (wanted[found.episode == place] > 0).sum() <= 1
 
 
+def test_what_was_stored_asks_for_itself() -> None:
+    data = some_texts(40, 0)
+    near, random = neighbours_of(data.vectors, 8), np.random.default_rng(0)
+    exact = 0
+    for target in range(40):
+        found = recalled(target, data, near, random, seen=1.0, own=1.0, together=1.0, same=1.0)
+        sight = data.shown.vectors[target]
+        own = (found.rows[found.episode] == target) & ~found.is_text if len(found.rows) else []
+        if np.array_equal(found.query, sight) and np.any(own):
+            assert np.array_equal(found.vectors[own][0], sight)
+            exact += 1
+    assert exact > 10
+
+
 @pytest.fixture
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def load(_: argparse.Namespace) -> tuple[Texts, Texts]:
