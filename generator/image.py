@@ -45,6 +45,7 @@ class PictureSettings:
     unshuffle: int = 2  # pixels per side that become channels
     autoencoder_channels: tuple[int, ...] = (32, 64, 128)
     latent_channels: int = 8
+    patches: bool = False  # whether latents also carry each patch's principal components
     flow_channels: tuple[int, ...] = (96, 160)
     token_width: int = 128
     dimension: int = 384
@@ -54,6 +55,7 @@ class PictureSettings:
     guidance: float = 2.5
     latent_mean: tuple[float, ...] = ()  # per channel, measured after training
     latent_scale: tuple[float, ...] = ()
+    latent_spread: tuple[float, ...] = ()  # `FlowSettings.spread`
     space_id: str = "bundled"
 
     @property
@@ -69,16 +71,21 @@ class PictureSettings:
             slots=self.memory_slots,
             steps=self.flow_steps,
             guidance=self.guidance,
+            spread=self.latent_spread,
         )
 
 
 class PictureAutoencoder(nn.Module):
     """diffusers' `AutoencoderKL` behind `pixel_unshuffle`; pictures are (B, 3, S, S) in [-1, 1].
 
-    The first three latent channels also carry the picture's mean colours, and decoding starts from
-    them (a residual autoencoder, after Chen et al. 2024, DC-AE): the networks learn what the small
-    picture lacks, and colours are right from the first step.
+    Latents also carry what a linear map says of each patch of the picture, and decoding starts
+    from it (a residual autoencoder, after Chen et al. 2024, DC-AE): the networks learn what is
+    lacking. With `patches`, it is the patch's principal components, of unit variance each; else its
+    mean colour, in the first three channels.
     """
+
+    analysis: torch.Tensor  # (C, 3, P, P): what each channel reads of a patch
+    synthesis: torch.Tensor  # (C, 3, P, P): what it adds to it
 
     def __init__(self, settings: PictureSettings) -> None:
         from generator.diffusers_import import AutoencoderKL
@@ -97,6 +104,11 @@ class PictureAutoencoder(nn.Module):
             norm_num_groups=16,
             mid_block_add_attention=False,
         )
+        if settings.patches:
+            patch = settings.side_px // settings.flow.grid[0]
+            for name in ("analysis", "synthesis"):
+                empty = torch.zeros(settings.latent_channels, 3, patch, patch)
+                self.register_buffer(name, empty)
 
     def posterior(self, pictures: torch.Tensor) -> Any:
         """diffusers' diagonal Gaussian over latents (B, C, H, W)."""
@@ -105,15 +117,21 @@ class PictureAutoencoder(nn.Module):
         moments = self.vae.encode(
             F.pixel_unshuffle(pictures, self.settings.unshuffle)
         ).latent_dist.parameters
-        colours = F.adaptive_avg_pool2d(pictures, self.settings.flow.grid)
         # (B, 2C, H, W): means, then logarithms of variances
         skipped = torch.zeros_like(moments)
-        skipped[:, :3] = colours
+        if self.settings.patches:
+            patch = self.analysis.shape[-1]
+            skipped[:, : len(self.analysis)] = F.conv2d(pictures, self.analysis, stride=patch)
+        else:
+            skipped[:, :3] = F.adaptive_avg_pool2d(pictures, self.settings.flow.grid)
         return DiagonalGaussianDistribution(moments + skipped)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pictures (B, 3, S, S), about [-1, 1], of latents (B, C, H, W)."""
         detail = F.pixel_shuffle(self.vae.decode(latents).sample, self.settings.unshuffle)
+        if self.settings.patches:
+            patch = self.synthesis.shape[-1]
+            return detail + F.conv_transpose2d(latents, self.synthesis, stride=patch)
         side = self.settings.side_px
         return detail + F.interpolate(latents[:, :3], (side, side), mode="bilinear")
 

@@ -18,7 +18,11 @@ from torch import nn
 
 from generator.base import Condition
 
+SOONEST = 0.05  # time before which a way back would be too short to divide by
 LATE_SHARE, LATE_FROM = 0.2, 0.85
+# Mean and deviation of the times' logits; the second where latents differ in prominence, the fine
+# ones of which are drawn out of little noise.
+TIMES, TIMES_WITH_SPREAD = (0.0, 1.0), (-0.5, 1.2)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class FlowSettings:
     slots: int = 1  # remembered latents on channels, the heaviest first
     steps: int = 12
     guidance: float = 2.0
+    # Standard deviation of each latent. With it, a linear guess of the velocity is given, and the
+    # network learns what it lacks, and where the best memory is to come back as it is; empty: the
+    # network is to know all by itself.
+    spread: tuple[float, ...] = ()
 
 
 class Flow(Protocol):
@@ -81,7 +89,7 @@ class LatentFlow(Conditioning):
             sample_size=settings.grid,
             # Noised; per slot what is remembered, and whether anything is.
             in_channels=settings.latent_channels + settings.slots * (settings.latent_channels + 1),
-            out_channels=settings.latent_channels,
+            out_channels=settings.latent_channels + bool(settings.spread),
             down_block_types=("CrossAttnDownBlock2D",) * len(channels),
             mid_block_type="UNetMidBlock2DCrossAttn",
             up_block_types=("CrossAttnUpBlock2D",) * len(channels),
@@ -91,15 +99,65 @@ class LatentFlow(Conditioning):
             attention_head_dim=4,  # in diffusers' UNet this is the number of heads
             norm_num_groups=16,
         )
+        self.spread: torch.Tensor | None = None  # (C,)
+        if settings.spread:
+            del self.spread
+            # Kept with the weights, so that a graph made from them holds none of its values.
+            self.register_buffer("spread", torch.tensor(settings.spread))
 
     def forward(
         self, noised: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor, memory: torch.Tensor
     ) -> torch.Tensor:
-        """noised (B, C, H, W), time (B,), memory (B, S (C + 1), H, W) -> velocity (B, C, H, W)."""
-        velocity: torch.Tensor = self.unet(
+        """noised (B, C, H, W), time (B,), memory (B, S (C + 1), H, W) -> velocity (B, C, H, W).
+
+        With `spread`, the best linear guess by the noised latents is added, and all that goes in
+        and out has unit variance (Karras et al. 2022, EDM). Then one channel more says of each
+        place how much it is the best memory's, from 0 to 1: see `towards_memory`.
+        """
+        if self.spread is None:
+            return self._network(noised, time, tokens, memory)
+        channels = self.settings.latent_channels
+        of_data = self.spread[:, None, None].square()
+        late = time[:, None, None, None]
+        variance = (1 - late) ** 2 * of_data + late**2
+        guess = (late - (1 - late) * of_data) / variance * noised
+        made = self._network(
+            noised / variance.sqrt(), time, tokens, memory / self._spread_of_memory(self.spread)
+        )
+        velocity = guess + (of_data / variance).sqrt() * made[:, :channels]
+        recalled = made[:, channels:].sigmoid() * memory[:, channels : channels + 1]
+        return torch.cat([velocity, recalled], 1)
+
+    def _network(
+        self, noised: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor, memory: torch.Tensor
+    ) -> torch.Tensor:
+        made: torch.Tensor = self.unet(
             torch.cat([noised, memory], 1), time * 1000, encoder_hidden_states=tokens
         ).sample
+        return made
+
+    def _spread_of_memory(self, spread: torch.Tensor) -> torch.Tensor:
+        """(S (C + 1), 1, 1); the mark of a slot stays as it is."""
+        slot = torch.cat([spread, torch.ones_like(spread[:1])])
+        return slot.repeat(self.settings.slots)[:, None, None]
+
+
+def towards_memory(
+    said: torch.Tensor,
+    velocity: torch.Tensor,
+    noised: torch.Tensor,
+    time: torch.Tensor,
+    memory: torch.Tensor,
+) -> torch.Tensor:
+    """The velocity (B, C, H, W), led to the best memory as far as the flow `said` that it is it.
+
+    All else as in `LatentFlow.forward`, whose answer `said` is.
+    """
+    channels = velocity.shape[1]
+    if said.shape[1] == channels:
         return velocity
+    best = (noised - memory[:, :channels]) / time.clamp_min(SOONEST)[:, None, None, None]
+    return velocity + said[:, channels:] * (best - velocity)
 
 
 def flow_loss(
@@ -115,13 +173,15 @@ def flow_loss(
     decided what a picture from noise alone will show.
     """
     noise = torch.randn_like(latents)
-    time = torch.sigmoid(torch.randn(len(latents), device=latents.device))
+    centre, width = TIMES_WITH_SPREAD if flow.settings.spread else TIMES
+    time = torch.sigmoid(centre + width * torch.randn(len(latents), device=latents.device))
     late = torch.rand_like(time) < LATE_SHARE
     time = torch.where(late, LATE_FROM + (1 - LATE_FROM) * torch.rand_like(time), time)
     share = time[:, None, None, None]
     noised = (1 - share) * latents + share * noise
-    velocity = flow(noised, time, flow.tokens(vectors, shares), memory)
-    loss: torch.Tensor = (velocity.float() - (noise - latents)).square().mean()
+    said = flow(noised, time, flow.tokens(vectors, shares), memory).float()
+    velocity = towards_memory(said, said[:, : latents.shape[1]], noised, time, memory)
+    loss: torch.Tensor = (velocity - (noise - latents)).square().mean()
     return loss
 
 
@@ -163,15 +223,19 @@ def led_back(
 ) -> torch.Tensor:
     """Latents (B, C, H, W) of those at time `noise`; tokens (B, 2 + N, W), memory as in `forward`.
 
-    Euler steps with classifier-free guidance (Ho & Salimans 2022).
+    Euler steps with classifier-free guidance (Ho & Salimans 2022). What is recalled as it is, is no
+    direction to go further in: it comes after guidance.
     """
     both = torch.cat([tokens, torch.zeros_like(tokens)])
     hidden = torch.cat([memory, torch.zeros_like(memory)])
+    count, channels = latents.shape[:2]
     times = np.linspace(noise, 0.0, steps_for(flow.settings, noise) + 1)
     for now, then in itertools.pairwise(times):
-        time = torch.full((2 * len(latents),), float(now))
-        given, free = flow(torch.cat([latents, latents]), time, both, hidden).chunk(2)
+        time = torch.full((2 * count,), float(now))
+        said = flow(torch.cat([latents, latents]), time, both, hidden)
+        given, free = said[:, :channels].chunk(2)
         velocity = free + flow.settings.guidance * (given - free)
+        velocity = towards_memory(said[:count], velocity, latents, time[:count], memory)
         latents = latents + float(then - now) * velocity
     return latents
 

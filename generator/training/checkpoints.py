@@ -27,12 +27,6 @@ class Average:
         self.state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         self.updates = 0
 
-    @classmethod
-    def of(cls, checkpoint: Path, module: nn.Module) -> Average:
-        average = cls(module)
-        average.state = torch.load(checkpoint, weights_only=True)["average"]
-        return average
-
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         self.updates += 1

@@ -8,25 +8,27 @@ latents stay as they are, so the flow stays valid. Seeded and resumable.
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
+from encoders.training.data import Item
 from encoders.training.precision import mixed_precision
-from generator.checkpoint import save_weights
-from generator.image import PictureAutoencoder, PictureSettings
+from generator.checkpoint import load_weights, save_weights
+from generator.image import Bytes, PictureAutoencoder, PictureGenerator, load_settings, per_channel
 from generator.latent_flow import LatentFlow, flow_loss
-from generator.training.arguments import training_parser
-from generator.training.checkpoints import Average, keep, restore, set_rate
+from generator.registry import WEIGHTS
+from generator.training.arguments import plan_of, training_parser
+from generator.training.epochs import descend, run_epochs
+from generator.training.growing import start_from_flow
 from generator.training.image_autoencoder import load_pictures, train_autoencoder, train_decoder
-from generator.training.image_data import FlowBatch, flow_data
+from generator.training.image_data import FlowBatch, FlowData, encode_all, flow_data
+from generator.training.imagined import Imagined
 from generator.training.losses import Shares
+from generator.weight_files import write_settings
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -36,11 +38,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--stage", choices=("autoencoder", "decoder", "flow", "both"), default="both"
     )
+    parser.add_argument("--latent-channels", type=int, default=16)
     parser.add_argument("--autoencoder-steps", type=int, default=5000)
     parser.add_argument("--decoder-steps", type=int, default=1800)
     parser.add_argument("--flow-steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--flow-batch-size", type=int, default=64)
+    parser.add_argument("--flow-learning-rate", type=float, default=5e-4)
     add_losses(parser)
     return parser.parse_args(argv)
 
@@ -57,6 +61,9 @@ def add_losses(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[112, 128, 144],
         help="px that the tower gets, drawn at every step",
+    )
+    group.add_argument(
+        "--perceptual-count", type=int, default=None, help="of a batch that it looks at; all"
     )
     group.add_argument(
         "--adversarial-share",
@@ -80,60 +87,63 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train_flow(args: argparse.Namespace) -> None:
-    settings = PictureSettings()
-    autoencoder = PictureAutoencoder(settings).to(args.device)
-    with Average.of(args.runs / "autoencoder.pt", autoencoder).applied(autoencoder):
-        items, pictures = load_pictures(args, settings.side_px)
-        data = flow_data(autoencoder, items, pictures, args)
-        settings = replace(
-            settings,
-            latent_mean=tuple(round(float(v), 5) for v in data.mean),
-            latent_scale=tuple(round(float(v), 5) for v in data.scale),
-        )
-        (args.weights / "image.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
-        flow = LatentFlow(settings.flow).to(args.device)
-        optimizer = torch.optim.AdamW(flow.parameters(), lr=args.learning_rate / 2)
-        average = Average(flow)
-        checkpoint = args.runs / "flow.pt"
-        step = restore(checkpoint, average, model=flow, optimizer=optimizer) if args.resume else 0
-        random = np.random.default_rng(args.seed + step)
-        fixed = data.batch(np.random.default_rng(1), 48, "validation")
-        while step < args.flow_steps:
-            start, total = time.monotonic(), 0.0
-            for _ in range(args.epoch_steps):
-                set_rate(optimizer, args.learning_rate / 2, step, args.flow_steps)
-                batch = data.batch(random, args.flow_batch_size, "train")
-                total += flow_step(flow, optimizer, batch, args.device)
-                average.update(flow)
-                step += 1
-            rate = args.epoch_steps * args.flow_batch_size / (time.monotonic() - start)
-            with average.applied(flow):
-                held_out = validation_loss(flow, fixed, args.device)
-                save_weights(flow, args.weights / "image_flow.safetensors")
-            print(
-                f"step {step}/{args.flow_steps} loss {total / args.epoch_steps:.4f} "
-                f"held-out {held_out:.4f}, {rate:.0f} pictures/s",
-                flush=True,
-            )
-            keep(checkpoint, step, average, model=flow, optimizer=optimizer)
+    """Over the latents of the autoencoder in `args.weights`."""
+    settings = load_settings(args.weights / "image.json")
+    autoencoder = PictureAutoencoder(settings).eval()
+    load_weights(autoencoder, args.weights / "image_vae.safetensors")
+    items, pictures = seen_pictures(args, settings.side_px)
+    data = flow_data(autoencoder.to(args.device), items, pictures, args)
+    settings = replace(
+        settings,
+        latent_mean=tuple(round(float(v), 5) for v in data.mean),
+        latent_scale=tuple(round(float(v), 5) for v in data.scale),
+        latent_spread=tuple(round(float(v), 5) for v in data.latents.std(dim=(0, 1, 3, 4))),
+    )
+    write_settings(settings, args.weights / "image.json")
+    flow = LatentFlow(settings.flow)
+    if args.from_stored:
+        start_from_stored(flow, data, pictures)
+    flow.to(args.device)
+    optimizer = torch.optim.AdamW(flow.parameters(), lr=args.flow_learning_rate)
+    fixed = data.batch(np.random.default_rng(1), 256, "validation")
+    imagined = Imagined.of(data, items, pictures, autoencoder)
+
+    def update(_: int, random: np.random.Generator) -> dict[str, float]:
+        batch = data.batch(random, args.flow_batch_size, "train")
+        with mixed_precision(args.device):
+            loss = flow_loss(flow, *(part.to(args.device) for part in batch))
+        return {"loss": descend(loss, flow, optimizer)}
+
+    def epoch_ends(step: int) -> str:
+        save_weights(flow, args.weights / "image_flow.safetensors")
+        quality = imagined.measure(flow, args.runs / f"flow-{step}.png")
+        return f"held-out {validation_loss(flow, fixed, args.device):.4f}, {quality}"
+
+    plan = plan_of(args, args.flow_steps, args.flow_learning_rate)
+    run_epochs(plan, args.runs / "flow.pt", flow, optimizer, update, epoch_ends)
 
 
-def flow_step(
-    flow: LatentFlow, optimizer: torch.optim.Optimizer, batch: FlowBatch, device: str
-) -> float:
-    optimizer.zero_grad(set_to_none=True)
-    with mixed_precision(device):
-        loss = flow_loss(flow, *(part.to(device) for part in batch))
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
+def start_from_stored(flow: LatentFlow, data: FlowData, pictures: Bytes) -> None:
+    """From the stored flow, whose latents may be others."""
+    before = PictureGenerator(WEIGHTS, runtime="torch")
+    some = np.random.default_rng(0).choice(len(pictures), min(1000, len(pictures)), replace=False)
+    mean, scale = (
+        per_channel(each) for each in (before.settings.latent_mean, before.settings.latent_scale)
+    )
+    read = (encode_all(before.autoencoder, pictures[some], "cpu") - mean) / scale
+    start_from_flow(flow, before.flow, data.latents[0, some], read)
 
 
-@torch.inference_mode()
+def seen_pictures(args: argparse.Namespace, side_px: int) -> tuple[list[Item], Bytes]:
+    """Those of the splits that a training may see."""
+    items, pictures = load_pictures(args, side_px)
+    rows = [row for row, item in enumerate(items) if item.split in ("train", "validation")]
+    return [items[row] for row in rows], pictures[rows]
+
+
+@torch.no_grad()
 def validation_loss(flow: LatentFlow, batch: FlowBatch, device: str) -> float:
-    state = torch.get_rng_state()
-    torch.manual_seed(0)  # the same noise and times every epoch
-    loss = float(flow_loss(flow, *(part.to(device) for part in batch)))
-    torch.set_rng_state(state)
-    return loss
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the same noise and times after every epoch
+        with mixed_precision(device):
+            return float(flow_loss(flow, *(part.to(device) for part in batch)))

@@ -150,6 +150,7 @@ class PictureLoss:
     perception: Perception | None
     critic: nn.Module
     sides_px: Sequence[int] = (112, 128, 144)  # one of them is drawn at every step
+    count: int | None = None  # pictures of a batch that the tower looks at; None: all
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -169,8 +170,8 @@ class PictureLoss:
         if self.perception is not None:
             side_px = self.sides_px[int(torch.randint(len(self.sides_px), ()))]
             with torch.no_grad():
-                real = self.perception(target, side_px)
-            seen = self.perception(leaf, side_px)
+                real = self.perception(target[: self.count], side_px)
+            seen = self.perception(leaf[: self.count], side_px)
             terms |= {"maps": map_distance(seen, real), "vectors": vector_distance(seen, real)}
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         [slope] = torch.autograd.grad(loss, leaf)
