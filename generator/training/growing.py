@@ -76,11 +76,16 @@ def start_from_flow(
     inner = {
         name: tensor
         for name, tensor in before.state_dict().items()
-        if not name.startswith(("unet.conv_in.weight", "unet.conv_out"))
+        if not name.startswith(("unet.conv_in.weight", "unet.conv_out", "spread"))
     }
     flow.load_state_dict(inner, strict=False)
-    spread = torch.ones(()) if flow.spread is None else flow.spread[:, None, None]
-    rows, wanted = (each.transpose(0, 1).flatten(1).T for each in (latents / spread, read))
+    rows, wanted = (
+        (known if each.spread is None else known / each.spread[:, None, None])
+        .transpose(0, 1)
+        .flatten(1)
+        .T
+        for each, known in ((flow, latents), (before, read))
+    )
     onto = torch.linalg.lstsq(rows, wanted).solution  # (C, C before)
     channels, former = onto.shape
     kernel, own = before.unet.conv_in.weight, flow.unet.conv_in.weight
