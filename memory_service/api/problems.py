@@ -146,8 +146,7 @@ def members_of(error: Exception) -> dict[str, Any]:
         return members(error.status_code, error.code, error.detail, **error.more)
     if isinstance(error, errors.MemoryServiceError):
         status = STATUS.get(type(error), 500)
-        if status >= 500:
-            log.error("%s", error, exc_info=error)
+        _note(error, "an item")
         return members(status, error.code, error.message, **error.details)
     log.error("an item failed", exc_info=error)
     return members(500, INTERNAL, "something went wrong here; the log has more")
@@ -205,9 +204,17 @@ async def answer(request: Request, error: Exception) -> JSONResponse | None:
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.MemoryServiceError)
-    if STATUS.get(type(error), 500) >= 500:
-        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    _note(error, f"{request.method} {request.url.path}")
     return service_problem(error)
+
+
+def _note(error: errors.MemoryServiceError, what: str) -> None:
+    """A service that stops or is too busy is a state; only a fault is told with its trace."""
+    status = STATUS.get(type(error), 500)
+    if status == 503:
+        log.warning("%s: %s", what, error, exc_info=error.__cause__)
+    elif status >= 500:
+        log.error("%s: %s", what, error, exc_info=error)
 
 
 def service_problem(error: errors.MemoryServiceError) -> JSONResponse:
