@@ -85,9 +85,11 @@ class Bench:
         yield from self._growth()  # loads what the others ask for
         for name, rows in kinds.items():
             if name in wanted:
-                for database in self.databases:
-                    settle(database.server)
+                self._settle()
                 yield from rows()
+
+    def _settle(self) -> None:
+        settle([each.server for each in self.databases])
 
     def _growth(self) -> Iterator[Row]:
         """Load both, and ask on the way."""
@@ -95,8 +97,7 @@ class Bench:
         costs = []
         for count in (self.plan.count // 5, self.plan.count // 2, self.plan.count):
             loaded = [load(each, self.data, at, count) for each in self.databases]
-            for each in self.databases:
-                settle(each.server)
+            self._settle()
             found = turns(self.databases, queries_of(self.data), 1, 1, seconds=self.plan.seconds)
             costs.append((count, found.ours[0].ms(50), found.peer[0].ms(50)))
             size = [f"{(count - at) / seconds:.0f}/s loaded" for seconds in loaded]
@@ -237,14 +238,17 @@ def mixed_rows(found: Mixed, seconds: float, dimension: int) -> list[Row]:
     return [load, memory]
 
 
-def settle(server: servers.Server, most_s: float = 60.0) -> None:
-    """Until it does nothing in the background any more: builds of indexes, compaction."""
-    end = time.monotonic() + most_s
-    while time.monotonic() < end:
-        before = server.processor_s()
+def settle(running: Sequence[servers.Server], quiet_s: float = 7.0, most_s: float = 90.0) -> None:
+    """Until none does anything in the background any more: builds of indexes, compaction. They may
+    begin only when writes have paused for some seconds, ours within five."""
+    now = time.monotonic()
+    end, since = now + most_s, now
+    while now < end and now - since < quiet_s:
+        before = [each.processor_s() for each in running]
         time.sleep(0.5)
-        if server.processor_s() - before < 0.1:
-            return
+        now = time.monotonic()
+        if any(each.processor_s() - was > 0.1 for each, was in zip(running, before, strict=True)):
+            since = now
 
 
 @contextmanager
