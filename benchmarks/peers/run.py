@@ -238,9 +238,9 @@ def mixed_rows(found: Mixed, seconds: float, dimension: int) -> list[Row]:
     return [load, memory]
 
 
-def settle(running: Sequence[servers.Server], quiet_s: float = 7.0, most_s: float = 90.0) -> None:
+def settle(running: Sequence[servers.Server], quiet_s: float = 12.0, most_s: float = 90.0) -> None:
     """Until none does anything in the background any more: builds of indexes, compaction. They may
-    begin only when writes have paused for some seconds, ours within five."""
+    begin only when writes have paused for some seconds, ours within ten."""
     now = time.monotonic()
     end, since = now + most_s, now
     while now < end and now - since < quiet_s:

@@ -305,6 +305,18 @@ def test_where_little_comes_blocks_beside_segments_are_sealed() -> None:
     assert set(kinds(few)) == {"Block"}
 
 
+def test_where_little_comes_one_segment_is_made_of_two_as_long_as_it_gets_a_graph() -> None:
+    for linked, left in ((9_000, 1), (5_000, 2)):
+        index = VectorIndex(DIMENSION, sizes=replace(SIZES, segment=9_000, linked=linked))
+        index.add(SEQUENCES[:5000], ROWS[:5000])
+        index.merge()
+        index.add(SEQUENCES[5000:6000], ROWS[5000:6000])  # a fifth: left beside it while much comes
+        assert index.merge(calm=True)
+        assert kinds(index) == ["Segment"] * left
+        index.link()
+        assert recall_at_10(index, ROWS[:6000], QUERIES, SEQUENCES[:6000]) >= 0.99
+
+
 def test_while_much_comes_a_large_index_waits_for_more() -> None:
     """Or each row would be sealed anew with every few that come."""
     index = VectorIndex(DIMENSION, sizes=replace(SIZES, buffer=500))

@@ -33,6 +33,7 @@ from memory_service.storage.vectors.sealed import ENCODED_AT_ONCE, Segment, buil
 from memory_service.storage.vectors.snapshots import Snapshot
 
 GROWTH = 4  # a segment is sealed again with at least a quarter as many rows
+CALM_GROWTH = 8  # the same where little comes, up to the size of a graph
 DEEPER = 8  # times as many vectors, when those found are of too few memories
 
 
@@ -282,13 +283,21 @@ class VectorIndex:
             segments = sorted(self._segments(), key=lambda each: each.count)
             for segment in segments:
                 worn = self._worn(segment) or (purge and segment.removed > 0)
-                if rows + segment.count <= most and (worn or segment.count <= GROWTH * rows):
+                fits = rows + segment.count <= most
+                if fits and (worn or self._taken_along(segment.count, rows, calm)):
                     pool.append(segment)
                     rows += segment.count
             if not pool:  # a worn one that is full
                 full = [s for s in segments if self._worn(s) or (purge and s.removed)]
                 pool.extend(full[:1])
             return pool
+
+    def _taken_along(self, count: int, rows: int, calm: bool) -> bool:
+        """Whether a segment of `count` is built anew with `rows` that are sealed. Two graphs take a
+        query twice as long as one: where little comes, larger ones are, too."""
+        if calm and rows + count <= self._sizes.linked:
+            return count <= CALM_GROWTH * rows
+        return count <= GROWTH * rows
 
     def _replace(self, pool: list[Part], calm: bool, stopped: Stopped) -> None:
         with self._writing:
