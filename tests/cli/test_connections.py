@@ -216,9 +216,12 @@ def test_what_is_no_http_behind_a_body_that_is_awaited(hurried: Service) -> None
 
 def test_one_too_many_takes_the_place_of_one_that_is_silent() -> None:
     with Service(connections=3).running() as service:
-        silent = [service.connect() for _ in range(3)]
-        while len(service.server.server_state.connections) < 3:
-            threading.Event().wait(0.01)
+        silent: list[socket.socket] = []
+        for _ in range(3):
+            silent.append(service.connect())
+            while len(service.server.server_state.connections) < len(silent):
+                threading.Event().wait(0.01)
+            threading.Event().wait(0.02)  # the loop's clock counts milliseconds
         connection = service.connect(HEAD + b"\r\n")
         assert connection.recv(65_536).endswith(b"short")
         assert everything(silent[0]) == b""
