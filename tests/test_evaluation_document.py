@@ -25,8 +25,7 @@ def test_the_tables_are_those_of_the_committed_figures() -> None:
     marks = {(mark["figures"], mark["table"]) for mark in MARK.finditer(document)}
     assert marks >= {("evaluation", table) for table in TABLES}
     figures = figures_of.read_figures()
-    if not figures:
-        pytest.skip("the committed report was made before there were verdicts")
+    assert "evaluation" in figures
     assert filled(document, figures) == document
 
 
