@@ -30,6 +30,7 @@ from generator.latent_flow import (
     FlowSettings,
     LatentFlow,
     noise_for,
+    per_channel,
     sample_each,
     steps_for,
 )
@@ -298,11 +299,6 @@ class SoundGenerator(Generator):
         frames = frames_for(heard, self.settings)
         mels = [mel_of(each, frames) for each in heard]
         return [self.encode(mix(mels, [weights[at] for at in places]))]
-
-
-def per_channel(values: Sequence[float]) -> torch.Tensor:
-    """(1, C, 1, 1)."""
-    return torch.tensor(values, dtype=torch.float32)[None, :, None, None]
 
 
 def finish(samples: Floats) -> Floats:

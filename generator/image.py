@@ -27,6 +27,7 @@ from generator.latent_flow import (
     FlowSettings,
     LatentFlow,
     noise_for,
+    per_channel,
     sample_each,
     steps_for,
 )
@@ -253,11 +254,6 @@ class PictureGenerator(Generator):
         raw = latents * per_channel(scale) + per_channel(mean)
         picture: Bytes = to_bytes(self._networks.decode(raw))[0]
         return picture
-
-
-def per_channel(values: tuple[float, ...]) -> torch.Tensor:
-    """(1, C, 1, 1)."""
-    return torch.tensor(values, dtype=torch.float32)[None, :, None, None]
 
 
 def load_settings(path: Path) -> PictureSettings:

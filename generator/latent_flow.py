@@ -310,3 +310,8 @@ def memory_channels(
     for slot, memory in enumerate(memories[: settings.slots]):
         channels[:, slot, :-1], channels[:, slot, -1] = memory, 1.0
     return channels.flatten(1, 2)
+
+
+def per_channel(values: Sequence[float]) -> torch.Tensor:
+    """(1, C, 1, 1)."""
+    return torch.tensor(values, dtype=torch.float32)[None, :, None, None]

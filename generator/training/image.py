@@ -18,8 +18,8 @@ import torch
 from encoders.training.data import Item
 from encoders.training.precision import mixed_precision
 from generator.checkpoint import load_weights, save_weights
-from generator.image import Bytes, PictureAutoencoder, PictureGenerator, load_settings, per_channel
-from generator.latent_flow import LatentFlow, flow_loss
+from generator.image import Bytes, PictureAutoencoder, PictureGenerator, load_settings
+from generator.latent_flow import LatentFlow, flow_loss, per_channel
 from generator.registry import WEIGHTS
 from generator.training.arguments import plan_of, training_parser
 from generator.training.epochs import descend, run_epochs

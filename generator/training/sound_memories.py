@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from generator.audio import SoundSettings, per_channel
+from generator.audio import SoundSettings
+from generator.latent_flow import per_channel
 from generator.training.sounds import Remembered, Sounds, mixture, remember, similar_sounds
 
 # latents (B, C, H, W), vectors (B, 2 + N, D), shares (B, 2 + N), memory (B, C + 1, H, W)
