@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ SHEET, KEY = "blind-sheet.png", "blind-key.json"
 def evaluate(
     suite: Annotated[
         Literal["shipped", "quick", "namespace"],
-        typer.Option(help="Of the package, of it within a minute, or of a running service."),
+        typer.Option(help="Of the package, of it with little of everything, or of a service."),
     ] = "shipped",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("evaluation"),
     max_items: Annotated[int | None, typer.Option(help="Episodes, at most.")] = None,
@@ -156,7 +157,7 @@ def _here(
                 seed=planned["seed"],
                 queries=queries,
                 without_memory=without_memory,
-                on_stored=lambda done, of: show({"phase": f"storing {done} of {of}"}),
+                on_stored=lambda done, of: show({"phase": f"storing: {done} of {of}"}),
                 on_change=lambda job: show(job.progress),
             )
     except (MemoryServiceError, ModelUnavailable, UnknownName, OSError, ValueError) as error:
@@ -168,8 +169,26 @@ def _here(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Shows the phase of a job on stderr; how many there will be is not known before."""
+    """Shows the phase of a job on stderr; how many there will be is not known before. Where there
+    is no terminal, a line as each section begins, with the seconds since the start."""
+    if not options.errors.is_terminal:
+        yield _lines()
+        return
     columns = (BarColumn(pulse_style="cyan"), TextColumn("{task.description}"))
     with Progress(*columns, console=options.errors, transient=True) as bars:
         task = bars.add_task("starting", total=None)
         yield lambda progress: bars.update(task, description=str(progress.get("phase", "")))
+
+
+def _lines() -> Callable[[Mapping[str, Any]], None]:
+    """A phase's section is what it says before its first colon."""
+    began, last = time.monotonic(), ""
+
+    def tell(progress: Mapping[str, Any]) -> None:
+        nonlocal last
+        section = str(progress.get("phase", "")).partition(":")[0]
+        if section and section != last:
+            typer.echo(f"{time.monotonic() - began:5.0f} s  {section}", err=True)
+        last = section or last
+
+    return tell

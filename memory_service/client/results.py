@@ -210,7 +210,7 @@ class Generated:
     media_type: str
     content: bytes | None  # None when the answer came without data
     text: str | None
-    novelty: float | None  # 1 - cosine to the nearest memory of the same modality
+    novelty: float | None  # 1 - cosine to the nearest memory of the modality; blur raises it, too
     nearest_memory_id: str | None
     generator: str
     details: Mapping[str, Any]

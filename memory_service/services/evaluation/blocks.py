@@ -15,6 +15,8 @@ NAMES = {
     "judge_recall_at_10": "R@10, by form",
     "meaning_recall_at_10": "R@10, by meaning",
     "novelty": "novelty",
+    "media_novelty": "novelty as media",
+    "novel": "no copy",
     "quoted": "quoted",
     "cider": "CIDEr",
     "ssim": "SSIM",

@@ -38,7 +38,7 @@ def _row(lab: Lab, task: Task, creativity: float, scorer: Scorer) -> dict[str, A
     seeds = range(lab.budget.repeats)
     same_bytes, spread_fixed, spread, diverse, diverse_in_itself = [], [], [], [], []
     for place in queries.tolist():
-        with lab.step(f"{task.name} again, creativity {creativity:g}"):
+        with lab.step(f"consistency: {task.name}, creativity {creativity:g}"):
             query = lab.cases.vectors(task.query, [place])[0]
             memory = lab.nearest(task, query, lab.others(place, both), K)
 
@@ -60,7 +60,7 @@ def _row(lab: Lab, task: Task, creativity: float, scorer: Scorer) -> dict[str, A
         "creativity": creativity,
         "inputs": len(queries),
         "repeats": lab.budget.repeats,
-        "equal_bytes_with_one_seed": summary(same_bytes),
+        "equal_bytes_with_one_seed": summary(same_bytes, share=True),
         "deviation_with_one_seed": _means(spread_fixed),
         "deviation_over_seeds": _means(spread),
         "diversity": summary(np.array(diverse)),

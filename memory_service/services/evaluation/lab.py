@@ -40,6 +40,7 @@ class Budget:
     shown: int = 6  # rows of the sample sheets
     trained: int = 64  # items of the epochs of training
     items_per_query: int = 0  # 0: there are never more queries
+    short: bool = False  # the rungs that were asked for alone: no other k, fusion or candidates
 
     def within(self, items: int) -> Budget:
         """That of a number of items to ask about: more of them are more queries."""
@@ -63,6 +64,7 @@ QUICK = Budget(
     folds=3,
     shown=3,
     trained=16,
+    short=True,
 )
 FULL = Budget(
     queries=24,
@@ -70,7 +72,7 @@ FULL = Budget(
     noised=60,
     repeated=4,
     repeats=4,
-    timed=8,
+    timed=12,
     trained=32,
     items_per_query=9,
 )

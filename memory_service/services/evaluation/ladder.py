@@ -11,14 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from encoders.base import Modality, Vectors
+from encoders.base import Vectors
 from generator.fusion import METHODS, methods_in
-from memory_service.services.evaluation import metrics
 from memory_service.services.evaluation.cases import Rows
 from memory_service.services.evaluation.lab import CREATIVITY, K, Lab, Task
 from memory_service.services.evaluation.metrics import Floats
+from memory_service.services.evaluation.novelty import Novelty, shrunk
 from memory_service.services.evaluation.scoring import Scorer
-from memory_service.services.evaluation.wording import same
 
 Source = Literal["own", "retrieved", "random", "none", "untaught"]
 NAMES = {"none": "no memory (k = 0)", "untaught": "no memory, a model trained without"}
@@ -72,6 +71,15 @@ RUNGS = (
         if fusion != "attention"
     ),
 )
+# What the order that was asked for needs, and the ends of creativity.
+SHORT = tuple(
+    rung
+    for rung in RUNGS
+    if rung.k in (0, K)
+    and rung.fusion == "attention"
+    and rung.candidates is None
+    and rung.creativity != 0.5
+)
 REAL, RECODED, COPY, BLEND = (
     "real",
     "autoencoder",
@@ -112,15 +120,16 @@ class Climb:
     real: Rows  # the cases that were no query: what made ones are to be like
 
 
-def climb(lab: Lab, task: Task, scorer: Scorer, rungs: Sequence[Rung] = RUNGS) -> Climb:
+def climb(lab: Lab, task: Task, scorer: Scorer) -> Climb:
+    rungs = SHORT if lab.budget.short else RUNGS
     both = lab.cases.having(task.output, task.query)
     queries = lab.cases.draw(both, lab.budget.queries, lab.random())
-    rungs = [each for each in rungs if each.fusion in methods_in(lab.space.id)]
-    runner = _Runner(lab, task, both, queries, scorer, max(rung.k for rung in rungs))
+    there = [each for each in rungs if each.fusion in methods_in(lab.space.id)]
+    runner = _Runner(lab, task, both, queries, scorer, max(rung.k for rung in there))
     made: dict[str, Made] = {}
     for each in runner.references():
         made[each.name] = each
-    for rung in rungs:
+    for rung in there:
         if rung.memory == "untaught" and task.output not in lab.without_memory:
             continue
         with lab.step(f"{task.name}: {rung.name}"):
@@ -146,7 +155,7 @@ class _Runner:
         self._strangers = {
             place: random.permutation(lab.others(place, both))[:most] for place in queries.tolist()
         }
-        self._as_shown: dict[int, Vectors] = {}  # by place: see `_shown`
+        self._novelty = Novelty(lab, task.output)
 
     def memory(self, place: int, rung: Rung) -> Rows:
         match rung.memory:
@@ -169,7 +178,7 @@ class _Runner:
             name: np.mean([found[name] for found, _ in scored], axis=0) for name in scored[0][0]
         }
         made = Made(rung.name, by_seed[0], measures, scored[0][1], memories)
-        return self._with_nearest(made)
+        return self._with_novelty(made)
 
     def _generate(self, rung: Rung, memories: Sequence[Rows], seed: int) -> list[Any]:
         if rung.memory == "untaught":
@@ -190,45 +199,9 @@ class _Runner:
             for place, memory in zip(self._queries.tolist(), memories, strict=True)
         ]
 
-    def _with_nearest(self, made: Made) -> Made:
-        """How like it is to what it was made from.
-
-        `to_memory`: cosine to the nearest of the memories; `to_shown`: to the nearest of these as a
-        generator shows them, at its size and through its autoencoder; `novelty`: 1 less the larger
-        of both, so that a small or blurred copy is a copy. Of texts, `quoted`: whether it has the
-        words of one of them.
-        """
-        output = self._task.output
-        if not all(len(memory) for memory in made.memories):
-            return made
-        pairs = list(zip(made.memories, made.vectors, strict=True))
-        cases = self._lab.cases
-        near = np.array([(cases.vectors(output, m) @ v).max() for m, v in pairs], np.float64)
-        measures: dict[str, Floats] = {"to_memory": near, "novelty": np.maximum(1 - near, 0)}
-        if output == "text":
-            known = [cases.media(output, memory) for memory in made.memories]
-            quoted = [
-                any(same(text, each) for each in texts)
-                for text, texts in zip(made.media, known, strict=True)
-            ]
-            measures["quoted"] = np.array(quoted, np.float64)
-        else:
-            shown = [max((self._shown(p) @ v).max() for p in m.tolist()) for m, v in pairs]
-            measures["to_shown"] = np.array(shown, np.float64)
-            measures["novelty"] = np.maximum(1 - np.maximum(near, measures["to_shown"]), 0)
-        return replace(made, measures={**made.measures, **measures})
-
-    def _shown(self, place: int) -> Vectors:
-        """(1 or 2, D): a memory at the size in which things are made, and recoded."""
-        if place not in self._as_shown:
-            output = self._task.output
-            generator = self._lab.generator(output)
-            assert generator is not None
-            media = self._lab.cases.media(output, [place])
-            recoded = generator.recode(media)
-            shown = [shrunk(output, media[0], recoded), *([] if recoded is None else [recoded])]
-            self._as_shown[place] = self._lab.encode(output, shown)
-        return self._as_shown[place]
+    def _with_novelty(self, made: Made) -> Made:
+        found = self._novelty.measures(made.media, made.vectors, made.memories)
+        return replace(made, measures={**made.measures, **found})
 
     def references(self) -> list[Made]:
         """What no generator passes, what one must beat, and what the latents alone give."""
@@ -256,13 +229,4 @@ class _Runner:
 
     def _reference(self, name: str, media: Sequence[Any], memories: Sequence[Rows]) -> Made:
         measures, vectors = self._scorer(media, self._queries)
-        return self._with_nearest(Made(name, media, measures, vectors, memories))
-
-
-def shrunk(modality: Modality, original: Any, made: Any) -> Any:
-    """A real picture at the size of a made one; anything else as it is."""
-    if modality != "image" or made is None:
-        return original
-    from PIL import Image
-
-    return Image.fromarray(metrics.pixels(original, made.width))
+        return self._with_novelty(Made(name, media, measures, vectors, memories))

@@ -18,12 +18,14 @@ from memory_service.services.evaluation.blocks import (
     number,
     rows_of,
 )
-from memory_service.services.evaluation.targets import MET, MISSED, UNDECIDED
+from memory_service.services.evaluation.novelty import COPY_BELOW, SAME
+from memory_service.services.evaluation.targets import FEWEST, MET, MISSED, UNDECIDED
+from memory_service.services.likeness import MEASURES as MEDIA
 
 # What tells whether a thing is right, and apart from it what it is like.
 RIGHT = (
     "recall_at_1", "recall_at_10", "judge_recall_at_10", "meaning_recall_at_10", "cosine", "cider",
-    "novelty",
+    "novelty", "media_novelty", "novel",
 )  # fmt: skip
 LIKE = (
     "ssim", "psnr_db", "log_mel", "mse", "snr_db", "judge_cosine", "meaning_cosine", "to_memory",
@@ -78,6 +80,11 @@ def reached(row: Json) -> str:
     return sides
 
 
+def reason(row: Json) -> str:
+    """The verdict, and where it is too few queries that leave it open, that."""
+    return f"{row['verdict']}: {row['why']}" if row.get("why") else str(row["verdict"])
+
+
 def asked_for(figures: Json) -> list[Json]:
     """All that was to be reached, latencies last."""
     return [*figures["targets"], *figures["efficiency"]["targets"]]
@@ -102,9 +109,11 @@ def targets(figures: Json) -> Section | None:
         f"Of {len(rows)} rungs: {tally(rows)}"
         + (f"; of {len(unseen)} by unseen concepts alone: {tally(unseen)}. " if unseen else ". ")
         + "Met: the estimate is on the right side, and all of its interval. Undecided: the "
-        "estimate is, but the interval reaches to the wrong side. Not met: the estimate is on the "
-        "wrong side, however near. Beside another row, the estimate is the difference of the same "
-        "queries (paired bootstrap). Latencies are of this run, whatever else the machine did.",
+        f"estimate is, but the interval reaches to the wrong side; or it is of fewer than {FEWEST} "
+        "queries, whichever side it is on. Not met: the estimate is on the wrong side, however "
+        "near. Hits that are the same of all queries have Wilson's interval. Beside another row, "
+        "the estimate is the difference of the same queries (paired bootstrap). Latencies are of "
+        "this run, whatever else the machine did.",
         [
             Table(
                 columns,
@@ -124,7 +133,7 @@ def _judged(row: Json) -> list[Cell]:
     return [
         Cell(reached(row)),
         Cell(number(value["mean"]), f"{interval(value)}; n = {value['n']}"),
-        Cell(found, "", MARKS[found]),
+        Cell(found, row.get("why", ""), MARKS[found]),
     ]
 
 
@@ -141,7 +150,11 @@ def order(figures: Json) -> Section | None:
                 Cell(f"{row['row']} {SIGNS[row['sense']]} {row['beside']}", row["task"]),
                 Cell(NAMES[row["measure"]]),
                 *_judged(row),
-                *([Cell(few["verdict"], "", MARKS[few["verdict"]])] if few else [Cell("-")]),
+                *(
+                    [Cell(few["verdict"], few["why"], MARKS[few["verdict"]])]
+                    if few
+                    else [Cell("-")]
+                ),
             ]
         )
     return Section(
@@ -175,7 +188,10 @@ def ladders(figures: Json) -> Iterator[Section]:
             "target's text among all texts. By form: a judge without learned weights looks for the "
             f"target itself among all items.{meaning} Novelty: 1 less the cosine to the nearest "
             "memory that it was made from, or to that at the generator's size and through its "
-            "autoencoder, whichever is nearer: blur is not novelty." + _spread(table, output),
+            "autoencoder, whichever is nearer: blur is not novelty. As media: the distance to the "
+            f"most alike memory ({MEDIA[output]}). No copy: the share whose novelty is "
+            f"{1 - SAME:.2f} and, as media, {COPY_BELOW[output]:g} at least."
+            + _spread(table, output),
             [
                 Plot(plots.ladder(table, ladder.ORDER), f"Ladder of {table['task']}"),
                 rows_of(
@@ -231,7 +247,7 @@ def terminal(figures: Json) -> list[Json]:
             "reached": reached(row),
             "95 %": interval(row["estimate"]),
             "n": str(row["estimate"]["n"]),
-            "verdict": row["verdict"],
+            "verdict": reason(row),
             **({"unseen": row["unseen"]["verdict"]} if "unseen" in row else {}),
         }
         for row in asked_for(figures)

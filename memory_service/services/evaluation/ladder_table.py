@@ -9,7 +9,7 @@ from memory_service.services.evaluation import metrics
 from memory_service.services.evaluation.judges import judges
 from memory_service.services.evaluation.lab import Lab
 from memory_service.services.evaluation.ladder import Climb, Made
-from memory_service.services.evaluation.metrics import summary
+from memory_service.services.evaluation.metrics import is_share, summary
 from memory_service.services.evaluation.scoring import HEADLINE
 from memory_service.services.evaluation.wording import distinct
 
@@ -36,7 +36,10 @@ def table(lab: Lab, climb: Climb) -> dict[str, Any]:
         "rows": [
             {
                 "what": made.name,
-                **{name: summary(values, unseen) for name, values in made.measures.items()},
+                **{
+                    name: summary(values, unseen, share=is_share(name))
+                    for name, values in made.measures.items()
+                },
                 **sets.of(made),
             }
             for made in climb.made.values()

@@ -22,10 +22,11 @@ from memory_service.services.evaluation.ladder_sections import (
 MARK = re.compile(r"<!-- (?P<figures>[\w-]+): (?P<table>\w+) -->\n.*?<!-- end -->", re.DOTALL)
 SHOWN = {
     "image": ("recall_at_1", "recall_at_10", "judge_recall_at_10", "meaning_recall_at_10",
-              "novelty", "ssim", "psnr_db", "kid"),
-    "audio": ("recall_at_1", "recall_at_10", "judge_recall_at_10", "novelty", "log_mel", "mse",
-              "snr_db", "mmd"),
-    "text": ("cosine", "recall_at_10", "judge_cosine", "cider", "novelty", "quoted", "distinct_2"),
+              "novelty", "media_novelty", "novel", "ssim", "psnr_db", "kid"),
+    "audio": ("recall_at_1", "recall_at_10", "judge_recall_at_10", "novelty", "media_novelty",
+              "novel", "log_mel", "mse", "snr_db", "mmd"),
+    "text": ("cosine", "recall_at_10", "judge_cosine", "cider", "novelty", "media_novelty", "novel",
+             "quoted", "distinct_2"),
 }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def _targets(figures: Json) -> str:
                 reached(row),
                 interval(row["estimate"]),
                 str(row["estimate"]["n"]),
-                f"**{row['verdict']}**",
+                f"**{row['verdict']}**" + (f" ({row['why']})" if row.get("why") else ""),
                 *([_of_unseen(row, few)] if unseen else []),
             ]
         )

@@ -1,17 +1,21 @@
-"""Is what is made only a copy? Its nearest memory and its nearest item of the training, beside how
-near real things that were held back come to these."""
+"""Is what is made only a copy? Its nearest memory, by meaning and as media, and its
+nearest item of the training, beside how near real things that were held back come to these."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from encoders.base import Modality, Vectors
 from memory_service.services.evaluation.cases import Cases
 from memory_service.services.evaluation.lab import Lab
 from memory_service.services.evaluation.ladder import COPY, REAL, RECODED, Climb, Rung
-from memory_service.services.evaluation.metrics import summary
+from memory_service.services.evaluation.metrics import Floats, is_share, summary
+from memory_service.services.evaluation.novelty import COPY_BELOW, SAME, copied, copied_as_media
+from memory_service.services.likeness import MEASURES as MEDIA
 
 SHOWN = (
     REAL,
@@ -24,7 +28,7 @@ SHOWN = (
     Rung("retrieved", 1.0).name,
     Rung("none", 1.0, 0).name,
 )
-SAME = 0.95  # cosine from which two count as the same
+MEASURES = ("to_memory", "to_shown", "novelty", "media_novelty", "quoted")
 
 
 def memorisation(lab: Lab, climbs: list[Climb], training: Cases | None) -> list[dict[str, Any]]:
@@ -39,11 +43,11 @@ def memorisation(lab: Lab, climbs: list[Climb], training: Cases | None) -> list[
                 continue
             made = climb.made[name]
             row: dict[str, Any] = {"what": name}
-            for measure in ("to_memory", "to_shown", "novelty", "quoted"):
+            for measure in MEASURES:
                 if measure in made.measures:
-                    row[measure] = summary(made.measures[measure], unseen)
+                    row[measure] = summary(made.measures[measure], unseen, share=is_share(measure))
             if "novelty" in made.measures:
-                row["copies_of_memory"] = summary(made.measures["novelty"] < 1 - SAME, unseen)
+                row |= _copies(climb.task.output, made.measures, unseen)
             if known is not None:
                 row |= _to_training(lab, climb, made.vectors, known, training)
             rows.append(row)
@@ -53,10 +57,25 @@ def memorisation(lab: Lab, climbs: list[Climb], training: Cases | None) -> list[
                 "queries": len(climb.queries),
                 "training_items": 0 if known is None else len(known),
                 "copy_is": SAME,
+                "copy_below": COPY_BELOW[climb.task.output],
+                "media_measure": MEDIA[climb.task.output],
                 "rows": rows,
             }
         )
     return found
+
+
+def _copies(
+    output: Modality, measures: Mapping[str, Floats], unseen: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """The share of copies by the cosine, as media, and by either."""
+    return {
+        "copies_of_memory": summary(copied(measures["novelty"]), unseen, share=True),
+        "copies_as_media": summary(
+            copied_as_media(output, measures["media_novelty"]), unseen, share=True
+        ),
+        "copies": summary(1 - measures["novel"], unseen, share=True),
+    }
 
 
 def _known(modality: Modality, training: Cases | None) -> Vectors | None:
@@ -84,5 +103,5 @@ def _to_training(
     cosines, masks = np.array(near), np.array(unseen)
     return {
         "to_training": summary(cosines, masks),
-        "copies_of_training": summary(cosines > SAME, masks),
+        "copies_of_training": summary(cosines > SAME, masks, share=True),
     }

@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 BEST_PSNR_DB = 60.0  # of equal pictures, whose PSNR has no bound
 BEST_SNR_DB = 60.0
 AUDIBLE = 0.05  # of the peak
+Z_95 = 1.96  # standard deviations of a normal distribution with 95 % of it between
 PRDC_K = 5  # neighbours, as Naeem et al. advise
 PRDC_FEWEST = 100  # of both: with fewer the balls are so wide that everything lies in one
 
@@ -179,7 +180,8 @@ def interval(
     """95 % confidence interval of the mean, by the percentile bootstrap (Efron 1979) over queries.
 
     Of differences of paired values, it is the paired bootstrap's. `of`: another statistic, called
-    with `axis=1`.
+    with `axis=1`. Of equal values every draw gives the same again, which is no certainty: of
+    shares see `share_interval`.
     """
     array = np.asarray(values, np.float64)
     if len(array) < 2:
@@ -188,6 +190,25 @@ def interval(
     found = of(array[random.integers(len(array), size=(draws, len(array)))], axis=1)
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+
+def share_interval(values: npt.ArrayLike, least: float = 0.0) -> tuple[float, float]:
+    """As `interval`, of hits (N,) from `least` to 1; -1 for differences of hits.
+
+    Where all are equal, as many as Wilson's interval (1927) allows of N are otherwise: a share of
+    z^2 / (N + z^2), .14 of 24 and .56 of 3, each by 1 at the most.
+    """
+    array = np.asarray(values, np.float64)
+    if not len(array) or np.ptp(array) > 0:
+        return interval(array)
+    others = Z_95**2 / (len(array) + Z_95**2)
+    value = float(array[0])
+    return max(least, value - others), min(1.0, value + others)
+
+
+def is_share(measure: str) -> bool:
+    """Whether a measure says of each query yes or no."""
+    return measure.endswith(("recall_at_1", "recall_at_10")) or measure in ("quoted", "novel")
 
 
 def ratio_interval(upper: Floats, lower: Floats, draws: int = 1000) -> tuple[float, float]:
@@ -201,11 +222,17 @@ def ratio_interval(upper: Floats, lower: Floats, draws: int = 1000) -> tuple[flo
     return interval(pairs, ratio, draws) if len(pairs) > 1 else (float(upper[0] / lower[0]),) * 2
 
 
-def summary(values: npt.ArrayLike, unseen: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
+def summary(
+    values: npt.ArrayLike,
+    unseen: npt.NDArray[np.bool_] | None = None,
+    *,
+    share: bool = False,
+    least: float = 0.0,
+) -> dict[str, Any]:
     """Mean, the 95 % interval of it, and of how many; under `unseen` the same of those queries
-    alone, where they are two at least and not all."""
+    alone, where they are two at least and not all. Of hits, say `share`: see `share_interval`."""
     array = np.asarray(values, np.float64)
-    low, high = interval(array)
+    low, high = share_interval(array, least) if share else interval(array)
     found: dict[str, Any] = {
         "mean": float(array.mean()),
         "low": low,
@@ -213,5 +240,5 @@ def summary(values: npt.ArrayLike, unseen: npt.NDArray[np.bool_] | None = None) 
         "n": len(array),
     }
     if unseen is not None and 2 <= unseen.sum() < len(array):
-        found["unseen"] = summary(array[unseen])
+        found["unseen"] = summary(array[unseen], share=share, least=least)
     return found

@@ -38,7 +38,7 @@ def recall(lab: Lab) -> list[dict[str, Any]]:
             }
             for k in AT:
                 hits = (place < k).astype(np.float64)
-                direction[f"recall_at_{k}"] = summary(hits, unseen)
+                direction[f"recall_at_{k}"] = summary(hits, unseen, share=True)
                 direction[f"chance_at_{k}"] = metrics.chance_at_k(k, len(named))
             found.append(direction)
     return found

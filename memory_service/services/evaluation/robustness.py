@@ -66,16 +66,16 @@ def _curve(lab: Lab, damage: Damage, pool: Rows) -> dict[str, Any]:
     generates = lab.generator(damage.modality) is not None
     points = []
     for level in damage.levels:
-        with lab.step(f"{damage.modality}: {damage.name} {level:g}"):
+        with lab.step(f"robustness: {damage.modality}, {damage.name} {level:g}"):
             random = lab.random()
             damaged = [damage.apply(each, level, random) for each in originals]
             vectors = lab.encode(damage.modality, damaged)
             point: dict[str, Any] = {"level": level}
             itself = _finds_itself(lab, damage.modality, vectors, queries, pool)
-            point["itself"] = summary(itself, unseen)
+            point["itself"] = summary(itself, unseen, share=True)
             across = _finds_across(lab, damage.across, vectors, queries)
             if across is not None:
-                point["across"] = summary(across[1], unseen[across[0]])
+                point["across"] = summary(across[1], unseen[across[0]], share=True)
             if generates:
                 made = _made(lab, damage.modality, vectors, queries, pool)
                 point["made"] = summary(made, unseen[: len(made)])
@@ -152,7 +152,7 @@ def dropped(lab: Lab, scorers: Mapping[Modality, Scorer]) -> list[dict[str, Any]
         others = [each for each in ("image", "text", "audio") if each != sought]
         subsets = [s for n in (1, 2) for s in itertools.combinations(others, n)]
         for subset in subsets:
-            with lab.step(f"{' + '.join(subset)} -> {sought}"):
+            with lab.step(f"modalities left out: {' + '.join(subset)} -> {sought}"):
                 found.append(_dropped(lab, scorers.get(sought), sought, subset, queries))
     return found
 
@@ -168,7 +168,7 @@ def _dropped(
         "given": list(given),
         "sought": sought,
         "queries": len(queries),
-        "recall_at_10": None if hits is None else summary(hits[1], unseen[hits[0]]),
+        "recall_at_10": None if hits is None else summary(hits[1], unseen[hits[0]], share=True),
         "chance": metrics.chance_at_k(AT, candidates),
     }
     if scorer is not None:

@@ -18,7 +18,6 @@ from memory_service.services.evaluation.ladder import (
     Made,
     Rung,
 )
-from memory_service.services.evaluation.memorisation import SAME
 from memory_service.services.evaluation.swap import CREATIVITIES, TASK, Swapped
 
 OWN = tuple(Rung("own", creativity).name for creativity in (0.0, 0.5))
@@ -80,10 +79,11 @@ def thing(made: Made, row: int) -> Thing:
         return Thing(made.media[row], "a copy", copied=True)
     if made.name in OWN or "novelty" not in made.measures:
         return Thing(made.media[row])
-    novelty = float(made.measures["novelty"][row])
-    if novelty < 1 - SAME:
-        return Thing(made.media[row], f"as good as a copy: novelty {novelty:.2f}", copied=True)
-    return Thing(made.media[row], f"novelty {novelty:.2f}")
+    by_cosine, as_media = (float(made.measures[n][row]) for n in ("novelty", "media_novelty"))
+    told = f"novelty {by_cosine:.2f}, as media {as_media:.2f}"
+    if not made.measures["novel"][row]:
+        return Thing(made.media[row], f"as good as a copy: {told}", copied=True)
+    return Thing(made.media[row], told)
 
 
 def swap_sheet(lab: Lab, swapped: Sequence[Swapped]) -> Sheet | None:

@@ -133,7 +133,10 @@ def _memorisation(figures: Json) -> Section:
                 "nearest memory": row.get("to_memory"),
                 "the same, as shown": row.get("to_shown"),
                 "novelty": row.get("novelty"),
-                "copies": row.get("copies_of_memory"),
+                "copies by cosine": row.get("copies_of_memory"),
+                "as media": row.get("media_novelty"),
+                "copies as media": row.get("copies_as_media"),
+                "copies by either": row.get("copies"),
                 "quoted": row.get("quoted"),
                 "nearest training item": row.get("to_training"),
                 "copies of training": row.get("copies_of_training"),
@@ -150,11 +153,18 @@ def _memorisation(figures: Json) -> Section:
         "shown (at the generator's size, and through its autoencoder), and to the nearest item of "
         "the "
         f"training, of which {items or 'none'} are at hand (those that mean the same passed over); "
-        "“copies”: the share whose novelty is below .05, or that is as near to the training. "
-        "Blurred copies are far from the memory and near to it as shown: both count. Quoted: texts "
+        "copies by cosine: the share whose novelty is below .05, or that is as near to the "
+        "training. Blurred copies are far from the memory and near to it as shown: both count. As "
+        f"media: {_media(figures)}. Quoted: texts "
         "with the very words of a memory. Real things show how near the training comes by itself.",
         blocks,
     )
+
+
+def _media(figures: Json) -> str:
+    """By what the media are compared, and below what a thing is a copy."""
+    by = {t["media_measure"]: t["copy_below"] for t in figures["memorisation"]}
+    return "; ".join(f"{measure}, a copy below {limit:g}" for measure, limit in by.items())
 
 
 def _generalisation(figures: Json) -> Section:

@@ -2,9 +2,10 @@
 threshold, and a verdict that is computed.
 
 A verdict is hard on us. Met: the estimate is on the right side, and all of its 95 % interval.
-Undecided: the estimate is on the right side, but the interval reaches to the wrong one. Not met:
-the estimate is on the wrong side, however near. Differences and ratios are of the same queries, by
-the paired bootstrap.
+Undecided: the estimate is on the right side, but the interval reaches to the wrong one; or there
+are fewer than FEWEST queries, of which nothing follows either way. Not met: the estimate is on the
+wrong side, however near. Differences and ratios are of the same queries, by the paired bootstrap;
+shares that are the same of all queries have Wilson's interval (`metrics.interval`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from memory_service.services.evaluation.scoring import HEADLINE
 Sense = Literal["at least", "at most", "above"]
 Json = dict[str, Any]
 MET, UNDECIDED, MISSED = "met", "undecided", "not met"
+FEWEST = 12  # queries that a verdict needs
 
 RECALLED, IMAGINED = Rung("own", 0.0).name, Rung("retrieved").name
+REPEATED = Rung("retrieved", 0.0).name  # a memory through the autoencoder, and no more
 STRANGERS, NOTHING = Rung("random").name, Rung("none", 1.0, 0).name
 UNTAUGHT = Rung("untaught", 1.0, 0).name
 PICTURES, SOUNDS = "text -> image", "text -> audio"
@@ -70,7 +73,14 @@ TARGETS = (
     _above("imagination: picture", PICTURES, IMAGINED, COPY, "recall_at_10", "at least"),
     _above("imagination: picture, by the judge of meaning", PICTURES, IMAGINED, COPY,
            "meaning_recall_at_10", "at least"),
-    _above("imagination: picture, novelty", PICTURES, IMAGINED, COPY, "novelty", "above"),
+    _above("imagination: picture, newer than what recall alone changes", PICTURES, IMAGINED,
+           REPEATED, "media_novelty", "above"),
+    *(
+        Target(f"imagination: {kind}, share that is no copy", task, IMAGINED, "novel", "at least",
+               0.8)
+        for task, kind in ((PICTURES, "picture"), (SOUNDS, "sound"), (TEXTS, "text"),
+                           (DESCRIBED, "text by picture"))
+    ),
     Target("imagination: text", TEXTS, IMAGINED, "cosine", "at least", 0.55),
     _above("imagination: text", TEXTS, IMAGINED, COPY, "cosine", "above"),
     Target("imagination: text, by picture", DESCRIBED, IMAGINED, "cosine", "at least", 0.55),
@@ -94,13 +104,21 @@ LATENCIES = (
 
 
 def verdict(estimate: Mapping[str, float], sense: Sense, value: float) -> str:
-    """Of a mean with its interval (`mean`, `low`, `high`)."""
-    mean, low, high = estimate["mean"], estimate["low"], estimate["high"]
+    """Of a mean with its interval, of so many queries (`mean`, `low`, `high`, `n`)."""
+    if estimate["n"] < FEWEST:
+        return UNDECIDED
+    mean, low = estimate["mean"], estimate["low"]
     if sense == "at most":
-        mean, low, value = -mean, -high, -value
+        mean, low, value = -mean, -estimate["high"], -value
     if not (mean > value if sense == "above" else mean >= value):
         return MISSED
-    return MET if (low > value if sense == "above" else low >= value) else UNDECIDED
+    # Where all are just as asked there is no spread to tell anything by.
+    return MET if low > value or (sense != "above" and low == value < mean) else UNDECIDED
+
+
+def why(estimate: Mapping[str, float]) -> str:
+    """Where it is too few queries that leave a verdict open; else empty."""
+    return f"fewer than {FEWEST} queries" if estimate["n"] < FEWEST else ""
 
 
 def judged(lab: Lab, climbs: Sequence[Climb]) -> list[Json]:
@@ -166,11 +184,17 @@ def _told(values: Sequence[Floats], target: Target) -> Json:
         mean = float(values[0].mean() / max(values[1].mean(), 1e-12))
         estimate = {"mean": mean, "low": low, "high": high, "n": len(values[0])}
     else:
-        estimate = metrics.summary(values[0] - values[1] if len(values) == 2 else values[0])
+        beside = len(values) == 2
+        estimate = metrics.summary(
+            values[0] - values[1] if beside else values[0],
+            share=metrics.is_share(target.measure),
+            least=-1.0 if beside else 0.0,
+        )
     return {
         "of": [float(each.mean()) for each in values],
         "estimate": estimate,
         "verdict": verdict(estimate, target.sense, target.value),
+        "why": why(estimate),
     }
 
 
@@ -188,6 +212,7 @@ def swapped(share: Mapping[str, float]) -> Json:
         "of": [share["mean"]],
         "estimate": dict(share),
         "verdict": verdict(share, "above", 0.0),
+        "why": why(share),
     }
 
 
@@ -216,6 +241,7 @@ def fast_enough(latency: Sequence[Mapping[str, Any]]) -> list[Json]:
                 "of": [estimate["mean"]],
                 "estimate": estimate,
                 "verdict": verdict(estimate, "at most", limit_ms),
+                "why": why(estimate),
             }
         )
     return found

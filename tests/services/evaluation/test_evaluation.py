@@ -144,6 +144,18 @@ def test_the_rungs_of_the_ladder(figures: dict[str, Any]) -> None:
                 assert value["mean"] <= value["high"] + 1e-9
 
 
+def test_a_short_ladder_has_the_rows_that_were_asked_for(lake: Application) -> None:
+    lab = lab_of(lake)
+    lab = replace(lab, budget=replace(lab.budget, short=True))
+    made = ladder.climb(lab, Task("text", "text"), scoring.Scorer(lab, "text")).made
+    assert {name for name in ladder.ORDER if name != ladder.RECODED} <= set(made)
+    assert ladder.Rung("own", 0.0).name in made
+    assert not any("k = 2" in name or "sum" in name or "1 candidate" in name for name in made)
+    measures = made[ladder.COPY].measures
+    assert (measures["novel"] == 0).all()
+    assert (measures["media_novelty"] == 0).all()
+
+
 def test_precision_to_coverage_of_enough_only(
     lake: Application, figures: dict[str, Any], job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,14 +12,17 @@ from memory_service.services.evaluation.cases import Case, Cases
 from memory_service.services.evaluation.lab import Budget, Lab, Task
 from memory_service.services.evaluation.ladder import COPY, REAL, RECODED, Climb, Made
 from memory_service.services.evaluation.targets import (
+    FEWEST,
     IMAGINED,
     MET,
     MISSED,
     NOTHING,
     RECALLED,
+    REPEATED,
     STRANGERS,
     UNDECIDED,
     verdict,
+    why,
 )
 
 QUERIES = 20
@@ -34,7 +37,8 @@ def lab(unseen: int = 0) -> Lab:
 
 def climb(task: Task, measure: str, **rows: np.ndarray) -> Climb:
     names = {"real": REAL, "recoded": RECODED, "copy": COPY, "recalled": RECALLED,
-             "imagined": IMAGINED, "strangers": STRANGERS, "nothing": NOTHING}  # fmt: skip
+             "imagined": IMAGINED, "strangers": STRANGERS, "nothing": NOTHING,
+             "repeated": REPEATED}  # fmt: skip
     none = np.empty((QUERIES, 0), np.float32)
     made = {
         names[key]: Made(names[key], [], {measure: np.asarray(values, float)}, none, [])
@@ -49,16 +53,24 @@ def climb(task: Task, measure: str, **rows: np.ndarray) -> Climb:
         (0.60, 0.56, 0.64, "at least", MET),
         (0.60, 0.54, 0.66, "at least", UNDECIDED),
         (0.549, 0.50, 0.90, "at least", MISSED),
-        (0.55, 0.55, 0.55, "at least", MET),
+        (0.56, 0.55, 0.58, "at least", MET),
+        (0.55, 0.55, 0.55, "at least", UNDECIDED),  # no spread, and no room
+        (0.60, 0.60, 0.60, "at least", MET),
         (0.55, 0.55, 0.55, "above", MISSED),
         (0.60, 0.55, 0.66, "above", UNDECIDED),
         (0.50, 0.40, 0.54, "at most", MET),
         (0.50, 0.40, 0.60, "at most", UNDECIDED),
         (0.56, 0.40, 0.60, "at most", MISSED),
+        (0.55, 0.55, 0.55, "at most", UNDECIDED),
     ],
 )
 def test_verdicts(mean: float, low: float, high: float, sense: Any, found: str) -> None:
-    assert verdict({"mean": mean, "low": low, "high": high}, sense, 0.55) == found
+    estimate = {"mean": mean, "low": low, "high": high, "n": FEWEST}
+    assert verdict(estimate, sense, 0.55) == found
+    # Of too few queries nothing follows, whatever the interval says.
+    assert verdict({**estimate, "n": FEWEST - 1}, sense, 0.55) == UNDECIDED
+    assert "fewer than 12" in why({**estimate, "n": FEWEST - 1})
+    assert not why(estimate)
 
 
 def test_just_below_the_copy_is_not_met_and_a_paired_gain_is() -> None:
@@ -97,9 +109,41 @@ def test_unseen_concepts_get_a_verdict_of_their_own() -> None:
     hits[5:] = 1  # only of concepts that training saw
     made = climb(Task("image", "text"), "recall_at_1", recalled=hits)
     (row,) = targets.judged(lab(unseen=5), [made])
-    assert (row["of"], row["verdict"]) == ([0.75], UNDECIDED)
-    assert (row["unseen"]["of"], row["unseen"]["verdict"]) == ([0.0], MISSED)
+    assert (row["of"], row["verdict"], row["why"]) == ([0.75], UNDECIDED, "")
+    assert (row["unseen"]["of"], row["unseen"]["verdict"]) == ([0.0], UNDECIDED)
     assert row["unseen"]["estimate"]["n"] == 5
+    assert row["unseen"]["why"] == "fewer than 12 queries"
+    (row,) = targets.judged(lab(unseen=15), [made])
+    assert (row["unseen"]["of"], row["unseen"]["verdict"]) == ([pytest.approx(2 / 3)], UNDECIDED)
+
+
+def test_hits_that_are_all_the_same_are_no_certainty() -> None:
+    every = np.ones(QUERIES)
+    made = climb(Task("image", "text"), "recall_at_1", recalled=every)
+    (row,) = targets.judged(lab(), [made])
+    assert row["estimate"]["high"] == 1
+    assert row["estimate"]["low"] == pytest.approx(1 - 1.96**2 / (QUERIES + 1.96**2))
+    assert row["verdict"] == MET  # .84 is above .65
+    made = climb(Task("image", "text"), "judge_recall_at_10", real=every, recoded=every)
+    (row,) = targets.order(lab(), [made])
+    assert row["estimate"]["low"] == -row["estimate"]["high"] < 0
+    assert row["verdict"] == UNDECIDED  # 1.000 beside 1.000
+
+
+def test_novelty_can_fail() -> None:
+    """By the share of no copies, and beside what recall alone changes of a memory."""
+    random = np.random.default_rng(0)
+    blurred = random.uniform(0.05, 0.1, QUERIES)
+    task = Task("image", "text")
+
+    def found(measure: str, **rows: np.ndarray) -> list[str]:
+        rows_of = targets.judged(lab(), [climb(task, measure, **rows)])
+        return [row["verdict"] for row in rows_of]
+
+    assert found("media_novelty", repeated=blurred, imagined=blurred) == [MISSED]
+    assert found("media_novelty", repeated=blurred, imagined=blurred + 0.1) == [MET]
+    assert found("novel", imagined=np.zeros(QUERIES)) == [MISSED]
+    assert found("novel", imagined=np.ones(QUERIES)) == [MET]  # .84 to 1
 
 
 def test_the_order_is_asked_of_every_judge_there_is() -> None:
@@ -113,16 +157,21 @@ def test_the_order_is_asked_of_every_judge_there_is() -> None:
     assert [(row["row"], row["beside"], row["verdict"]) for row in rows] == [
         (IMAGINED, COPY, MISSED),
         (COPY, STRANGERS, MET),
-        (STRANGERS, NOTHING, MET),  # as good is enough here
+        (STRANGERS, NOTHING, UNDECIDED),  # as good would be enough, but 20 are no proof of it
     ]
     assert {row["measure"] for row in rows} == {"meaning_recall_at_10"}
 
 
 def test_latencies_are_judged_by_their_median_and_sounds_by_the_second() -> None:
     timed = [
-        {"task": "text -> image", "creativity": 0.3, "total_ms": [200.0, 210.0, 5000.0]},
-        {"task": "text -> audio", "creativity": 0.3, "total_ms": [500.0] * 4, "made_s": [2.0] * 4},
-        {"task": "text -> text", "creativity": 0.3, "total_ms": [400.0] * 4},
+        {"task": "text -> image", "creativity": 0.3, "total_ms": [200.0, 210.0, 5000.0] * 4},
+        {
+            "task": "text -> audio",
+            "creativity": 0.3,
+            "total_ms": [500.0] * 12,
+            "made_s": [2.0] * 12,
+        },
+        {"task": "text -> text", "creativity": 0.3, "total_ms": [400.0] * 12},
     ]
     found = {row["title"]: row for row in targets.fast_enough(timed)}
     assert found["latency: picture"]["estimate"]["mean"] == 210
