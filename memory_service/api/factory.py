@@ -30,6 +30,7 @@ from memory_service.api.routes import (
     retrieve,
     store,
 )
+from memory_service.api.searches import Searches
 from memory_service.api.shortcut import Shortcut
 from memory_service.api.together import Together
 from memory_service.api.uploads import Pace, Room, Uploads
@@ -79,6 +80,7 @@ def create_app(
             done=lambda stored: storing.note([stored]),
         )
         app.state.probes = Calls(CONCURRENT_PROBES, waiting, timeout_s, metrics, name="probe")
+        app.state.searches = Searches()
         app.state.batches = Places()
         own = None
         if application is None:
@@ -96,6 +98,7 @@ def create_app(
             app.state.calls.close()
             app.state.writes.close()
             app.state.probes.close()
+            app.state.searches.close()
             if own is not None:
                 own.close()
 

@@ -28,6 +28,7 @@ from memory_service.records import (
     Retrieval,
     RetrievalMode,
     Segment,
+    Vector,
     Weights,
 )
 from memory_service.services import checks
@@ -35,13 +36,14 @@ from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.models import Models, key_of, require_same_space
 from memory_service.services.queries import Query, best_for, encode_parts, primed
 from memory_service.services.recalls import Recalls
+from memory_service.services.searches import NONE_AHEAD, Ahead, Search
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import filters, lineage, segments
 from memory_service.storage.allowed import NOBODY
 from memory_service.storage.filters import Filter
 from memory_service.storage.store import Store
-from memory_service.storage.vectors import NOTHING, Allowed, Nearest, SubMemory
+from memory_service.storage.vectors import NOTHING, Allowed, Nearest, SubMemory, VectorIndex
 
 RANK_CONSTANT = 60  # of reciprocal-rank fusion, as in the source above
 SAME_ITEM = 0.999  # cosine, within the query's modality, from which a memory is the query itself
@@ -72,9 +74,9 @@ class _Request:
 
     namespace: str
     queries: tuple[Query, ...]
-    filter: Filter
-    depth: int
-    weights: Weights
+    filter: Filter = ()
+    depth: int = 0
+    weights: Weights = NEAREST
     # By modality, the query in a space of its.
     found: dict[str, Query | None] = field(default_factory=dict)
     # Searches without a restriction: each modality asked for follows the same ones.
@@ -84,6 +86,7 @@ class _Request:
     primed: dict[Modality, Query] = field(default_factory=dict)
     # By modality, what the filter allows.
     allowed: dict[Modality, Allowed] = field(default_factory=dict)
+    ahead: Ahead = NONE_AHEAD
 
     def query_for(self, models: Models, modality: str) -> Query | None:
         """The query vector in a space of the modality, if there is one."""
@@ -115,15 +118,17 @@ class Retriever(Service):
         filter: Mapping[str, Any] | Filter | None = None,
         weights: Weights = NEAREST,
         reinforce: bool = True,
+        ahead: Ahead = NONE_AHEAD,
     ) -> Retrieval:
         """The best `k` memories of each modality asked for (all by default).
 
         `filter` maps metadata fields to a value, or to a list of which one must hold. `weights`
         say what else than likeness the ranking goes by. With `reinforce`, the hits grow stronger.
+        `ahead`: what `begins_with` was found to be.
         Raises InvalidInput, InvalidVector, UnsupportedMedia, InvalidMedia, TooLarge,
         ModalityUnavailable, SpaceMismatch or StorageFailure. An empty memory gives no hits.
         """
-        watch = Stopwatch()
+        watch = Stopwatch({"search": ahead.seconds * 1e3}, ahead.seconds)
         # Before the query is encoded: what is wrong with the request shows at once.
         checks.namespace(namespace)
         checks.modalities(modalities, self._models.encoders)
@@ -138,11 +143,33 @@ class Retriever(Service):
             filter=filter,
             weights=weights,
             watch=watch,
+            ahead=ahead,
         )
         if reinforce:
             hits = (hit for ranked in found.hits.values() for hit in ranked)
             self._recalls.note(namespace, (hit.memory.sequence for hit in hits))
         return found
+
+    @steady
+    def begins_with(
+        self,
+        parts: Sequence[QueryPart],
+        *,
+        namespace: str,
+        modalities: Sequence[str] | None,
+        k: int,
+    ) -> list[Search]:
+        """The searches that `retrieve` begins with, by likeness alone and without a filter. Raises
+        as `retrieve`."""
+        request = _Request(
+            checks.namespace(namespace), encode_parts(parts, self._models, self._settings)
+        )
+        searches = []
+        for modality in checks.modalities(modalities, self._models.encoders):
+            found = self._index(request, modality)
+            if found is not None:
+                searches.append(Search(*found, checks.count("k", k, self._settings.max_k)))
+        return searches
 
     @staticmethod
     def understood(filter: Mapping[str, Any] | None) -> Filter:
@@ -166,6 +193,7 @@ class Retriever(Service):
         filter: Mapping[str, Any] | Filter | None,
         weights: Weights,
         watch: Stopwatch,
+        ahead: Ahead = NONE_AHEAD,
     ) -> Retrieval:
         """`retrieve`, of a query that is encoded already; reinforces nothing."""
         checks.namespace(namespace)
@@ -177,7 +205,7 @@ class Retriever(Service):
             require_same_space(modality, self._models, self._store)
         alone = mode == "direct" and not (weights.recency or weights.strength)
         depth = k if alone else max(4 * k, MIN_DEPTH)
-        request = _Request(namespace, queries, filters.parse(filter), depth, weights)
+        request = _Request(namespace, queries, filters.parse(filter), depth, weights, ahead=ahead)
         with watch.stage("search"):
             hits: dict[str, tuple[Hit, ...]] = {
                 modality: self._nearest_alone(request, modality)
@@ -338,15 +366,20 @@ class Retriever(Service):
     def _nearest(
         self, request: _Request, modality: Modality, depth: int, allowed: Allowed | None
     ) -> Nearest:
+        found = self._index(request, modality)
+        if found is None:
+            return NOTHING
+        index, vector = found
+        ahead = request.ahead.of(index, depth) if allowed is None else None
+        return index.nearest(vector, depth, allowed) if ahead is None else ahead
+
+    def _index(self, request: _Request, modality: Modality) -> tuple[VectorIndex, Vector] | None:
+        """Where to search a modality, and by which vector."""
         query = self._query(request, modality)
         if query is None:
-            return NOTHING
-        index = self._store.index(
-            SubMemory(request.namespace, modality, *key_of(query.space)),
-        )
-        if index is None:
-            return NOTHING
-        return index.nearest(query.vector, depth, allowed)
+            return None
+        index = self._store.index(SubMemory(request.namespace, modality, *key_of(query.space)))
+        return None if index is None else (index, query.vector)
 
     def _matches(self, nearest: Nearest, query: Query) -> dict[int, _Match]:
         """By sequence, best first: the cosine, and the segment of the memory that it is of."""

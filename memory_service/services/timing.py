@@ -12,9 +12,10 @@ from memory_service import patience
 class Stopwatch:
     """Milliseconds by stage; a stage that is entered again adds up."""
 
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._stages: dict[str, float] = {}
+    def __init__(self, stages: Mapping[str, float] | None = None, before_s: float = 0.0) -> None:
+        """`before_s` were spent already, on these stages among others (milliseconds)."""
+        self._started = time.perf_counter() - before_s
+        self._stages: dict[str, float] = dict(stages or {})
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,6 +13,7 @@ from memory_service.api.calls import application_of, call, call_briefly, count_s
 from memory_service.api.schemas import RetrievalOut, RetrieveRequest
 from memory_service.app import Application
 from memory_service.records import QueryPart
+from memory_service.services.searches import NONE_AHEAD
 
 router = APIRouter(tags=["memory"])
 
@@ -51,6 +53,17 @@ async def retrieve(request: Request) -> Response:
         not filter or application.retriever.at_hand(body.namespace, body.modalities, filter)
     )
     reach = call_briefly if brief else call
+    ahead = NONE_AHEAD
+    if brief and not filter and not body.context_weight:
+        ahead = await request.app.state.searches.ahead(
+            partial(
+                application.retriever.begins_with,
+                parts,
+                namespace=body.namespace,
+                modalities=body.modalities,
+                k=body.k,
+            )
+        )
     found = await reach(
         request,
         application.retriever.retrieve,
@@ -62,6 +75,7 @@ async def retrieve(request: Request) -> Response:
         filter=filter,
         weights=weights_of(body),
         reinforce=body.reinforce,
+        ahead=ahead,
     )
     count_stages(request, "retrieve", found.timings_ms)
     return Response(views.retrieval(found), media_type="application/json")

@@ -18,10 +18,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from memory_service.storage.vectors.nearest import Cosines, Mask, Query, Rows, Vectors
+from memory_service.storage.vectors.nearest import Cosines, Mask, Rows, Vectors
 from memory_service.storage.vectors.parts import Interrupted, Stopped, decoded, fp16_index, reserve
 
 Lists = npt.NDArray[np.uint16]  # (N,) the list of each row
+Found = npt.NDArray[np.int64]  # (N, K) rows found for N queries
+Likeness = npt.NDArray[np.float32]  # (N, K) and their cosines
 
 NEIGHBOURS = 24  # of a row in each layer; twice as many in the lowest
 BUILD_DEPTH = 80
@@ -76,36 +78,44 @@ class Graph:
         for number, depth in walk.deep:
             self._deep[number] = depth or MOST_DEPTH
 
-    def nearest(self, query: Query, count: int, mask: Mask | None) -> tuple[Rows, Cosines] | None:
-        """The nearest rows of the mask, best first; None where a walk may miss too many: for a
-        query far from all rows, in a list where none suffices, or near what is left out."""
+    def nearest(
+        self, queries: Vectors, count: int, mask: Mask | None
+    ) -> list[tuple[Rows, Cosines] | None]:
+        """Of each of the queries (N, D) the nearest rows of the mask, best first; None where a walk
+        may miss too many: for a query far from all rows, in a list where none suffices, or near
+        what is left out."""
         walk, wanted = self.walk, count if mask is None else max(2 * count, self.walk.depth)
-        depth = max(walk.depth, PER_HIT * count)
-        rows, cosines = self.walked(query, max(wanted, PROBE_NEIGHBOURS), depth)
-        tenth = cosines[PROBE_NEIGHBOURS - 1] if len(rows) >= PROBE_NEIGHBOURS else -1.0
-        if tenth < walk.far:
-            return None
-        deeper = int(self._deep[self._list_of[rows[:PROBE_NEIGHBOURS]]].max(initial=0))
-        if deeper >= MOST_DEPTH:
-            return None
-        if tenth < walk.unusual:
-            deeper = max(deeper, DEEPER * depth)
-        if deeper > depth:
-            rows, cosines = self.walked(query, max(wanted, PROBE_NEIGHBOURS), deeper)
-        if mask is not None:
-            there = mask[rows]
-            rows, cosines = rows[there], cosines[there]
-            if len(rows) < max(count, wanted // 2):
-                return None
-        return rows[:count], cosines[:count]
+        wanted, depth = max(wanted, PROBE_NEIGHBOURS), max(walk.depth, PER_HIT * count)
+        rows, cosines = self.walked(queries, wanted, depth)
+        tenth = cosines[:, PROBE_NEIGHBOURS - 1]
+        deeper = self._deep[self._list_of[rows[:, :PROBE_NEIGHBOURS]]].max(axis=1)
+        deeper[tenth < walk.unusual] = np.maximum(deeper[tenth < walk.unusual], DEEPER * depth)
+        deeper[tenth < walk.far] = MOST_DEPTH
+        for again in np.unique(deeper[(deeper > depth) & (deeper < MOST_DEPTH)]).tolist():
+            some = np.flatnonzero(deeper == again)
+            rows[some], cosines[some] = self.walked(queries[some], wanted, again)
+        return [
+            None if deep >= MOST_DEPTH else _left(each, near, count, wanted, mask)
+            for each, near, deep in zip(rows, cosines, deeper.tolist(), strict=True)
+        ]
 
-    def walked(self, query: Query, wanted: int, depth: int) -> tuple[Rows, Cosines]:
+    def walked(self, queries: Vectors, wanted: int, depth: int) -> tuple[Found, Likeness]:
+        """(N, wanted) each; -1 and the least of cosines where a walk found fewer."""
         parameters = faiss.SearchParametersHNSW(efSearch=depth)  # type: ignore[attr-defined]
-        cosines, rows = self.index.search(query[None], wanted, params=parameters)
-        if rows[0, -1] < 0:
-            there = rows[0] >= 0
-            return rows[0][there], cosines[0][there]
-        return rows[0], cosines[0]
+        cosines, rows = self.index.search(queries, wanted, params=parameters)
+        return rows, cosines
+
+
+def _left(
+    rows: Rows, cosines: Cosines, count: int, wanted: int, mask: Mask | None
+) -> tuple[Rows, Cosines] | None:
+    """What the mask leaves of a walk; None where that is too little."""
+    there = rows >= 0 if mask is None else (rows >= 0) & mask[rows]
+    if not there.all():
+        rows, cosines = rows[there], cosines[there]
+    if mask is not None and len(rows) < max(count, wanted // 2):
+        return None
+    return rows[:count], cosines[:count]
 
 
 def build(flat: faiss.IndexScalarQuantizer, list_of: Lists, stopped: Stopped) -> Graph | None:
@@ -161,12 +171,10 @@ class _Probes:
 
     def found(self, graph: Graph, depth: int) -> npt.NDArray[np.float64]:
         """Of the neighbours of each, the share that a walk finds; equally near are as good. (N,)"""
-        found = np.empty(len(self.queries))
-        wanted = PROBE_NEIGHBOURS + self.itself
-        for number, (query, least) in enumerate(zip(self.queries, self.last, strict=True)):
-            cosines = graph.walked(query, wanted, depth)[1]
-            found[number] = np.count_nonzero(cosines >= least - 1e-6) - self.itself
-        return found / PROBE_NEIGHBOURS
+        cosines = graph.walked(self.queries, PROBE_NEIGHBOURS + self.itself, depth)[1]
+        near = np.count_nonzero(cosines >= self.last[:, None] - 1e-6, axis=1)
+        found: npt.NDArray[np.float64] = (near - self.itself) / PROBE_NEIGHBOURS
+        return found
 
 
 def _last(

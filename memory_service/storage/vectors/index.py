@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -176,22 +176,28 @@ class VectorIndex:
         if k <= 0:
             return NOTHING
         while True:
-            ids, cosines = self._nearest_vectors(parts, query, depth, allowed)
-            found = distinct(ids, cosines)
-            if len(found.sequences) >= k or len(ids) < depth or depth >= total:
-                return Nearest(found.sequences[:k], found.cosines[:k], found.segments[:k])
+            found, more = _best(
+                [part.nearest(query, depth, allowed) for part in parts if part.count], k, depth
+            )
+            if not more or depth >= total:
+                return found
             # One long memory may have more near vectors than were looked at.
             depth = min(DEEPER * depth, total)
 
-    def _nearest_vectors(
-        self, parts: tuple[Part, ...], query: Query, depth: int, allowed: Allowed | None
-    ) -> tuple[Ids, Cosines]:
-        """Best first."""
-        every = [part.nearest(query, depth, allowed) for part in parts if part.count]
-        ids = np.concatenate([NO_SEQUENCES, *(ids for ids, _ in every)])
-        cosines = np.concatenate([NO_COSINES, *(cosines for _, cosines in every)])
-        best = np.lexsort((ids, -cosines))[:depth]  # of equally near ones, the older first
-        return ids[best], cosines[best]
+    def nearest_of_each(self, queries: Vectors, k: int) -> list[Nearest]:
+        """`nearest` of each of the queries (N, D), among all memories. The interpreter's lock is
+        free nearly all of the time, where it is asked for again after each of single searches."""
+        faiss.omp_set_num_threads(self._threads)
+        parts = self._parts
+        depth = min(k, self._wholes, sum(part.count - part.removed for part in parts))
+        if depth <= 0:
+            return [NOTHING] * len(queries)
+        every = [part.nearest_of_each(queries, depth) for part in parts if part.count]
+        best = [_best(found, depth, depth) for found in zip(*every, strict=True)]
+        return [
+            self.nearest(query, k) if more else found
+            for query, (found, more) in zip(queries, best, strict=True)
+        ]
 
     def ids(self) -> Ids:
         """The ids of all vectors, in rising order."""
@@ -402,6 +408,17 @@ class VectorIndex:
         with self._merging:
             if self._snapshot is not None:
                 self._snapshot.delete()
+
+
+def _best(every: Sequence[tuple[Ids, Cosines]], k: int, depth: int) -> tuple[Nearest, bool]:
+    """The best k memories of what `depth` vectors of each part are of, and whether there may be
+    more."""
+    ids = np.concatenate([NO_SEQUENCES, *(ids for ids, _ in every)])
+    cosines = np.concatenate([NO_COSINES, *(cosines for _, cosines in every)])
+    best = np.lexsort((ids, -cosines))[:depth]  # of equally near ones, the older first
+    found = distinct(ids[best], cosines[best])
+    more = len(found.sequences) < k and len(best) >= depth
+    return Nearest(found.sequences[:k], found.cosines[:k], found.segments[:k]), more
 
 
 def _give_back_memory() -> None:

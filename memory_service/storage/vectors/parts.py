@@ -136,14 +136,19 @@ class Part(ABC):
         """How many memories have their vector of the whole here."""
         return int(np.count_nonzero(segments_of(self.ids[self.living()]) == 0))
 
+    def nearest_of_each(self, queries: Vectors, depth: int) -> list[tuple[Ids, Cosines]]:
+        """For each of the queries (N, D) the `depth` nearest rows, in no order; fewer only when
+        there are fewer."""
+        mask = self.alive[: self.count] if self.removed else None
+        left = self.count if mask is None else int(np.count_nonzero(mask))
+        return [self._found(*each) for each in self.search(queries, depth, mask, left)]
+
     def nearest(self, query: Query, depth: int, allowed: Allowed | None) -> tuple[Ids, Cosines]:
-        """The `depth` nearest of the allowed rows, in no order; fewer only when there are fewer."""
+        """The same of the allowed rows."""
+        if allowed is None:
+            return self.nearest_of_each(query[None], depth)[0]
         full = self.full  # before the rows are counted: what is full then, stays as it is
         count = self.count
-        if allowed is None:
-            mask = self.alive[:count] if self.removed else None
-            left = count if mask is None else int(np.count_nonzero(mask))
-            return self._found(*self.search(query, depth, mask, left))
         if len(allowed) * TABLE_FROM > count:
             mask = allowed.rows(self, self.ids[:count], remember=full) & self.alive[:count]
             left = int(np.count_nonzero(mask))
@@ -156,7 +161,7 @@ class Part(ABC):
         if mask is None and rows is not None:
             mask = np.zeros(count, np.bool_)
             mask[rows] = True
-        return self._found(*self.search(query, depth, mask, left))
+        return self._found(*self.search(query[None], depth, mask, left)[0])
 
     def _found(self, rows: Rows, cosines: Cosines) -> tuple[Ids, Cosines]:
         return self.ids[rows], cosines
@@ -180,24 +185,23 @@ class Part(ABC):
 
     @abstractmethod
     def search(
-        self, query: Query, depth: int, mask: Mask | None, left: int
-    ) -> tuple[Rows, Cosines]:
-        """The nearest rows of `mask`, which leaves so many; of all without one."""
+        self, queries: Vectors, depth: int, mask: Mask | None, left: int
+    ) -> list[tuple[Rows, Cosines]]:
+        """For each query the nearest rows of `mask`, which leaves so many; of all without one."""
 
 
 def scan(
-    index: faiss.IndexScalarQuantizer, query: Query, depth: int, mask: Mask | None
-) -> tuple[Rows, Cosines]:
+    index: faiss.IndexScalarQuantizer, queries: Vectors, depth: int, mask: Mask | None
+) -> list[tuple[Rows, Cosines]]:
     """Compare all rows of the mask, exactly."""
     if depth <= 0:  # everything is removed
-        return NO_SEQUENCES, NO_COSINES
+        return [(NO_SEQUENCES, NO_COSINES)] * len(queries)
     parameters = None
     if mask is not None:
         chosen = selector(mask)
         parameters = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
-    cosines, rows = index.search(query[None], depth, params=parameters)
-    there = rows[0] >= 0
-    return rows[0][there], cosines[0][there]
+    cosines, rows = index.search(queries, depth, params=parameters)
+    return [(each[each >= 0], near[each >= 0]) for each, near in zip(rows, cosines, strict=True)]
 
 
 class Block(Part):
@@ -252,9 +256,9 @@ class Block(Part):
         return max(GATHERED // 8, self.count // 4)
 
     def search(
-        self, query: Query, depth: int, mask: Mask | None, left: int
-    ) -> tuple[Rows, Cosines]:
-        return scan(self._index, query, min(depth, left), mask)
+        self, queries: Vectors, depth: int, mask: Mask | None, left: int
+    ) -> list[tuple[Rows, Cosines]]:
+        return scan(self._index, queries, min(depth, left), mask)
 
 
 def block_of(ids: Ids, chunks: Iterable[Codes], dimension: int) -> Block:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memory_service.storage.vectors import graph
-from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows
+from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows, Vectors
 from memory_service.storage.vectors.parts import (
     Codes,
     Interrupted,
@@ -108,17 +108,28 @@ class Segment(Part):
         self.linked = True
 
     def search(
-        self, query: Query, depth: int, mask: Mask | None, left: int
-    ) -> tuple[Rows, Cosines]:
+        self, queries: Vectors, depth: int, mask: Mask | None, left: int
+    ) -> list[tuple[Rows, Cosines]]:
         depth = min(depth, left)
+        found: list[tuple[Rows, Cosines] | None]
         if self.graph is not None and left >= MOSTLY * self.count and depth <= graph.MOST_HITS:
-            return self.graph.nearest(query, depth, mask) or scan(self.flat, query, depth, mask)
+            found = self.graph.nearest(queries, depth, mask)
+        else:
+            found = [self._by_lists(query, depth, mask, left) for query in queries]
+        missed = [place for place, each in enumerate(found) if each is None]
+        exact = iter(scan(self.flat, queries[missed], depth, mask) if missed else ())
+        return [next(exact) if each is None else each for each in found]
+
+    def _by_lists(
+        self, query: Query, depth: int, mask: Mask | None, left: int
+    ) -> tuple[Rows, Cosines] | None:
+        """None where estimates cannot tell which rows are nearest."""
         wanted = self._wanted(depth)
         if 2 * wanted < left and self._as_usual(query, mask, left):
             found = self.candidates(query, wanted, mask, left)
             if len(found.rows) >= depth and found.clear(min(depth, PROBE_NEIGHBOURS)):
                 return found.rows[:depth], found.cosines[:depth]
-        return scan(self.flat, query, depth, mask)
+        return None
 
     def _wanted(self, depth: int) -> int:
         return max(self.depth.candidates, CANDIDATES_PER_HIT * depth)
