@@ -5,8 +5,8 @@ Each row is linked to rows near it, and a search walks along the links (HNSW, Ma
 for searches that leave out nothing, or hardly anything: a filter would cut it to pieces. How far to
 walk is measured on the graph's own rows when it is built, by itself for the segment's lists where
 walks find least: a small dense kind among many others has so many rows about as near that walks end
-early. So is the cosine from which on a query is unlike the rows: such a query has its nearest all
-about, and a walk does not find them.
+early. So is what queries need that are unlike the rows, and have their nearest all about: from
+which cosine on a walk has to be deeper, and from which on none finds enough.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from memory_service.storage.vectors.parts import Interrupted, Stopped, decoded, 
 Lists = npt.NDArray[np.uint16]  # (N,) the list of each row
 Found = npt.NDArray[np.int64]  # (N, K) rows found for N queries
 Likeness = npt.NDArray[np.float32]  # (N, K) and their cosines
+Shares = npt.NDArray[np.float64]  # (N,)
 
 NEIGHBOURS = 24  # of a row in each layer; twice as many in the lowest
 BUILD_DEPTH = 80
@@ -40,23 +41,23 @@ WORST_PROBES = 40  # in each
 WORST_RECALL = 0.99  # in each
 BESIDE = 0.5  # of the distance to the tenth neighbour: so far are such queries from their rows
 DEPTHS = (64, 96, 128, 160, 192, 256, 384)
-UNUSUAL, FAR = 0.4, 0.1  # of the probes are as far from their neighbours as such a query
 MOST_DEPTH = 10**9
-DEEPER = 3  # times the depth for an unusual query
+DEEPER = (3, 12)  # times the depth for queries unlike the rows
+UNLIKE = (0.5, 1.0, 2.0, 4.0)  # of that distance: how far such queries are from their rows
+ALIKE = 128  # queries with about the same cosine to their last hit: recall is told of so many
 PER_HIT = 3  # rows looked at, at least
 MOST_HITS = 128  # beyond, lists are as fast
 
 
 @dataclass(frozen=True)
 class Walk:
-    """How many rows a walk keeps in sight, and the cosines of the last of ten hits below which a
-    query is unusual, and far from all there is. `deep`: lists where walks find less, and how many
-    rows it takes there; 0: no walk finds enough."""
+    """How many rows a walk keeps in sight. `deep`: lists where walks find less, and how many it
+    takes there. `below`: cosines of the last of ten hits, falling, below which a query is so unlike
+    the rows that it takes as many. 0: no walk finds enough."""
 
     depth: int
-    unusual: float = -1.0
-    far: float = -1.0
     deep: Sequence[tuple[int, int]] = ()
+    below: Sequence[tuple[float, int]] = ()
 
 
 class Graph:
@@ -87,10 +88,11 @@ class Graph:
         walk, wanted = self.walk, count if mask is None else max(2 * count, self.walk.depth)
         wanted, depth = max(wanted, PROBE_NEIGHBOURS), max(walk.depth, PER_HIT * count)
         rows, cosines = self.walked(queries, wanted, depth)
-        tenth = cosines[:, PROBE_NEIGHBOURS - 1]
+        last = cosines[:, PROBE_NEIGHBOURS - 1]
         deeper = self._deep[self._list_of[rows[:, :PROBE_NEIGHBOURS]]].max(axis=1)
-        deeper[tenth < walk.unusual] = np.maximum(deeper[tenth < walk.unusual], DEEPER * depth)
-        deeper[tenth < walk.far] = MOST_DEPTH
+        for least, enough in walk.below:
+            unlike = last < least
+            deeper[unlike] = np.maximum(deeper[unlike], enough or MOST_DEPTH)
         for again in np.unique(deeper[(deeper > depth) & (deeper < MOST_DEPTH)]).tolist():
             some = np.flatnonzero(deeper == again)
             rows[some], cosines[some] = self.walked(queries[some], wanted, again)
@@ -150,11 +152,15 @@ class _Probes:
         return _Probes(queries, _last(flat, queries, PROBE_NEIGHBOURS + 1, stopped), 1)
 
     def beside(
-        self, flat: faiss.IndexScalarQuantizer, rng: np.random.Generator, stopped: Stopped
+        self,
+        flat: faiss.IndexScalarQuantizer,
+        rng: np.random.Generator,
+        stopped: Stopped,
+        share: float = BESIDE,
     ) -> _Probes:
         """As far from their rows as a query may be that is none of them: a walk from a row to its
         own neighbours has links to go by, and finds more."""
-        distance = BESIDE * np.sqrt(np.maximum(2 - 2 * self.last, 0.0))
+        distance = share * np.sqrt(np.maximum(2 - 2 * self.last, 0.0))
         noise = rng.standard_normal(self.queries.shape, np.float32)
         queries = self.queries + distance[:, None] * noise / np.sqrt(noise.shape[1])
         queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
@@ -163,17 +169,21 @@ class _Probes:
     def depth(self, graph: Graph, recall: float, stopped: Stopped) -> int:
         """How deep walks have to be; 0 where no depth suffices."""
         for depth in DEPTHS:
-            if stopped():
-                raise Interrupted
-            if self.found(graph, depth).mean() >= recall:
+            if self.found(graph, depth, stopped).mean() >= recall:
                 return depth
         return 0
 
-    def found(self, graph: Graph, depth: int) -> npt.NDArray[np.float64]:
+    def found(self, graph: Graph, depth: int, stopped: Stopped) -> Shares:
         """Of the neighbours of each, the share that a walk finds; equally near are as good. (N,)"""
-        cosines = graph.walked(self.queries, PROBE_NEIGHBOURS + self.itself, depth)[1]
-        near = np.count_nonzero(cosines >= self.last[:, None] - 1e-6, axis=1)
-        found: npt.NDArray[np.float64] = (near - self.itself) / PROBE_NEIGHBOURS
+        found = np.empty(len(self.queries))
+        wanted = PROBE_NEIGHBOURS + self.itself
+        for start in range(0, len(found), COMPARED_AT_ONCE):
+            if stopped():
+                raise Interrupted
+            some = slice(start, start + COMPARED_AT_ONCE)
+            cosines = graph.walked(self.queries[some], wanted, depth)[1]
+            near = np.count_nonzero(cosines >= self.last[some, None] - 1e-6, axis=1)
+            found[some] = (near - self.itself) / PROBE_NEIGHBOURS
         return found
 
 
@@ -198,7 +208,6 @@ def _measured(
     count = int(flat.ntotal)
     rng = np.random.default_rng(count)
     some = _Probes.rows(flat, rng.permutation(count)[:PROBES], stopped)
-    unusual, far = (float(each) for each in np.quantile(some.last, (UNUSUAL, FAR)))
     shallow = Graph(index, flat, list_of, Walk(SHALLOW))
     depth = some.depth(shallow, PROBE_RECALL, stopped)
     if not depth:
@@ -206,7 +215,27 @@ def _measured(
     worst = _worst(shallow, flat, list_of, rng, stopped)
     measured = ((each, probes.depth(shallow, WORST_RECALL, stopped)) for each, probes in worst)
     deep = [(each, own) for each, own in measured if not own or own > depth]
-    return Graph(index, flat, list_of, Walk(depth, unusual, far, deep))
+    unlike = [some, *(some.beside(flat, rng, stopped, share) for share in UNLIKE)]
+    below = _below(shallow, depth, unlike, stopped)
+    return Graph(index, flat, list_of, Walk(depth, deep, below))
+
+
+def _below(
+    graph: Graph, depth: int, probes: Sequence[_Probes], stopped: Stopped
+) -> list[tuple[float, int]]:
+    """From which cosine of their last hit on queries find too few by a walk of this depth, and by
+    deeper ones."""
+    last = np.concatenate([each.last for each in probes])
+    order = np.argsort(-last, kind="stable")
+    below = []
+    for times, next_depth in zip((1, *DEEPER), (*(t * depth for t in DEEPER), 0), strict=True):
+        found = np.concatenate([each.found(graph, times * depth, stopped) for each in probes])
+        for start in range(0, len(order), ALIKE):
+            alike = order[start : start + ALIKE]
+            if found[alike].mean() < PROBE_RECALL:
+                below.append((float(last[alike].max()), next_depth))
+                break
+    return below
 
 
 def _worst(
@@ -222,8 +251,9 @@ def _worst(
     lists, first, sizes = np.unique(list_of[order], return_index=True, return_counts=True)
     place = np.arange(len(order)) - np.repeat(first, sizes)
     asked = order[place < PER_LIST]
-    found = _Probes.rows(flat, asked, stopped).beside(flat, rng, stopped).found(graph, SHALLOW)
-    means = np.bincount(list_of[asked], found)[lists] / np.minimum(sizes, PER_LIST)
+    found = _Probes.rows(flat, asked, stopped).beside(flat, rng, stopped)
+    shares = found.found(graph, SHALLOW, stopped)
+    means = np.bincount(list_of[asked], shares)[lists] / np.minimum(sizes, PER_LIST)
     for place in np.argsort(means, kind="stable")[: max(1, int(len(lists) * WORST))].tolist():
         own = order[first[place] : first[place] + sizes[place]]
         # Not by those that chose the list, where there are others.

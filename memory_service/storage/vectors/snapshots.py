@@ -225,7 +225,7 @@ class Snapshot:
         parts: list[Part] = []
         for each in body["segments"]:
             segment = self._map(each["name"], Depth(each["lists"], each["candidates"]))
-            if "deep" in each.get("graph", ()):  # or else it was measured too coarsely
+            if "below" in each.get("graph", ()):  # or else it was measured too coarsely
                 segment.graph = self._read_graph(each["name"], segment, Walk(**each["graph"]))
                 segment.linked = True
             parts.append(segment)
