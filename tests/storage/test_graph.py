@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from clustered import clustered, recall_at_10, unit
 
-from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes, linking
 from memory_service.storage.vectors import graph as module
 from memory_service.storage.vectors import snapshots as snapshots_module
 from memory_service.storage.vectors.parts import Interrupted
@@ -91,8 +91,8 @@ def test_a_small_dense_kind_is_found_like_all_others() -> None:
 
 
 def test_where_no_walk_finds_enough_all_rows_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WORST", 1.0)
-    monkeypatch.setattr(module, "WORST_RECALL", 1.1)
+    monkeypatch.setattr(linking, "WORST", 1.0)
+    monkeypatch.setattr(linking, "WORST_RECALL", 1.1)
     index = sealed()
     index.link()
     graph = segment_of(index).graph
@@ -149,7 +149,7 @@ def test_linking_gives_way() -> None:
 
 
 def test_no_graph_where_no_walk_finds_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PROBE_RECALL", 1.1)
+    monkeypatch.setattr(linking, "PROBE_RECALL", 1.1)
     index = sealed()
     assert index.link()
     assert segment_of(index).graph is None
@@ -181,7 +181,7 @@ def test_the_background_links_and_saves_and_a_start_reads(
     first_graph = segment_of(first).graph
     assert first_graph is not None
     indexes.close()
-    monkeypatch.setattr(module, "build", None)  # nothing is built any more
+    monkeypatch.setattr(linking, "build", None)  # nothing is built any more
     again = opened().restored(KEY, DIMENSION)
     assert again.unlinked is None
     graph = segment_of(again).graph

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from memory_service.storage.vectors import graph
+from memory_service.storage.vectors import graph, linking
 from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows, Vectors
 from memory_service.storage.vectors.parts import (
     Codes,
@@ -104,7 +104,7 @@ class Segment(Part):
 
     def link(self, stopped: Stopped) -> None:
         """Make the graph; searches go on meanwhile. Raises Interrupted."""
-        self.graph = graph.build(self.flat, self.list_of, stopped)
+        self.graph = linking.build(self.flat, self.list_of, stopped)
         self.linked = True
 
     def search(
