@@ -25,8 +25,32 @@ def test_the_tables_are_those_of_the_committed_figures() -> None:
     marks = {(mark["figures"], mark["table"]) for mark in MARK.finditer(document)}
     assert marks >= {("evaluation", table) for table in TABLES}
     figures = figures_of.read_figures()
-    assert "evaluation" in figures
+    # No table is without figures, and no figures are without tables.
+    assert {name for name, _ in marks} == set(figures) >= {"evaluation"}
     assert filled(document, figures) == document
+
+
+def test_no_table_is_empty() -> None:
+    for mark in MARK.finditer(DOCUMENT.read_text("utf-8")):
+        head, *told, _ = mark[0].splitlines()
+        assert any(told), head
+        if mark["table"] != "about":
+            assert sum(line.startswith("|") for line in told) > 2, head
+
+
+def test_what_is_not_made_yet_gets_its_tables_with_its_figures() -> None:
+    document = f"before\n{figures_of.NOT_MADE}\nafter\n"
+    assert figures_of.with_unseen(document, {"evaluation": {}}) == document
+    made = figures_of.with_unseen(document, {"evaluation-unseen": {}})
+    assert "Not made" not in made
+    assert [mark["table"] for mark in MARK.finditer(made)] == [
+        "about",
+        "targets",
+        "order",
+        "ladders",
+    ]
+    text = DOCUMENT.read_text("utf-8")
+    assert (figures_of.NOT_MADE in text) != ("evaluation-unseen" in figures_of.read_figures())
 
 
 def test_a_table_is_written_anew_and_all_else_stays() -> None:

@@ -24,8 +24,15 @@ from generator.audio import MelAutoencoder, SoundSettings, load_settings
 from generator.checkpoint import load_weights, save_weights
 from generator.latent_flow import LatentFlow, flow_loss, led_back
 from generator.registry import WEIGHTS
-from generator.training.arguments import plan_of, training_parser
-from generator.training.epochs import descend, run_epochs
+from generator.training.arguments import (
+    add_without_memory,
+    begin,
+    bring_autoencoder,
+    parsed,
+    plan_of,
+    training_parser,
+)
+from generator.training.epochs import descend, run_epochs, told
 from generator.training.sound_memories import Drawn, SoundMemories
 from generator.training.sounds import Sounds, augment, load_sounds, mel_sheet
 from generator.training.text import text_encoder
@@ -38,22 +45,29 @@ SHOWN = 6  # sounds of a sheet
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = training_parser("audio", __doc__, learning_rate=1e-3, epoch_steps=100)
-    parser.add_argument("--part", choices=("all", "vae", "decoder", "flow"), default="all")
-    parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--decoder-steps", type=int, default=600)
-    parser.add_argument("--flow-steps", type=int, default=1200)
-    return parser.parse_args(argv)
+    add = parser.add_argument
+    add(
+        "--part",
+        choices=("all", "vae", "decoder", "flow"),
+        default="all",
+        help="all: the autoencoder (vae), then the flow",
+    )
+    add("--vae-steps", type=int, default=2000, help=f"of {BATCH} sounds")
+    add("--decoder-steps", type=int, default=600, help=f"of {BATCH} sounds")
+    add("--flow-steps", type=int, default=1200, help=f"of {FLOW_BATCH} sounds")
+    add_without_memory(parser)
+    return parsed(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the parts asked for, and write weights, settings and sheets.
 
     With `--from-stored` the autoencoder's decoder and the flow go on from the stored weights, and
-    the flow is trained over the stored autoencoder.
+    the flow is trained over the stored autoencoder; without memory the flow starts from nothing,
+    since the stored one has learnt with one.
     """
     args = parse(argv)
-    torch.manual_seed(args.seed)
-    args.runs.mkdir(parents=True, exist_ok=True)
+    begin(args)
     settings = SoundSettings()
     encode = text_encoder()
     train = load_sounds(args.collection, "train", settings, args.cache, encode)
@@ -68,11 +82,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def stored_autoencoder(args: argparse.Namespace) -> MelAutoencoder:
-    """That of `args.weights`; with `--from-stored` of the stored weights, unless there is one."""
-    there = (args.weights / "audio_vae.safetensors").is_file()
-    folder = WEIGHTS if args.from_stored and not there else args.weights
-    model = MelAutoencoder(load_settings(folder / "audio.json"))
-    load_weights(model, folder / "audio_vae.safetensors")
+    """That of `args.weights`; with `--from-stored` the stored one, unless there is one."""
+    bring_autoencoder(args, "audio")
+    model = MelAutoencoder(load_settings(args.weights / "audio.json"))
+    load_weights(model, args.weights / "audio_vae.safetensors")
     return model.to(args.device)
 
 
@@ -97,7 +110,6 @@ def train_decoder(args: argparse.Namespace, train: Sounds, held: Sounds) -> None
     for part in (model.vae.encoder, model.vae.quant_conv):
         part.requires_grad_(False)
     fit_autoencoder(args, "decoder", model, args.decoder_steps, train, held)
-    write_settings(model.settings, args.weights / "audio.json")
 
 
 def fit_autoencoder(
@@ -175,7 +187,7 @@ def normalised(mels: npt.NDArray[Any], settings: SoundSettings) -> torch.Tensor:
 def encode_all(model: MelAutoencoder, mels: npt.NDArray[np.float16], device: str) -> torch.Tensor:
     """Posterior means (N, C, H, W) of log-mels."""
     parts = []
-    for start in range(0, len(mels), 32):
+    for start in told(range(0, len(mels), 32), "encoding into latents"):
         batch = normalised(mels[start : start + 32], model.settings)
         parts.append(model.posterior(batch.to(device)).mode().cpu())
     return torch.cat(parts)
@@ -185,13 +197,15 @@ def train_flow(args: argparse.Namespace, train: Sounds, held: Sounds) -> None:
     """Rectified flow: the mean squared error of the velocity noise - data."""
     autoencoder = stored_autoencoder(args).eval()
     model = LatentFlow(autoencoder.settings.flow)
-    if args.from_stored:
+    if args.from_stored and not args.without_memory:
         load_weights(model, WEIGHTS / "audio_flow.safetensors")
     model.to(args.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.01)
     encode = partial(encode_all, autoencoder, device=args.device)
-    learn = SoundMemories(encode, autoencoder.settings, train, args.seed)
-    known = SoundMemories(encode, autoencoder.settings, held, args.seed)
+    learn, known = (
+        SoundMemories(encode, autoencoder.settings, each, args.seed, empty=args.without_memory)
+        for each in (train, held)
+    )
     checked = HeldOutFlow(autoencoder, known.draw(np.random.default_rng(1), CHECKED, whole=True))
 
     def update(_: int, random: np.random.Generator) -> dict[str, float]:

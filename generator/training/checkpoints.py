@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+
+from generator.training.errors import Refused
 
 EMA_DECAY = 0.999
 
@@ -65,20 +68,39 @@ def set_rate(
         group["lr"] = peak * factor
 
 
-def keep(path: Path, step: int, average: Average, **parts: Stateful) -> None:
-    """Write step, average and the state of every part, all or nothing."""
+def keep(
+    path: Path, step: int, average: Average, options: Mapping[str, Any], **parts: Stateful
+) -> None:
+    """Write step, average, options and the state of every part, all or nothing."""
     state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
     state |= {"step": step, "average": average.state, "updates": average.updates}
+    state["options"] = dict(options)
     torch.save(state, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
 
-def restore(path: Path, average: Average, **parts: Stateful) -> int:
-    """Go on from the checkpoint that `keep` wrote; its step, 0 when there is none."""
+def restore(path: Path, average: Average, options: Mapping[str, Any], **parts: Stateful) -> int:
+    """Go on from the checkpoint that `keep` wrote; its step, 0 when there is none. Raises
+    Refused, with the options that differ."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
+    # A checkpoint of an earlier version says nothing of its options.
+    _require_same(path, state.get("options", options), options)
     for name, part in parts.items():
         part.load_state_dict(state[name])
     average.state, average.updates = state["average"], state["updates"]
     return int(state["step"])
+
+
+def _require_same(path: Path, began: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    told = [
+        f"--{name.replace('_', '-')} {now.get(name)} in place of {began.get(name)}"
+        for name in sorted({*began, *now})
+        if began.get(name) != now.get(name)
+    ]
+    if told:
+        raise Refused(
+            f"{path} was begun by other options ({'; '.join(told)}): go on by those, or begin "
+            "another training in another folder --runs"
+        )

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from generator.training.checkpoints import Average, Stateful, keep, restore, set
 Update = Callable[[int, np.random.Generator], Mapping[str, float]]
 # After an epoch, while the model has its averaged weights: writes them, and says how good they are.
 EpochEnd = Callable[[int], str]
+Part = TypeVar("Part")
+FEW = 10  # parts that are done without a word
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Plan:
     seed: int = 0
     resume: bool = False
     stop_at: int | None = None  # leave off here, as if killed; `resume` goes on
+    # What it was begun by, kept with the checkpoint: by others it is not gone on with.
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_epochs(
@@ -57,13 +62,14 @@ def run_epochs(
     **others: Stateful,
 ) -> None:
     """Train `model` by `update` from step 0, or with `resume` from the checkpoint, if there is one.
+    Raises Refused where that was begun by others.
 
     Every epoch ends with `epoch_ends`, a line and a checkpoint of model, average, optimizer and
     `others`.
     """
     average = Average(model)
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, **others}
-    step = restore(checkpoint, average, **parts) if plan.resume else 0
+    step = restore(checkpoint, average, plan.options, **parts) if plan.resume else 0
     last = min(plan.steps, plan.stop_at or plan.steps)
     with _bar() as bar:
         task = bar.add_task(checkpoint.stem, total=plan.steps, completed=step)
@@ -79,7 +85,7 @@ def run_epochs(
             seconds = time.monotonic() - began
             with average.applied(model):
                 quality = epoch_ends(step)
-            keep(checkpoint, step, average, **parts)
+            keep(checkpoint, step, average, plan.options, **parts)
             means = " ".join(f"{name} {sum_ / (step - first):.4f}" for name, sum_ in losses.items())
             bar.console.print(
                 f"step {step}/{plan.steps} {means}; {quality}; "
@@ -94,6 +100,17 @@ def descend(loss: torch.Tensor, model: nn.Module, optimizer: torch.optim.Optimiz
     nn.utils.clip_grad_norm_([each for each in model.parameters() if each.requires_grad], 1.0)
     optimizer.step()
     return float(loss.detach())
+
+
+def told(parts: Sequence[Part], what: str) -> Iterator[Part]:
+    """The parts, with a line at the start and after each tenth of them: for what takes minutes
+    before a first step. Nothing of a few."""
+    began, tenth = time.monotonic(), max(1, len(parts) // 10)
+    for number, part in enumerate(parts):
+        if number % tenth == 0 and len(parts) >= FEW:
+            seconds = time.monotonic() - began
+            print(f"{what}: {number * 100 // len(parts)} %, {seconds:.0f} s", flush=True)
+        yield part
 
 
 def _lots(seed: int, step: int) -> np.random.Generator:

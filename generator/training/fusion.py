@@ -23,7 +23,7 @@ from safetensors.numpy import save
 from encoders.base import Vectors
 from generator.fusion import FORMULAS, fuse
 from generator.learned_fusion import FILES, FusionSettings, LearnedFusion
-from generator.training.arguments import plan_of, training_parser
+from generator.training.arguments import begin, parsed, plan_of, training_parser
 from generator.training.epochs import descend, run_epochs
 from generator.training.fusion_network import FusionNetwork
 from generator.training.text import load_texts
@@ -60,17 +60,16 @@ class Batch:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = training_parser("fusion", __doc__, learning_rate=1e-3, epoch_steps=200)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch-size", type=int, default=256)
-    return parser.parse_args(argv)
+    parser = training_parser("fusion", __doc__, learning_rate=2e-3, epoch_steps=200)
+    parser.add_argument("--steps", type=int, default=1200, help="of --batch-size texts")
+    parser.add_argument("--batch-size", type=int, default=192, help="texts of a step")
+    return parsed(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, and write weights and settings after every epoch."""
     args = parse(argv)
-    torch.manual_seed(args.seed)
-    args.runs.mkdir(parents=True, exist_ok=True)
+    begin(args)
     data, held_out = load_texts(args)
     near = cached_neighbours(data.vectors, 8, args.cache)
     cases = held_out_cases(held_out, args.seed)

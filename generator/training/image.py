@@ -1,8 +1,10 @@
 """Train the picture generator: `python -m generator.training.train image`.
 
 Two stages: the autoencoder on all training pictures, then the flow over its latents, conditioned on
-retrieved neighbours. The decoder alone can be trained on later (`--stage decoder`): the
-latents stay as they are, so the flow stays valid. Seeded and resumable.
+retrieved neighbours. The autoencoder learns by pixels alone at first, then also by what the picture
+tower sees, at last also by a critic. Its decoder alone can be trained on later (`--stage decoder`):
+the latents stay as they are, so the flow stays valid. Seeded and resumable. Times and figures:
+docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,14 @@ from generator.checkpoint import load_weights, save_weights
 from generator.image import Bytes, PictureAutoencoder, PictureGenerator, load_settings
 from generator.latent_flow import LatentFlow, flow_loss, per_channel
 from generator.registry import WEIGHTS
-from generator.training.arguments import plan_of, training_parser
+from generator.training.arguments import (
+    add_without_memory,
+    begin,
+    bring_autoencoder,
+    parsed,
+    plan_of,
+    training_parser,
+)
 from generator.training.epochs import descend, run_epochs
 from generator.training.growing import start_from_flow
 from generator.training.image_autoencoder import load_pictures, train_autoencoder, train_decoder
@@ -32,52 +40,77 @@ from generator.weight_files import write_settings
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = training_parser("image", __doc__, learning_rate=1e-3, epoch_steps=250)
-    parser.add_argument("--sources", nargs="+", default=["stamps", "emoji", "openclipart"])
-    parser.add_argument("--encoder-cache", type=Path, default=Path("runs/encoders"))
-    parser.add_argument(
-        "--stage", choices=("autoencoder", "decoder", "flow", "both"), default="both"
+    parser = training_parser("image", __doc__, learning_rate=6e-4, epoch_steps=500)
+    sources = ["stamps", "emoji", "openclipart"]
+    add = parser.add_argument
+    add("--sources", nargs="+", default=sources, help="whose pictures are learnt from")
+    add(
+        "--stage",
+        choices=("autoencoder", "decoder", "flow", "both"),
+        default="both",
+        help="both: the autoencoder, then the flow",
     )
-    parser.add_argument("--latent-channels", type=int, default=16)
-    parser.add_argument("--autoencoder-steps", type=int, default=5000)
-    parser.add_argument("--decoder-steps", type=int, default=1800)
-    parser.add_argument("--flow-steps", type=int, default=6000)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--flow-batch-size", type=int, default=64)
-    parser.add_argument("--flow-learning-rate", type=float, default=5e-4)
+    add("--latent-channels", type=int, default=32, help="of 8x8 latents; the package has 32")
+    add("--autoencoder-steps", type=int, default=5000, help="of --batch-size pictures")
+    add("--decoder-steps", type=int, default=1800, help="of --batch-size pictures")
+    add("--flow-steps", type=int, default=10_000, help="of --flow-batch-size pictures")
+    add("--batch-size", type=int, default=16, help="of the autoencoder and the decoder")
+    add("--flow-batch-size", type=int, default=32, help="of the flow")
+    add("--flow-learning-rate", type=float, default=5e-4, help="the flow's highest")
     add_losses(parser)
-    return parser.parse_args(argv)
+    add_without_memory(parser)
+    return parsed(parser, argv)
 
 
 def add_losses(parser: argparse.ArgumentParser) -> None:
     """What the autoencoder and the decoder are judged by beside their pixels; 0 leaves it out."""
     group = parser.add_argument_group("losses of pictures")
     usual = Shares()
-    group.add_argument("--perceptual-weight", type=float, default=usual.maps, help="tower's stages")
-    group.add_argument("--meaning-weight", type=float, default=usual.vectors, help="its vector")
+    group.add_argument(
+        "--perceptual-weight", type=float, default=usual.maps, help="of the picture tower's stages"
+    )
+    group.add_argument("--meaning-weight", type=float, default=usual.vectors, help="of its vector")
+    group.add_argument(
+        "--perceptual-from",
+        type=share,
+        default=0.72,
+        help="share of the autoencoder's steps from which the tower is heard",
+    )
     group.add_argument(
         "--perceptual-sides",
         type=int,
         nargs="+",
-        default=[112, 128, 144],
+        default=[112, 128],
         help="px that the tower gets, drawn at every step",
     )
     group.add_argument(
-        "--perceptual-count", type=int, default=None, help="of a batch that it looks at; all"
+        "--perceptual-count", type=int, default=4, help="pictures of a batch that it looks at"
     )
     group.add_argument(
         "--adversarial-share",
         type=float,
-        default=usual.critic,
+        default=0.05,
         help="length of the critic's gradient beside that of all others",
     )
-    group.add_argument("--adversarial-from", type=int, default=usual.critic_from, help="step")
+    group.add_argument(
+        "--adversarial-from",
+        type=share,
+        default=0.8,
+        help="share of the steps from which the critic is heard; it learns from the start",
+    )
+
+
+def share(text: str) -> float:
+    """Raises ArgumentTypeError where it is none."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share, from 0 to 1")
+    return value
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
-    args.runs.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(args.seed)
+    begin(args)
     if args.stage in ("autoencoder", "both"):
         train_autoencoder(args)
     if args.stage == "decoder":
@@ -87,7 +120,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train_flow(args: argparse.Namespace) -> None:
-    """Over the latents of the autoencoder in `args.weights`."""
+    """Over the latents of the autoencoder in `args.weights`. Without memory it starts from
+    nothing: the stored flow has learnt with one."""
+    bring_autoencoder(args, "image")
     settings = load_settings(args.weights / "image.json")
     autoencoder = PictureAutoencoder(settings).eval()
     load_weights(autoencoder, args.weights / "image_vae.safetensors")
@@ -101,7 +136,7 @@ def train_flow(args: argparse.Namespace) -> None:
     )
     write_settings(settings, args.weights / "image.json")
     flow = LatentFlow(settings.flow)
-    if args.from_stored:
+    if args.from_stored and not args.without_memory:
         start_from_stored(flow, data, pictures)
     flow.to(args.device)
     optimizer = torch.optim.AdamW(flow.parameters(), lr=args.flow_learning_rate)

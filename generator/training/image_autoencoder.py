@@ -36,8 +36,8 @@ from generator.image import (
     to_tensor,
 )
 from generator.registry import WEIGHTS
-from generator.training.arguments import plan_of
-from generator.training.epochs import descend, run_epochs
+from generator.training.arguments import bring_autoencoder, plan_of
+from generator.training.epochs import descend, run_epochs, told
 from generator.training.growing import start_from_patches
 from generator.training.losses import Perception, PictureLoss, Shares, patch_critic
 from generator.weight_files import write_settings
@@ -63,7 +63,7 @@ def load_pictures(
     if path.exists():
         return items, np.load(path, mmap_mode="r")
     pictures = np.empty((len(items), side_px, side_px, 3), np.uint8)
-    for row, item in enumerate(items):
+    for row, item in enumerate(told(items, f"reading pictures, {side_px} px")):
         with Image.open(collection / item.path) as image:
             pictures[row] = square(image, side_px)
     np.save(path, pictures)
@@ -136,13 +136,14 @@ def train_autoencoder(args: argparse.Namespace) -> None:
 
 def train_decoder(args: argparse.Namespace) -> None:
     """Goes on from the weights in `args.weights`, the encoder as it is there."""
+    bring_autoencoder(args, "image")
     model = PictureAutoencoder(load_settings(args.weights / "image.json"))
     load_weights(model, args.weights / "image_vae.safetensors")
     model.requires_grad_(False)
     for part in (model.vae.decoder, model.vae.post_quant_conv):
         part.requires_grad_(True)
     # Faster, it first unlearns what the end of the training before it settled.
-    rate = args.learning_rate / 5
+    rate = args.learning_rate / 3
     run(args, model.to(args.device), "decoder", args.decoder_steps, rate)
 
 
@@ -152,7 +153,7 @@ def run(
     """Train what requires a gradient; write weights, sheet and checkpoint after every epoch."""
     trained = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=highest, betas=(0.9, 0.99), weight_decay=1e-4)
-    loss = picture_loss(args)
+    loss = picture_loss(args, steps, 0.0 if name == "decoder" else args.perceptual_from)
     side = model.settings.side_px
     items, large = load_pictures(args, 2 * side)
     pictures = load_pictures(args, side)[1]
@@ -179,9 +180,15 @@ def run(
     )
 
 
-def picture_loss(args: argparse.Namespace) -> PictureLoss:
+def picture_loss(args: argparse.Namespace, steps: int, seen_from: float) -> PictureLoss:
+    """`seen_from`: the share of the steps from which the tower is heard; what goes on from trained
+    weights is judged by it from the first."""
     shares = Shares(
-        args.perceptual_weight, args.meaning_weight, args.adversarial_share, args.adversarial_from
+        args.perceptual_weight,
+        args.meaning_weight,
+        args.adversarial_share,
+        critic_from=round(steps * args.adversarial_from),
+        tower_from=round(steps * seen_from),
     )
     wanted = shares.maps > 0 or shares.vectors > 0
     perception = Perception().to(args.device) if wanted else None

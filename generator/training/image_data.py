@@ -17,6 +17,7 @@ from encoders.training.data import Item
 from encoders.training.features import is_directed
 from generator.fusion import fuse
 from generator.image import Bytes, PictureAutoencoder, to_tensor
+from generator.training.epochs import told
 from generator.training.image_autoencoder import rates_of
 from generator.training.shown import bundled_towers, shown_vectors
 
@@ -55,6 +56,7 @@ class FlowData:
     scale: torch.Tensor
     neighbours: int = 4
     slots: int = 3
+    without_memory: bool = False  # the same draws, and nothing of them is given
 
     def batch(self, random: np.random.Generator, size: int, split: str) -> FlowBatch:
         rates = self.rates[split]
@@ -92,6 +94,8 @@ class FlowData:
         """Vectors (2 + N, D), shares (2 + N,) and memory (S, C + 1, H, W), as in serving: where
         captions are remembered and a text asks, they come with their pictures.
         """
+        if self.without_memory:
+            found = found[:0]
         known = self.pictures[found]
         if captioned:
             known = np.concatenate([self.captions[found], known])
@@ -155,6 +159,7 @@ def flow_data(
         mean=mean,
         scale=scale,
         slots=autoencoder.settings.memory_slots,
+        without_memory=args.without_memory,
     )
 
 
@@ -190,7 +195,7 @@ def encode_all(autoencoder: PictureAutoencoder, pictures: Bytes, device: str) ->
     """Latents (N, C, H, W), not standardised."""
     parts = [
         autoencoder.posterior(to_tensor(pictures[start : start + 64]).to(device)).mode().cpu()
-        for start in range(0, len(pictures), 64)
+        for start in told(range(0, len(pictures), 64), "encoding into latents")
     ]
     return torch.cat(parts)
 

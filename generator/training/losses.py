@@ -127,6 +127,7 @@ class Shares:
     vectors: float = 0.2
     critic: float = 0.1  # length of its gradient beside that of all others together
     critic_from: int = 600  # step at which it is first heard; it learns from the start
+    tower_from: int = 0  # step at which the tower's stages and vector are first heard
 
     def of_critic(self, step: int) -> float:
         return self.critic * min(1.0, max(0.0, (step - self.critic_from) / HEARD_OVER))
@@ -167,7 +168,7 @@ class PictureLoss:
         leaf = made.detach().float().requires_grad_()
         terms = {"pixels": pixel_loss(leaf, target)}
         weights = {"pixels": 1.0, "maps": self.shares.maps, "vectors": self.shares.vectors}
-        if self.perception is not None:
+        if self.perception is not None and step >= self.shares.tower_from:
             side_px = self.sides_px[int(torch.randint(len(self.sides_px), ()))]
             with torch.no_grad():
                 real = self.perception(target[: self.count], side_px)

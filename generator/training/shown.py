@@ -20,6 +20,7 @@ from encoders.sounds import WHOLE_S
 from encoders.training.audio_data import is_held_out, read_sound
 from encoders.training.data import Item
 from encoders.training.features import view_of
+from generator.training.epochs import told
 
 MOST = {"image": 6, "audio": 3}  # of one caption; the rest tells little more
 NEAR = 8
@@ -101,7 +102,7 @@ def shown_vectors(
         with np.load(cache) as archive:
             known = dict(zip(archive["ids"].tolist(), archive["vectors"], strict=True))
     missing = sorted((i for i in items if i.id not in known), key=lambda i: (i.modality, i.id))
-    for start in range(0, len(missing), SAVED):
+    for start in told(range(0, len(missing), SAVED), "encoding pictures and sounds"):
         part = missing[start : start + SAVED]
         for modality in MOST:
             own = [i for i in part if i.modality == modality]

@@ -28,9 +28,19 @@ DROP_ALL = 0.1  # for classifier-free guidance
 
 
 class SoundMemories:
-    """Sounds of one split; mixtures of what is remembered are encoded at the start."""
+    """Sounds of one split; mixtures of what is remembered are encoded at the start. `empty`: the
+    same draws, and nothing that is remembered is given."""
 
-    def __init__(self, encode: Encode, settings: SoundSettings, sounds: Sounds, seed: int) -> None:
+    def __init__(
+        self,
+        encode: Encode,
+        settings: SoundSettings,
+        sounds: Sounds,
+        seed: int,
+        *,
+        empty: bool = False,
+    ) -> None:
+        self._empty = empty
         random = np.random.default_rng(seed)
         self._sounds = sounds
         count = settings.flow.neighbours
@@ -69,6 +79,10 @@ class SoundMemories:
         shares = np.stack([each.shares for each in drawn])
         pairs = zip(variants, rows, strict=True)
         memory = torch.stack([self._known[v][row] for v, row in pairs])
+        if self._empty:
+            vectors[:, 0] = vectors[:, 1]  # nothing is joined with the query
+            vectors[:, 2:] = shares[:, 2:] = 0
+            memory = torch.zeros_like(memory)
         if not whole:
             left_out = random.random((4, size)) < np.array(
                 [[DROP_FUSED], [DROP_QUERY], [DROP_VECTORS], [DROP_LATENTS]]

@@ -19,6 +19,8 @@ from encoders.base import Vectors, Waveform, normalize
 from encoders.training.data import Item, load_collection
 from encoders.training.data.speech import TEST_VOICES
 from generator.audio import SoundSettings, heard_weights, mel_window, mix
+from generator.training.epochs import told
+from generator.training.errors import Refused
 from generator.training.shown import bundled_towers, chosen, shown_vectors
 from generator.training.text_data import Encode, noisy, vectors_of
 
@@ -59,11 +61,16 @@ def load_sounds(
     few = {i.id for i in chosen(items)}
     items = [i for i in items if i.source != "speech" or i.id in few]
     if not items:
-        raise RuntimeError(f"no {split} sounds in {collection}: build the collection first")
+        raise Refused(
+            f"there are no {split} sounds in {collection}: build it by "
+            "python -m encoders.training.data"
+        )
     key = hashlib.sha256(repr([(i.id, settings.frames) for i in items]).encode()).hexdigest()[:16]
     path = cache / f"mels-{split}-{key}.npy"
     if not path.is_file():
-        mels = np.stack([mel_window(read(collection / i.path), settings) for i in items])
+        mels = np.stack(
+            [mel_window(read(collection / i.path), settings) for i in told(items, "log-mels")]
+        )
         cache.mkdir(parents=True, exist_ok=True)
         np.save(path, mels.astype(np.float16))
     vectors = vectors_of([i.caption for i in items], cache / "caption_vectors.npz", encode)

@@ -1,7 +1,7 @@
 """Train the caption decoder: `python -m generator.training.train text`.
 
-Seeded and resumable; tells the loss of every epoch beside that of held-out captions, and writes
-what it says of some of them.
+Texts are those of the collection and WordNet's. Seeded and resumable; tells the loss of every epoch
+beside that of held-out captions, and writes what it says of some of them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from encoders.training.precision import mixed_precision
 from generator.checkpoint import load_weights, save_weights
 from generator.registry import WEIGHTS
 from generator.text import IGNORED, CaptionDecoder, TextSettings, special_tokens
-from generator.training.arguments import plan_of, training_parser
-from generator.training.epochs import descend, run_epochs
+from generator.training.arguments import (
+    add_without_memory,
+    begin,
+    parsed,
+    plan_of,
+    training_parser,
+)
+from generator.training.epochs import descend, run_epochs, told
 from generator.training.shown import bundled_towers, chosen, shown, shown_vectors
 from generator.training.text_batches import Batch, Batches, Lines
 from generator.training.text_data import (
@@ -41,22 +47,22 @@ from generator.weight_files import write_settings
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = training_parser("text", __doc__, learning_rate=1e-3, epoch_steps=250)
-    parser.add_argument("--steps", type=int, default=3500)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=5300, help="of --batch-size texts")
+    parser.add_argument("--batch-size", type=int, default=64, help="texts of a step")
     parser.add_argument(
         "--seen",
         type=float,
         default=SEEN,
         help="share of the queries for what has pictures or sounds that are one of these",
     )
-    return parser.parse_args(argv)
+    add_without_memory(parser)
+    return parsed(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, and write weights, tokenizer, settings and samples after every epoch."""
     args = parse(argv)
-    torch.manual_seed(args.seed)
-    args.runs.mkdir(parents=True, exist_ok=True)
+    begin(args)
     data, held_out = load_texts(args)
     tokenizer = load_tokenizer(args)
     settings = TextSettings(vocabulary=tokenizer.get_vocab_size())
@@ -64,14 +70,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     optimizer = torch.optim.AdamW(
         decoder.parameters(), lr=args.learning_rate, weight_decay=0.05, betas=(0.9, 0.98)
     )
-    if args.from_stored:
+    if args.from_stored and not args.without_memory:
         load_weights(decoder, WEIGHTS / "text.safetensors")
     else:
         initialise(decoder, tokenizer, text_encoder())
-    print(f"{len(data.texts)} texts, {sum(p.numel() for p in decoder.parameters())} parameters")
+    parameters = sum(each.numel() for each in decoder.parameters())
+    print(f"{len(data.texts)} texts, {parameters} parameters; looking for neighbours", flush=True)
     near = cached_neighbours(data.vectors, 8, args.cache)
     lines = Lines(tokenizer, data.texts, decoder)
-    batches = Batches(data, near, lines, args.batch_size, args.seed, args.seen)
+    batches = Batches(
+        data, near, lines, args.batch_size, args.seed, args.seen, empty=args.without_memory
+    )
     checked = HeldOut.of(held_out, tokenizer, decoder, args)
 
     def update(step: int, _: np.random.Generator) -> dict[str, float]:
@@ -133,33 +142,24 @@ def batch_loss(decoder: CaptionDecoder, batch: Batch, device: str) -> torch.Tens
 
 
 def load_texts(args: argparse.Namespace) -> tuple[Texts, Texts | None]:
-    """Training texts (half captions of the collection, half WordNet), and validation captions.
-
-    Without a collection the decoder learns WordNet alone, a first part of the training.
-    """
-    glosses = wordnet_texts(args.cache)
-    captions: dict[str, float] = {}
-    held: dict[str, float] = {}
-    items: dict[str, list[Item]] = {}
-    if (args.collection / "manifest.jsonl").is_file():
-        every = load_collection(args.collection)
-        items = {
-            split: [i for i in every if i.split == split]
-            for split in ("train", "validation", "test")
-        }
-        parts = {
-            split: caption_texts([i.caption for i in own], [i.tags for i in own])
-            for split, own in items.items()
-        }
-        captions, held = parts["train"], parts["validation"]
-        # A text of the test split is not learnt from WordNet either.
-        glosses = {t: r for t, r in glosses.items() if t not in parts["test"]}
-    pairs = pairs_of(list(captions) or list(glosses), 6000, args.seed)
-    total = sum(captions.values())
-    scale = total / sum(glosses.values()) if total else 1.0
+    """Training texts (half captions of the collection, half WordNet), and validation captions,
+    None where there are none."""
+    every = load_collection(args.collection)
+    items = {
+        split: [i for i in every if i.split == split] for split in ("train", "validation", "test")
+    }
+    parts = {
+        split: caption_texts([i.caption for i in own], [i.tags for i in own])
+        for split, own in items.items()
+    }
+    captions, held = parts["train"], parts["validation"]
+    # A text of the test split is not learnt from WordNet either.
+    glosses = {t: r for t, r in wordnet_texts(args.cache).items() if t not in parts["test"]}
+    pairs = pairs_of(list(captions), 6000, args.seed)
+    scale = sum(captions.values()) / sum(glosses.values())
     rates = {t: r * scale for t, r in glosses.items()} | captions
     rates |= dict.fromkeys(pairs, 0.12 * sum(rates.values()) / max(1, len(pairs)))
-    known = as_texts(rates, pairs, items.get("train", ()), args)
+    known = as_texts(rates, pairs, items["train"], args)
     return known, as_texts(held, {}, items["validation"], args) if held else None
 
 
@@ -194,7 +194,7 @@ def text_encoder() -> Encode:
         tower = load_profile("bundled").encoders["text"]
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         vectors = np.zeros((len(texts), tower.space.dimension), np.float32)
-        for start in range(0, len(order), 128):
+        for start in told(range(0, len(order), 128), "encoding texts"):
             rows = order[start : start + 128]
             vectors[rows] = tower.encode([texts[row] for row in rows])
         return vectors

@@ -109,9 +109,12 @@ class Batches:
         size: int,
         seed: int,
         seen: float = SEEN,
+        *,
+        empty: bool = False,
     ) -> None:
         self._data, self._near, self._lines = data, near, lines
         self._size, self._seed, self._seen = size, seed, seen
+        self._empty = empty
         self._number = -1
         self._group: list[Sequence[Example]] = []
 
@@ -125,7 +128,10 @@ class Batches:
         random = np.random.default_rng((self._seed, number))
         rows = random.choice(len(self._data.texts), GROUP * self._size, p=self._data.rates)
         examples = [
-            make_example(int(row), self._data, self._near, random, seen=self._seen) for row in rows
+            make_example(
+                int(row), self._data, self._near, random, seen=self._seen, empty=self._empty
+            )
+            for row in rows
         ]
         examples.sort(key=self._lines.length)
         return [examples[part * self._size :][: self._size] for part in random.permutation(GROUP)]

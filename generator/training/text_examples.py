@@ -85,12 +85,17 @@ def make_example(
     *,
     seen: float = SEEN,
     neighbours: int = 4,
+    empty: bool = False,
 ) -> Example:
-    """A target with what the decoder reads of a query and a memory."""
+    """A target with what the decoder reads of a query and a memory; `empty`: of the query alone,
+    with the same draws."""
     found = recalled(target, data, near, random, seen=seen)
     query, vectors, episode = found.query, found.vectors, found.episode
     weights = _shares(query, vectors, random)
     scale = len(vectors) if random.random() < 0.3 else 1
+    if empty:
+        alone = np.stack([query, query]).astype(np.float32)
+        return Example(target, alone, np.zeros(0, np.float32), (), ())
     fused = normalize(query + scale * (weights @ vectors))
     best = np.zeros(len(found.rows), np.float32)
     np.maximum.at(best, episode, weights)

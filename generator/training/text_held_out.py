@@ -52,7 +52,10 @@ class HeldOut:
         for name, seen in (("captions", 0.0), ("asked by pictures and sounds", 1.0)):
             rows = [row for row in range(len(data.texts)) if not seen or data.shown.of(row)]
             drawn = random.permutation(rows)[:MOST]
-            examples[name] = [make_example(int(r), data, near, random, seen=seen) for r in drawn]
+            examples[name] = [
+                make_example(int(r), data, near, random, seen=seen, empty=args.without_memory)
+                for r in drawn
+            ]
         lines = Lines(tokenizer, data.texts, decoder)
         return cls(lines, tokenizer, examples, args.batch_size, args.device)
 

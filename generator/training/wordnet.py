@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from generator.training.errors import Refused
+
 INSTALLED = Path("/usr/share/wordnet")
 # Lexicographer files of things that can be seen or heard: animal, artifact, body, food, location,
 # object, person, plant, shape, substance. Others only where the sense was met in tagged text.
@@ -41,7 +43,7 @@ class Synset(NamedTuple):
 
 
 def find_wordnet(cache: Path) -> Path:
-    """The folder with `data.noun`; RuntimeError where neither Debian package nor client exists."""
+    """The folder with `data.noun`; Refused where neither Debian package nor client exists."""
     if (INSTALLED / "data.noun").is_file():
         return INSTALLED
     folder = cache / "wordnet-base"
@@ -52,7 +54,7 @@ def find_wordnet(cache: Path) -> Path:
             package = next(folder.glob("wordnet-base_*.deb"))
             subprocess.run(["dpkg", "-x", package.name, "."], cwd=folder, check=True)
         except (OSError, subprocess.CalledProcessError, StopIteration) as error:
-            raise RuntimeError("WordNet is needed: install the package wordnet-base") from error
+            raise Refused("WordNet is needed: install the package wordnet-base") from error
     return folder / "usr/share/wordnet"
 
 

@@ -30,6 +30,7 @@ SHOWN = (  # on the terminal
     "meaning_recall_at_10",
     "cosine",
     "novelty",
+    "novel",
 )
 PAGE, FIGURES = "report.html", "report.json"
 SHEET, KEY = "blind-sheet.png", "blind-key.json"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from generator.training.epochs import Plan, descend, run_epochs
+from generator.training.epochs import Plan, descend, run_epochs, told
 
 
 def train(folder: Path, *, fails_at: int | None = None, **options: object) -> list[str]:
@@ -94,3 +94,11 @@ def test_steps_down_the_gradient_are_bounded() -> None:
     )
     assert loss > 0
     assert float((model.weight.detach() - before).norm()) <= 1.0 + 1e-5
+
+
+def test_what_takes_long_before_the_first_step_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(told(range(40), "encoding")) == list(range(40))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" %")[0] for line in lines] == [f"encoding: {10 * n}" for n in range(10)]
+    assert list(told(range(3), "encoding")) == [0, 1, 2]
+    assert capsys.readouterr().out == ""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from encoders.base import normalize
+from encoders.training.data.records import MANIFEST
 from generator import learned_fusion
 from generator.fusion import FORMULAS, METHODS, fingerprint, fuse, methods_in
 from generator.learned_fusion import FILES, FusionSettings, LearnedFusion
@@ -131,7 +132,9 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return some_texts(200, 0), some_texts(60, 1)
 
     monkeypatch.setattr(training, "load_texts", load)
+    (tmp_path / MANIFEST).touch()
     folders = [f"--{name}={tmp_path / name}" for name in ("runs", "cache", "weights")]
+    folders.append(f"--collection={tmp_path}")
     (tmp_path / "cache").mkdir()
     return [*folders, "--batch-size=64", "--epoch-steps=20", "--device=cpu"]
 

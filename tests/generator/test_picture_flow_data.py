@@ -1,5 +1,7 @@
 """What the picture flow is trained on: six pictures of three concepts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,20 @@ def test_neighbours_are_other_concepts(data: FlowData) -> None:
 def test_a_batch_depends_on_its_random_numbers_alone(data: FlowData) -> None:
     one, other = (data.batch(np.random.default_rng(3), 16, "train") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_without_memory_the_same_is_drawn_and_nothing_remembered_is_given(data: FlowData) -> None:
+    """The query, and the noise and times that follow from the same numbers, are the same."""
+    apart = replace(data, without_memory=True)
+    known, nothing = (each.batch(np.random.default_rng(3), 64, "train") for each in (data, apart))
+    assert torch.equal(known[0], nothing[0])  # pictures to be made
+    query = (known[1][:, 1] == nothing[1][:, 1]).all(1)
+    assert query.all()
+    assert known[1][:, 2:].any()
+    assert known[3].any()
+    assert not nothing[1][:, 2:].any()
+    assert not nothing[2].any()
+    assert not nothing[3].any()
+    fused = nothing[1][:, 0]
+    there = fused.any(1) & nothing[1][:, 1].any(1)
+    assert torch.allclose(fused[there], nothing[1][there, 1])  # nothing is joined with the query

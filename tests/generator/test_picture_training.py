@@ -12,13 +12,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from encoders import judge
-from encoders.base import Vectors, normalize
+from encoders.base import Space, Vectors, normalize
 from encoders.bundled import text_and_image
 from encoders.training.data import Item
 from encoders.training.data.records import write_manifest
 from generator.base import Condition
 from generator.image import PictureGenerator, square, to_tensor
-from generator.registry import WEIGHTS
+from generator.registry import WEIGHTS, load_weights
 from generator.training import (
     image,
     image_autoencoder,
@@ -161,6 +161,29 @@ def test_a_flow_is_trained_over_other_latents(
     nothing = Condition(query=query, fused=query, neighbours=(), weights=np.zeros(0, np.float32))
     made = generator.generate(nothing, seed=0, creativity=1.0)
     assert made.media.size == (64, 64)
+
+
+def test_a_flow_without_memory_is_what_evaluate_reads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the stored autoencoder, and from nothing: the stored flow has learnt with a memory."""
+    monkeypatch.setattr(image_data, "embed_all", unlike_vectors)
+    for path in (folder / "weights").iterdir():
+        path.unlink()
+    options = ["--stage", "flow", "--flow-steps", "2", "--flow-batch-size", "2"]
+    train(folder, *options, "--from-stored", "--without-memory")
+    found = load_weights(folder / "weights", Space("bundled", 384, "any"))
+    assert set(found) == {"image"}
+    query = unlike_vectors([None])[0][0]
+    alone = Condition(query=query, fused=query, neighbours=(), weights=np.zeros(0, np.float32))
+    assert found["image"].generate(alone, seed=0, creativity=1.0).media.size == (64, 64)
+    assert (folder / "weights/image_vae.safetensors").read_bytes() == (
+        WEIGHTS / "image_vae.safetensors"
+    ).read_bytes()
+    unlike = load_file(WEIGHTS / "image_flow.safetensors")
+    made = load_file(folder / "weights/image_flow.safetensors")
+    name = "unet.conv_in.weight"
+    assert (made[name].float() - unlike[name].float()).abs().mean() > 0.01
 
 
 def flow_weights(folder: Path) -> torch.Tensor:

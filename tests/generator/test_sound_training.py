@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from encoders.base import Waveform, normalize
+from encoders.base import Space, Waveform, normalize
 from encoders.training.data import Item
+from encoders.training.data.records import MANIFEST
 from generator.audio import SoundSettings, load_settings, mel_window
-from generator.registry import WEIGHTS
+from generator.base import Condition
+from generator.registry import WEIGHTS, load_weights
 from generator.training import audio
 from generator.training.sound_memories import SoundMemories
 from generator.training.sounds import Sounds, remember, similar_sounds
@@ -64,7 +66,9 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(audio, "load_sounds", load)
     for name, size in {"BATCH": 2, "FLOW_BATCH": 3, "CHECKED": 7}.items():
         monkeypatch.setattr(audio, name, size)
+    (tmp_path / MANIFEST).touch()
     folders = [f"--{name}={tmp_path / name}" for name in ("runs", "cache", "weights")]
+    folders.append(f"--collection={tmp_path}")
     return [*folders, "--epoch-steps=2", "--device=cpu"]
 
 
@@ -158,3 +162,38 @@ def test_every_part_of_a_condition_may_be_missing() -> None:
     assert not shares[missing["vectors"]].any()
     _, whole, _, _ = memories.draw(np.random.default_rng(0), 400, whole=True)
     assert whole[:, :2].any(-1).all()
+
+
+def test_without_memory_the_same_is_drawn_and_nothing_remembered_is_given() -> None:
+    settings = load_settings(WEIGHTS / "audio.json")
+
+    def encode(mels: np.ndarray) -> torch.Tensor:
+        return torch.ones(len(mels), settings.latent_channels, *settings.grid)
+
+    known, nothing = (
+        SoundMemories(encode, settings, sounds(14, 0), 0, empty=empty).draw(
+            np.random.default_rng(0), 64
+        )
+        for empty in (False, True)
+    )
+    assert torch.equal(known[0], nothing[0])
+    assert torch.equal(known[1][:, 1], nothing[1][:, 1])
+    assert known[1][:, 2:].any()
+    assert not nothing[1][:, 2:].any()
+    assert not nothing[2].any()
+    assert not nothing[3].any()
+
+
+def test_a_model_without_memory_is_what_evaluate_reads(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    audio.main([*arguments, "--part=flow", "--flow-steps=2", "--from-stored", "--without-memory"])
+    space = Space("bundled", 384, "any")
+    generator = load_weights(tmp_path / "weights", space)["audio"]
+    query = normalize(np.ones(384, np.float32))
+    alone = Condition(query, query, (), np.zeros(0, np.float32))
+    assert len(generator.generate(alone, seed=0, creativity=1.0).media.samples)
+    # It has not begun from the stored flow, which has learnt with a memory.
+    stored = load_file(WEIGHTS / "audio_flow.safetensors")
+    made = weights(tmp_path, "audio_flow")
+    assert not all(torch.allclose(made[n].float(), stored[n].float(), atol=0.02) for n in stored)

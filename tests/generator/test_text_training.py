@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from encoders.base import normalize
 from encoders.training.data import Item
+from encoders.training.data.records import MANIFEST
 from generator.registry import WEIGHTS
 from generator.text import IGNORED, CaptionDecoder, Prompt, TextSettings, _Writer, special_tokens
 from generator.training import text as training
@@ -67,6 +68,21 @@ def item(number: int, caption: str, modality: str = "image", style: str = "") ->
     return Item(
         name, "stamps", style, caption, "train", modality, f"{name}.png", caption, (), name, "CC0"
     )  # type: ignore[arg-type]
+
+
+def test_without_memory_the_same_is_drawn_and_the_query_alone_is_read(lines: Lines) -> None:
+    data = texts()
+    near = neighbours_of(data.vectors, 8)
+    known, nothing = (
+        [make_example(3, data, near, random, empty=empty) for _ in range(20)]
+        for empty, random in ((e, np.random.default_rng(0)) for e in (False, True))
+    )
+    for with_memory, alone in zip(known, nothing, strict=True):
+        np.testing.assert_array_equal(with_memory.vectors[1], alone.vectors[1])
+        np.testing.assert_array_equal(alone.vectors[0], alone.vectors[1])
+        assert (len(alone.vectors), len(alone.shares), alone.captions) == (2, 0, ())
+    assert any(each.captions for each in known)
+    assert not collate(nothing, lines)["shares"].any()
 
 
 def test_captions_end_between_words_and_only_whole_ones_end(
@@ -194,7 +210,9 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     stored = str(WEIGHTS / "text.tokenizer.json")
     monkeypatch.setattr(training, "load_tokenizer", lambda _: Tokenizer.from_file(stored))
     (tmp_path / "cache").mkdir()
+    (tmp_path / MANIFEST).touch()
     folders = [f"--{name}={tmp_path / name}" for name in ("runs", "cache", "weights")]
+    folders.append(f"--collection={tmp_path}")
     return [*folders, "--batch-size=4", "--epoch-steps=3", "--device=cpu"]
 
 

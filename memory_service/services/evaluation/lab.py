@@ -57,7 +57,7 @@ class Budget:
 QUICK = Budget(
     queries=3,
     seeds=(0,),
-    noised=8,
+    noised=4,
     repeated=1,
     repeats=2,
     timed=2,
