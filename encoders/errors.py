@@ -16,13 +16,20 @@ class ModelUnavailable(RuntimeError):
 
 
 class MediaError(ValueError):
-    """Why bytes cannot be taken; `found` is what they are, `accepted` what could be taken."""
+    """Why bytes cannot be taken; `found` is what they are, `accepted` what could be taken: types,
+    or of what is too large the most. `limit`: the field of `Limits` that says so."""
 
     def __init__(
-        self, code: ErrorCode, message: str, found: str | None, accepted: tuple[str, ...]
+        self,
+        code: ErrorCode,
+        message: str,
+        found: str | float | None,
+        accepted: tuple[str, ...] | float,
+        limit: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code: ErrorCode = code
         self.message = message
         self.found = found
         self.accepted = accepted
+        self.limit = limit

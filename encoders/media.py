@@ -6,6 +6,7 @@ The content decides what something is; a declared type is never trusted.
 from __future__ import annotations
 
 import io
+import re
 import threading
 import warnings
 from contextlib import nullcontext
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from encoders import sounds
 from encoders.base import Modality
@@ -141,7 +142,8 @@ def _text(content: bytes, kind: str | None, limits: Limits) -> str:
         raise MediaError("invalid_media", "the text is blank", "blank", accepted)
     if len(text) > limits.max_text_chars:
         message = f"the text has {len(text)} characters, at most {limits.max_text_chars}"
-        raise MediaError("too_large", message, f"{len(text)} characters", accepted)
+        most = limits.max_text_chars
+        raise MediaError("too_large", message, len(text), most, "max_text_chars")
     return text
 
 
@@ -156,9 +158,7 @@ def _picture(content: bytes, kind: str, limits: Limits) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=[_PILLOW[kind]])
         if image.width * image.height > limits.max_pixels:
-            size = f"{image.width} x {image.height} pixels"
-            message = f"the picture has {size}, at most {limits.max_pixels} pixels in all"
-            raise MediaError("too_large", message, size, accepted)
+            raise _too_many(image.width * image.height, limits.max_pixels)
         with _LARGE if image.width * image.height > LARGE_PIXELS else nullcontext():
             image.draft(None, (MOST_SIDE, MOST_SIDE))  # JPEG alone can unpack to less
             image.load()  # the first frame, to its last byte
@@ -170,13 +170,23 @@ def _picture(content: bytes, kind: str, limits: Limits) -> Image.Image:
     except UnidentifiedImageError as error:
         message = f"the {kind} is broken: it starts like one, but has no header of one"
         raise MediaError("invalid_media", message, kind, accepted) from error
-    except Image.DecompressionBombError as error:
-        raise MediaError(
-            "too_large", f"the picture is too large: {error}", kind, accepted
-        ) from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, for what is far above ours
+        size = re.search(r"\((\d+) pixels\)", str(error))
+        most = min(limits.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels))
+        raise _too_many(int(size[1]) if size else None, most) from error
     except Exception as error:  # decoders raise whatever a broken file leads them to
+        if "MAX_TEXT_" in str(error):  # Pillow's only word for it
+            most = PngImagePlugin.MAX_TEXT_CHUNK
+            message = f"a text beside the picture (zTXt, iTXt or iCCP) unpacks to over {most} bytes"
+            raise MediaError("too_large", message, None, most) from error
         message = f"the {kind} is broken or truncated: {error}"
         raise MediaError("invalid_media", message, kind, accepted) from error
+
+
+def _too_many(pixels: int | None, most: int) -> MediaError:
+    size = "more" if pixels is None else f"{pixels}"
+    message = f"the picture has {size} pixels, at most {most} are accepted"
+    return MediaError("too_large", message, pixels, most, "max_pixels")
 
 
 def on_white(image: Image.Image) -> Image.Image:

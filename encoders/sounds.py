@@ -158,9 +158,8 @@ def _opened(content: bytes, kind: str) -> Iterator[Any]:
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             if file.samplerate > MAX_RATE:
-                found = f"{file.samplerate} Hz"
-                message = f"the sound has {found}, at most {MAX_RATE} Hz"
-                raise MediaError("too_large", message, found, ACCEPTED)
+                message = f"the sound has {file.samplerate} Hz, at most {MAX_RATE} Hz"
+                raise MediaError("too_large", message, file.samplerate, MAX_RATE)
             yield file
     except soundfile.LibsndfileError as error:
         message = f"the {kind} is broken or truncated: {error.error_string}"
@@ -193,9 +192,8 @@ def _refused(message: str, kind: str) -> MediaError:
 def _check_length(frames: int, rate: int, max_s: float) -> None:
     if frames <= int(max_s * min(rate, FULL_RATE)):
         return
-    found, most = f"{frames / rate:.1f} s", f"{max_s:g} s"
+    found_s, most_s, at = frames / rate, max_s, ""
     if rate > FULL_RATE:
-        found += f" at {rate} Hz"
-        most = f"{max_s * FULL_RATE / rate:.1f} s at this rate"
-    message = f"the sound has {found} or more, at most {most}"
-    raise MediaError("too_large", message, found, ACCEPTED)
+        most_s, at = max_s * FULL_RATE / rate, f" at {rate} Hz"
+    message = f"the sound has {found_s:.1f} s{at} or more, at most {most_s:g} s are accepted"
+    raise MediaError("too_large", message, round(found_s, 3), round(most_s, 3), "max_audio_s")

@@ -6,7 +6,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
+
+LONGEST_TOLD = 80  # characters
+
+
+def told(value: Any) -> Any:
+    """What came, as a JSON value that a problem document can have; a text is cut short."""
+    if isinstance(value, str):
+        return value[:LONGEST_TOLD].encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, bool):
+        return value
+    if (isinstance(value, int) and abs(value) < 2**63) or (
+        isinstance(value, float) and math.isfinite(value)
+    ):
+        return value
+    if isinstance(value, int | float):  # JSON has none of these
+        return str(value)[:LONGEST_TOLD]
+    if isinstance(value, list | tuple):
+        return [told(each) for each in value[:8]]
+    return type(value).__name__
 
 
 class MemoryServiceError(Exception):

@@ -6,8 +6,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LEAST_HALF_LIFE_S = 1e-3  # below, all is gone before it can be asked for
 
 
 class Settings(BaseSettings):
@@ -110,7 +112,8 @@ class Settings(BaseSettings):
         2_592_000.0,
         ge=0,
         le=1e12,
-        description="Seconds in which strength and recency of a memory halve; 0: never.",
+        description="Seconds in which strength and recency of a memory halve, from 0.001 on; "
+        "0: never.",
     )
     upkeep_s: float = Field(
         60.0, gt=0, description="Longest time until expired memories are deleted, recalls written."
@@ -187,6 +190,13 @@ class Settings(BaseSettings):
         1000, ge=1, description="Most namespaces that hold anything; beyond, 409 for a new one."
     )
     max_parts_per_store: int = Field(32, ge=1, description="Most items of one episode.")
+
+    @field_validator("half_life_s")
+    @classmethod
+    def _long_enough(cls, value: float) -> float:
+        if 0.0 < value < LEAST_HALF_LIFE_S:
+            raise ValueError(f"must be 0, or {LEAST_HALF_LIFE_S:g} s at least")
+        return value
 
 
 def is_loopback(host: str) -> bool:

@@ -93,8 +93,9 @@ def _refuse(why: str, found: str | None = None) -> NoReturn:
     raise MediaError("invalid_media", f"the sensor series is broken: {why}", found, ACCEPTED)
 
 
-def _too_large(found: str, most: str) -> NoReturn:
-    raise MediaError("too_large", f"the sensor series has {found}, at most {most}", found, ACCEPTED)
+def _too_large(found: int, most: int, what: str) -> NoReturn:
+    message = f"the sensor series has {found} {what} or more, at most {most} are accepted"
+    raise MediaError("too_large", message, found, most)
 
 
 def _from_json(text: str) -> TimeSeries:
@@ -139,7 +140,7 @@ def _from_csv(text: str) -> TimeSeries:
                 _refuse(f"row {len(rows) + 1} has {len(row)} cells, the header has {len(rows[0])}")
             cells += len(row)
             if cells > 2 * MOST_VALUES + 2 * MOST_CHANNELS:  # told exactly where values are counted
-                _too_large(f"more than {cells} cells", f"{MOST_VALUES} values")
+                _too_large(cells, 2 * MOST_VALUES + 2 * MOST_CHANNELS, "cells")
             rows.append([cell.strip() for cell in row])
     except csv.Error as error:
         _refuse(f"it is not CSV: {error}")
@@ -197,10 +198,10 @@ def _series(
     if not names:
         _refuse("it has no channel", "no channel")
     if len(names) > MOST_CHANNELS:
-        _too_large(f"{len(names)} channels", str(MOST_CHANNELS))
+        _too_large(len(names), MOST_CHANNELS, "channels")
     count = sum(map(len, columns))
     if count > MOST_VALUES:
-        _too_large(f"{count} values", str(MOST_VALUES))
+        _too_large(count, MOST_VALUES, "values")
     channels: list[Channel] = []
     for (name, unit), values in zip(names, columns, strict=True):
         if not name.strip() or max(len(name), len(unit)) > LONGEST_NAME:

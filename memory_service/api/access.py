@@ -102,9 +102,13 @@ async def _require_own(request: Request, caller: Caller, how: Namespace) -> None
         _require(caller, name)
         return
     application = application_of(request)
-    if not caller.sees(await probe(request, lambda: _namespace(application, how, name))):
-        # As what is not there: ids of others are nobody's business.
-        raise NotFound(f"there is no {how.name.lower()} {name!r}", id=name)
+    try:
+        seen = caller.sees(await probe(request, lambda: _namespace(application, how, name)))
+    except NotFound:
+        seen = False
+    if not seen:  # there is none, or it is another's: ids of others are nobody's business
+        kind = how.name.lower()
+        raise NotFound(f"there is no {kind} {name!r}", kind=kind, id=name)
 
 
 def _namespace(application: Application, how: Namespace, name: str) -> str | None:

@@ -316,7 +316,7 @@ def _order(request: Request, line: Line) -> StoreOrder | Exception:
     if line.error is not None:
         return line.error
     try:
-        return read_line(request, line.content)
+        return read_line(request, line.content, line.index)
     except (HttpProblem, MemoryServiceError) as error:
         return error
 

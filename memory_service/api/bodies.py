@@ -13,9 +13,11 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, QueryParams, UploadFile
 
-from memory_service.api import items, json_values
+from memory_service.access import Scope
+from memory_service.api import docs, items, json_values
 from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.forms import MALFORMED_BODY, read_form
+from memory_service.api.permissions import RULES
 from memory_service.api.problems import HttpProblem, from_validation
 from memory_service.api.schemas import (
     GenerateRequest,
@@ -27,6 +29,7 @@ from memory_service.api.schemas import (
 from memory_service.app import MODALITIES
 from memory_service.errors import InvalidInput, TooLarge, UnsupportedMedia
 from memory_service.records import QueryPart, StoreOrder, Upload, Weights
+from memory_service.services import idempotency
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -53,7 +56,22 @@ async def read_store(request: Request) -> StoreOrder:
 
 def key_of(request: Request) -> str | None:
     """The header Idempotency-Key."""
-    return request.headers.get("idempotency-key")
+    return request.headers.get(docs.KEY)
+
+
+async def refuse_idle_key(request: Request) -> None:
+    """Runs before every endpoint: who sends a key to one that knows none, and that changes more
+    each time, would take a second try for safe. Raises InvalidInput."""
+    if request.method not in ("POST", "PATCH") or key_of(request) is None:
+        return
+    route = request.scope["route"]
+    scope = RULES[f"{request.method} {route.path}"].scope
+    if scope is not None and scope > Scope.read and not docs.takes_key(route.openapi_extra):
+        raise InvalidInput(
+            f"this takes no {docs.KEY}: it is done each time that it is asked for",
+            found=docs.KEY,
+            accepted=[],
+        )
 
 
 def _one_key(request: Request, field: str | None) -> str | None:
@@ -63,11 +81,19 @@ def _one_key(request: Request, field: str | None) -> str | None:
     return field if header is None else header
 
 
-def read_line(request: Request, line: bytes) -> StoreOrder:
+def read_line(request: Request, line: bytes, index: int) -> StoreOrder:
     """One line of a batch: what /store takes as JSON. Raises HttpProblem, InvalidInput or
-    ForeignNamespace."""
+    ForeignNamespace.
+
+    Its key is its own, or else made of the batch's and the number of the line: what broke off can
+    be sent again whole.
+    """
     body = _settle_namespace(request, _parsed(line, StoreRequest))
-    return _order(body, _items(body))
+    order = _order(body, _items(body))
+    whole = key_of(request)
+    if whole is None or order.idempotency_key is not None:
+        return order
+    return replace(order, idempotency_key=idempotency.of_line(whole, index))
 
 
 def _order(body: StoreRequest, uploads: Sequence[Upload]) -> StoreOrder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -34,6 +35,7 @@ from memory_service.api.schemas import (
     StoreRequest,
 )
 from memory_service.app import MODALITIES
+from memory_service.services.idempotency import LONGEST_OF_A_BATCH
 
 _REFERENCE = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (
@@ -80,17 +82,33 @@ def body(
     }
 
 
-def with_key(extra: dict[str, Any]) -> dict[str, Any]:
-    """`extra` of a route that takes the header Idempotency-Key."""
+KEY = "Idempotency-Key"
+REQUEST_KEY = "The same request with the same key is done once, and answered the same.", 255
+BATCH_KEY = (
+    "The key of each line that has none of its own is this, a slash and the line's number: a batch "
+    "that is sent again whole is stored once.",
+    LONGEST_OF_A_BATCH,
+)
+
+
+def with_key(extra: dict[str, Any], means: tuple[str, int] = REQUEST_KEY) -> dict[str, Any]:
+    """`extra` of a route that takes the header Idempotency-Key; what it means there, and the most
+    characters it may have."""
+    description, longest = means
     header = {
-        "name": "Idempotency-Key",
+        "name": KEY,
         "in": "header",
         "required": False,
-        "description": "The same request with the same key is done once, and answered the same.",
-        "schema": {"type": "string", "maxLength": 255},
+        "description": description,
+        "schema": {"type": "string", "maxLength": longest},
     }
     extra["parameters"] = [*extra.get("parameters", ()), header]
     return extra
+
+
+def takes_key(extra: Mapping[str, Any] | None) -> bool:
+    """Whether the route of this `extra` takes the header Idempotency-Key."""
+    return any(each["name"] == KEY for each in (extra or {}).get("parameters", ()))
 
 
 def or_raw_vector(extra: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:

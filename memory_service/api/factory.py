@@ -9,7 +9,7 @@ from importlib.metadata import version
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from memory_service.api import access, docs, problems
+from memory_service.api import access, bodies, docs, problems
 from memory_service.api.batches import Places
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
@@ -110,7 +110,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a path with a slash too many is none, and says so
-        dependencies=[Depends(access.authorize)],
+        dependencies=[Depends(access.authorize), Depends(bodies.refuse_idle_key)],
         # Newer versions of FastAPI watch each request, whether anyone listens or not: metrics and
         # log are our own.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},

@@ -245,10 +245,10 @@ class NamespaceSettings(Strict):
     """What is not given takes its default."""
 
     half_life_s: float | None = Field(
-        None, description="Of strength and recency, in seconds; null: no decay."
+        None, description="Of strength and recency, in seconds from 0.001 on; null: no decay."
     )
     trace_half_life_s: float | None = Field(
-        None, description="Of the trace, in seconds; null (the default): no decay."
+        None, description="Of the trace, in seconds from 0.001 on; null (the default): no decay."
     )
 
 

@@ -15,7 +15,7 @@ MEDIA = (*JSON, 409)  # it takes media in a form or in JSON
 
 ERRORS: dict[str, tuple[int, ...]] = {
     "POST /store": (*MEDIA, 404, 507),
-    "POST /store/batch": (400, 408, 415, *WAITS),
+    "POST /store/batch": (400, 408, 415, 422, *WAITS),
     "POST /retrieve": MEDIA,
     "POST /generate": (*MEDIA, 404, 406, 502, 507),
     "GET /memories": (422, *WAITS),
@@ -39,9 +39,9 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "GET /receipts/{receipt_id}": (404, *WAITS),
     "GET /namespaces/{namespace}/settings": (422, *WAITS),
     "PUT /namespaces/{namespace}/settings": (*JSON, 507),
-    "POST /sweep": (*WAITS, 507),
+    "POST /sweep": (422, *WAITS, 507),
     "POST /consolidate": (*JSON, 409, 507),
-    "POST /consolidate/{name}/undo": (404, 409, *WAITS, 507),
+    "POST /consolidate/{name}/undo": (404, 409, 422, *WAITS, 507),
     "POST /backup": (*JSON, 409, 507),
     "POST /reembed": (*JSON, 409, 507),
     "GET /reembed": WAITS,

@@ -9,13 +9,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memory_service.access import Caller
+from memory_service.api import problems
 from memory_service.api.access import CALLER
 from memory_service.api.calls import ARRIVED, BODY_READ
 from memory_service.api.problems import service_problem
-from memory_service.errors import NotReady, Overloaded, SlowUpload, TooLarge
+from memory_service.errors import NotReady, Overloaded, SlowUpload, TooLarge, told
 
 # Bodies up to this size, where they say so, are not counted: there are no more than connections.
 SMALL = 64 * 2**10
@@ -127,7 +129,12 @@ class Uploads:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        packed = headers.get("content-encoding", "identity").strip().lower()
+        if packed not in ("", "identity"):
+            await _packed(packed)(scope, receive, send)
+            return
+        declared = headers.get("content-length", "")
         length = int(declared) if declared.isdigit() else None
         streamed = scope["path"] in self._streamed
         if length is not None and length > self._max_bytes and not streamed:
@@ -188,6 +195,15 @@ class Uploads:
             found=size,
             accepted=self._max_bytes,
         )
+
+
+def _packed(how: str) -> Response:
+    """RFC 9110, 15.5.16: told in Accept-Encoding, too."""
+    code = problems.HTTP_CODES[415]
+    detail = f"the body is packed ({how[:80]}): send it as it is"
+    answer = problems.problem(415, code, detail, found=told(how), accepted=["identity"])
+    answer.headers["Accept-Encoding"] = "identity"
+    return answer
 
 
 async def _within(patience_s: float, receive: Receive, scope: Scope) -> Message | None:

@@ -117,8 +117,9 @@ def _answers(
         with closing(pool.run(job, content)) as answers:
             for answer, payload in answers:
                 if error := answer.get("error"):
-                    accepted = tuple(error["accepted"])
-                    raise MediaError(error["code"], error["message"], error["found"], accepted)
+                    listed = error["accepted"]
+                    accepted = tuple(listed) if isinstance(listed, list) else listed
+                    raise MediaError(**{**error, "accepted": accepted})
                 yield answer, payload
     except Crashed as error:
         raise MediaError("invalid_media", str(error), None, ()) from error

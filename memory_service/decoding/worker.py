@@ -35,8 +35,7 @@ def main(max_bytes: int) -> None:
                 frames.send(out, {**answer, "more": True}, payload)
             frames.send(out, {"more": False})
         except MediaError as error:
-            told = {"code": error.code, "message": error.message, "found": error.found}
-            frames.send(out, {"error": {**told, "accepted": list(error.accepted)}})
+            frames.send(out, {"error": vars(error)})
         except MemoryError:
             told = {"code": "too_large", "message": "it does not fit into the memory of a decoder"}
             frames.send(out, {"error": {**told, "found": None, "accepted": []}})

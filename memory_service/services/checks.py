@@ -10,7 +10,7 @@ from typing import Any
 
 from encoders.base import Modality
 from encoders.modalities import kinds
-from memory_service.errors import InvalidInput, ModalityUnavailable, TooLarge
+from memory_service.errors import InvalidInput, ModalityUnavailable, TooLarge, told
 from memory_service.records import Weights
 from memory_service.storage import filters
 
@@ -27,7 +27,7 @@ def namespace(name: Any, what: str = "namespace") -> str:
         raise InvalidInput(
             f"{name!r} is not a name of a {what}: 1 to 64 of A-Z a-z 0-9 . _ -, "
             "the first a letter or digit",
-            found=repr(name),
+            found=told(name),
             accepted=NAMESPACE.pattern,
         )
     return name
@@ -110,7 +110,7 @@ def known_modality(name: Any) -> Modality:
     if not isinstance(name, str) or name not in kinds():
         raise InvalidInput(
             f"unknown modality {name!r}; there are: {', '.join(kinds())}",
-            found=repr(name),
+            found=told(name),
             accepted=list(kinds()),
         )
     return str(name)
@@ -138,7 +138,7 @@ def modalities(
         return tuple(name for name in kinds() if name in accepted)
     if isinstance(names, str) or not names:
         raise InvalidInput(
-            "name at least one modality, as a list", found=repr(names), accepted=list(accepted)
+            "name at least one modality, as a list", found=told(names), accepted=list(accepted)
         )
     return tuple(dict.fromkeys(modality(name, accepted, what) for name in names))
 
@@ -148,7 +148,7 @@ def count(name: str, value: Any, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise InvalidInput(
             f"{name} must be a whole number from 1 to {most}",
-            found=repr(value)[:80],
+            found=told(value),
             accepted=[1, most],
         )
     return value
@@ -160,7 +160,7 @@ def weight(name: str, value: Any) -> float:
     if not 0.0 <= number <= MOST_WEIGHT:  # NaN, too
         raise InvalidInput(
             f"{name} must be a number from 0 to {MOST_WEIGHT:g}",
-            found=repr(value)[:80],
+            found=told(value),
             accepted=[0, MOST_WEIGHT],
         )
     return float(number)
@@ -170,7 +170,7 @@ def share(name: str, value: Any) -> float:
     """A number from 0 to 1."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
     if not 0.0 <= number <= 1.0:  # NaN, too
-        raise InvalidInput(f"{name} must be from 0 to 1", found=repr(value)[:80], accepted=[0, 1])
+        raise InvalidInput(f"{name} must be from 0 to 1", found=told(value), accepted=[0, 1])
     return float(number)
 
 
@@ -186,7 +186,7 @@ def one_of(name: str, value: Any, accepted: Sequence[str]) -> None:
     if value not in accepted:
         raise InvalidInput(
             f"{name} must be one of: {', '.join(accepted)}",
-            found=repr(value),
+            found=told(value),
             accepted=list(accepted),
         )
 
@@ -196,7 +196,7 @@ def cursor(after: str | None) -> int:
     if after is None:
         return 0
     if not (after.isascii() and after.isdigit() and len(after) < 19):
-        raise InvalidInput(f"{after!r} is not a cursor that a listing gave", found=repr(after))
+        raise InvalidInput(f"{after!r} is not a cursor that a listing gave", found=told(after))
     return int(after)
 
 

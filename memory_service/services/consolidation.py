@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memory_service.clock import Clock
-from memory_service.errors import InvalidInput, NotFound
+from memory_service.errors import InvalidInput, NotFound, told
 from memory_service.ids import new_id
 from memory_service.records import Job, Memory
 from memory_service.services import checks
@@ -106,7 +106,7 @@ class Consolidation:
         if threshold is not None and not 0.0 < threshold <= 1.0:  # NaN, too
             raise InvalidInput(
                 "threshold must be a cosine above 0 and at most 1",
-                found=repr(threshold),
+                found=told(threshold),
                 accepted=[0, 1],
             )
         return asdict(request), lambda run: self._work(request, run)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from memory_service.errors import InvalidInput
+from memory_service.errors import InvalidInput, told
 
 LATEST = 1e12  # Unix seconds: the year 33,658
 CHANGEABLE = ("metadata", "expires_at", "ttl_s")
@@ -19,15 +19,18 @@ def moment(expires_at: Any, ttl_s: Any, now: float) -> float | None:
     if ttl_s is not None:
         if not (_is_number(ttl_s) and 0.0 < ttl_s <= LATEST):
             raise InvalidInput(
-                "ttl_s must be seconds above 0", found=repr(ttl_s)[:80], accepted=[0, LATEST]
+                f"ttl_s must be seconds above 0 and at most {LATEST:g}",
+                found=told(ttl_s),
+                accepted=[0, LATEST],
             )
         return now + float(ttl_s)
     if expires_at is None:
         return None
     if not (_is_number(expires_at) and now < expires_at <= LATEST):
         raise InvalidInput(
-            f"expires_at must be Unix seconds in the future: it is {now:.3f} now",
-            found=repr(expires_at)[:80],
+            f"expires_at must be Unix seconds in the future, at most {LATEST:g}: it is {now:.3f} "
+            "now",
+            found=told(expires_at),
             accepted=[now, LATEST],
         )
     return float(expires_at)

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from memory_service.errors import InvalidInput, KeyInUse
 from memory_service.records import Claim, QueryPart, StoreOrder, Vector
 
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+LONGEST_OF_A_BATCH = 240  # characters: the number of a line follows
 RETRY_AFTER_S = 1
 
 
@@ -46,20 +48,35 @@ def of_generation(
             [each.modality, _digest(each.content), _vector(each.vector), each.space, each.weight]
             for each in parts
         ],
-        "options": {name: repr(value) for name, value in options.items()},
+        "options": {name: _plain(value) for name, value in options.items()},
     }
     return _claim(options["namespace"], key, asked, now, ttl_s)
 
 
-def _claim(namespace: str, key: str, asked: Any, now: float, ttl_s: float) -> Claim:
-    if not isinstance(key, str) or not KEY.fullmatch(key):
+def of_line(key: str, index: int) -> str:
+    """The key of a line of a batch that came with `key` as a whole."""
+    return f"{key}/{index}"
+
+
+def require_key(key: str, longest: int = 255) -> None:
+    """Raises InvalidInput for what is no key."""
+    if not KEY.fullmatch(key) or len(key) > longest:
         raise InvalidInput(
-            "an idempotency key is 1 to 255 printable ASCII characters, none of them a blank at "
-            "either end",
-            found=repr(key)[:80],
+            f"an idempotency key is 1 to {longest} printable ASCII characters, none of them a "
+            "blank at either end",
+            found=key[:80],
         )
+
+
+def _claim(namespace: str, key: str, asked: Any, now: float, ttl_s: float) -> Claim:
+    require_key(key)
     request = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return Claim(namespace, key, request, made_at=now, expires_at=now + ttl_s)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it, whose keys are sorted later: a filter is the same in any order."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _digest(content: bytes | None) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from memory_service.access import Caller, Key, Scope, caller_with
 from memory_service.clock import Clock
-from memory_service.errors import InvalidInput, NotFound, Unauthorized
+from memory_service.errors import InvalidInput, NotFound, Unauthorized, told
 from memory_service.services import checks
 from memory_service.storage.keys import KeyFile
 
@@ -109,5 +109,5 @@ def _limit(name: str, value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
-        raise InvalidInput(f"{name} must be a number from 0 (no limit) on", found=repr(value))
+        raise InvalidInput(f"{name} must be a number from 0 (no limit) on", found=told(value))
     return value

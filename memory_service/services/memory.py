@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from memory_service.clock import Clock
-from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge
+from memory_service.errors import InvalidInput, NotFound, StorageFailure, TooLarge, told
 from memory_service.records import (
     PLAIN,
     Episode,
@@ -136,7 +136,7 @@ class MemoryStore(Service):
         if not 0.0 <= start <= end - LEAST_PART_S:  # NaN, too
             raise InvalidInput(
                 f"the sound lasts {duration_s:.3f} s: a part of it starts from 0 on and ends later",
-                found=[repr(start_s), repr(end_s)],
+                found=told([start_s, end_s]),
                 accepted=[0.0, duration_s],
             )
         if end_s is not None and end - start > MAX_PART_S:

@@ -210,9 +210,12 @@ def media_errors(**where: Any) -> Iterator[None]:
 
 
 def _of_media(error: MediaError, where: dict[str, Any]) -> MemoryServiceError:
-    return _ERRORS[error.code](
-        error.message, found=error.found, accepted=list(error.accepted), **where
-    )
+    """A limit that is a setting is told with its name."""
+    message, details = error.message, {"found": error.found, "accepted": error.accepted, **where}
+    if error.limit is not None:
+        details["setting"] = f"MEMORY_SERVICE_{error.limit.upper()}"
+        message = f"{message} ({details['setting']})"
+    return _ERRORS[error.code](message, **details)
 
 
 def distinct(spaces: Iterable[Space]) -> tuple[Space, ...]:

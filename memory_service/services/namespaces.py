@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
 from memory_service import trail
-from memory_service.errors import InvalidInput
+from memory_service.errors import InvalidInput, told
 from memory_service.records import Life, NamespaceLife
 from memory_service.services import checks
-from memory_service.settings import Settings
+from memory_service.settings import LEAST_HALF_LIFE_S, Settings
 from memory_service.storage import namespace_settings, traces
 from memory_service.storage.store import Store
 
@@ -77,12 +76,12 @@ def _half_life(name: str, value: Any) -> float | None:
         )
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        value = 0.0
-    if not 0.0 < value <= MOST_S:
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    if not LEAST_HALF_LIFE_S <= number <= MOST_S:  # NaN, too
         raise InvalidInput(
-            f"{name} must be seconds above 0 and at most {MOST_S:g}, or null for no decay",
-            found=repr(value),
-            accepted=[0, MOST_S],
+            f"{name} must be from {LEAST_HALF_LIFE_S:g} to {MOST_S:g} seconds, or null for no "
+            "decay",
+            found=told(value),
+            accepted=[LEAST_HALF_LIFE_S, MOST_S],
         )
-    return float(value)
+    return float(number)

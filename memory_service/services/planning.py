@@ -9,7 +9,7 @@ from typing import Any
 
 from encoders.base import Modality, Space
 from generator.fusion import METHODS, methods_in
-from memory_service.errors import InvalidInput
+from memory_service.errors import InvalidInput, told
 from memory_service.records import FusionMethod, QueryPart
 from memory_service.services import checks, choosing
 from memory_service.services.models import Models
@@ -77,7 +77,7 @@ def _seed(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MAX_SEED:
         raise InvalidInput(
             f"seed must be a whole number from 0 to {MAX_SEED}",
-            found=repr(given)[:80],
+            found=told(given),
             accepted=[0, MAX_SEED],
         )
     return given

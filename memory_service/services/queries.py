@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.base import Modality, Space
-from memory_service.errors import InvalidInput, InvalidVector, TooLarge
+from memory_service.errors import InvalidInput, InvalidVector, TooLarge, told
 from memory_service.records import QueryPart, Vector
 from memory_service.services import checks, given_vectors
 from memory_service.services.embedding import vector_of
@@ -104,7 +104,7 @@ def _encode(part: QueryPart, number: int, models: Models, settings: Settings) ->
     if not (math.isfinite(part.weight) and 0 < part.weight <= 1e6):
         raise InvalidInput(
             "the weight of a query part must be above 0 and at most a million",
-            found=repr(part.weight),
+            found=told(part.weight),
             part=number,
         )
     if (part.content is None) == (part.vector is None):

@@ -11,7 +11,14 @@ from typing import Any
 from encoders.media import Decoded
 from memory_service import trail
 from memory_service.clock import Clock
-from memory_service.errors import InvalidInput, MemoryServiceError, NotFound, Overloaded, TooLarge
+from memory_service.errors import (
+    InvalidInput,
+    MemoryServiceError,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    told,
+)
 from memory_service.ids import new_id
 from memory_service.records import Claim, Episode, Memory, Stored, StoreOrder, Upload
 from memory_service.services import checks, expiry, given_vectors, idempotency
@@ -179,7 +186,7 @@ class Storing(Service):
         if created_at is None:
             return self._clock.now()
         if not math.isfinite(created_at):
-            raise InvalidInput("created_at must be Unix seconds", found=repr(created_at))
+            raise InvalidInput("created_at must be Unix seconds", found=told(created_at))
         return float(created_at)
 
     def _check_size(self, upload: Upload) -> None:

@@ -30,6 +30,7 @@ MOST_HALF_LIVES = 64.0  # ahead of the reference; then that is moved, before num
 ROUNDING = 1e-6
 
 MOST_STEPS = 2000  # of two, after which nothing is left of any double
+MOST_EXPONENT = 1000.0  # of a weight, so that it stays a double: a clock may go back by years
 SUMMED_AT_ONCE = 4096  # vectors
 
 _SUMMED = (
@@ -79,7 +80,9 @@ def _shift(
 
 
 def _weight(when: float, reference: float, half_life_s: float | None) -> float:
-    return 1.0 if half_life_s is None else float(2.0 ** ((when - reference) / half_life_s))
+    if half_life_s is None:
+        return 1.0
+    return float(2.0 ** min((when - reference) / half_life_s, MOST_EXPONENT))
 
 
 def _based(
@@ -91,8 +94,11 @@ def _based(
     """
     if half_life_s is None or when - reference <= MOST_HALF_LIVES * half_life_s:
         return trace, reference
-    steps = math.floor((when - reference) / half_life_s)
-    return np.ldexp(trace, -min(steps, MOST_STEPS)), reference + steps * half_life_s
+    ahead = (when - reference) / half_life_s
+    if ahead > MOST_STEPS:  # or it is more than a whole number can be
+        return np.zeros_like(trace), when
+    steps = math.floor(ahead)
+    return np.ldexp(trace, -steps), reference + steps * half_life_s
 
 
 def _write(

@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -16,16 +17,56 @@ from memory_service.settings import Settings
 from memory_service.storage import blobs
 
 
-def bomb() -> bytes:
-    """A PNG of a few bytes whose header promises 10^10 pixels."""
+def png(side: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Of a picture that has nothing of what its header promises but the first bytes."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = zlib.crc32(kind + content)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    data = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    data = b"\0" * max(1000, (3 * side + 1) * min(side, 8))
+    own = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in own)
+
+
+def bomb() -> bytes:
+    """A few bytes whose header promises 10^10 pixels."""
+    return png(100_000)
+
+
+# name: (modality, bytes, found, accepted, setting), by the limits of conftest
+LARGE = {
+    "above Pillow's limit": ("image", png(60_000), 3_600_000_000, 1_000_000, "MAX_PIXELS"),
+    "above ours": ("image", png(2_000), 4_000_000, 1_000_000, "MAX_PIXELS"),
+    "a long text": ("text", b"word " * 500, 2500, 2000, "MAX_TEXT_CHARS"),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_too_large_is_told_in_numbers_and_by_the_setting(
+    client: TestClient, name: str
+) -> None:
+    modality, content, found, accepted, setting = LARGE[name]
+    answer = client.post("/store", files={modality: content})
+    assert_problem(answer, 413, "too_large")
+    told = answer.json()
+    assert (told["found"], told["accepted"]) == (found, accepted)
+    assert told["setting"] == f"MEMORY_SERVICE_{setting}"
+    for each in (str(found), str(accepted), told["setting"]):
+        assert each in told["detail"]
+
+
+def test_a_large_text_in_a_picture_is_not_called_broken(client: TestClient) -> None:
+    def stored(text: bytes) -> httpx.Response:
+        picture = png(8, (b"zTXt", b"Comment\0\0" + zlib.compress(text)))
+        return client.post("/store", files={"image": picture})
+
+    assert stored(b"x").status_code == 201
+    answer = stored(b"x" * 2_000_000)
+    assert_problem(answer, 413, "too_large")
+    assert "zTXt" in answer.json()["detail"]
+    assert "broken" not in answer.json()["detail"]
 
 
 def wav(seconds: float, rate: int = 8000, value: float = 0.1) -> bytes:
@@ -110,6 +151,44 @@ def test_a_full_disk_is_said_and_nothing_is_stored(
         assert_problem(client.post("/store", files=files), 507, "storage_full")
     assert state(client, settings) == before
     assert client.post("/store", files=files).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/store", "/store/batch", "/retrieve", "/generate", "/evaluate"])
+def test_a_packed_body_is_refused(client: TestClient, path: str) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    answer = client.post(path, content=b"\x1f\x8b123", headers=headers)
+    assert_problem(answer, 415, "unsupported_content_type")
+    assert answer.json()["found"] == "gzip"
+    assert answer.json()["accepted"] == ["identity"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+def test_identity_is_no_packing(client: TestClient) -> None:
+    body = {"items": [{"modality": "text", "text": "a hen"}]}
+    headers = {"Content-Encoding": "identity"}
+    assert client.post("/store", json=body, headers=headers).status_code == 201
+
+
+FOUND = {
+    "a mode": ("/retrieve", {"query": {"text": "a"}, "modalities": ["poem"]}, "poem"),
+    "k": ("/generate", {"query": {"text": "a"}, "k": 0}, 0),
+    "a weight": ("/retrieve", {"query": {"text": "a"}, "recency_weight": -1}, -1),
+    "a time": ("/store", {"items": [{"modality": "text", "text": "a"}], "ttl_s": 1e308}, 1e308),
+    "a name": ("/store", {"items": [{"modality": "text", "text": "a"}], "namespace": "a b"}, "a b"),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_is_the_value_itself(client: TestClient, name: str) -> None:
+    path, body, found = FOUND[name]
+    answer = client.post(path, json=body)
+    assert_problem(answer, 422, "invalid_input")
+    assert answer.json()["found"] == found
+
+
+def test_a_time_beyond_all_is_told_the_latest(client: TestClient) -> None:
+    body = {"items": [{"modality": "text", "text": "a"}], "ttl_s": 1e308}
+    assert "at most 1e+12" in client.post("/store", json=body).json()["detail"]
 
 
 def test_what_is_accepted_is_said(client: TestClient) -> None:

@@ -271,10 +271,10 @@ def test_who_does_not_read_is_not_read_from(
     read = 0
     real = batches.read_line
 
-    def counted(request: Any, content: bytes) -> Any:
+    def counted(request: Any, content: bytes, index: int) -> Any:
         nonlocal read
         read += 1
-        return real(request, content)
+        return real(request, content, index)
 
     monkeypatch.setattr(batches, "read_line", counted)
     settings = settings.model_copy(update={"max_metadata_bytes": 60_000})

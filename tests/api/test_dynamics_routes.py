@@ -139,7 +139,15 @@ def test_bad_changes(client: TestClient, body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"half_life_s": 0}, {"half_life_s": "x"}, {"half_life": 1}, {"trace_half_life_s": -1}]
+    "body",
+    [
+        {"half_life_s": 0},
+        {"half_life_s": 0.0009},
+        {"half_life_s": "x"},
+        {"half_life": 1},
+        {"trace_half_life_s": -1},
+        {"trace_half_life_s": 5e-324},
+    ],
 )
 def test_bad_settings(client: TestClient, body: Any) -> None:
     answer = client.put("/namespaces/a/settings", json=body)

@@ -173,6 +173,29 @@ def bodies(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"content": bytes(4 * 384), "headers": headers, "params": {"namespace": HOME}}
 
 
+def test_what_is_foreign_is_answered_as_what_is_not_there(home: Home) -> None:
+    """Byte for byte, but for the id."""
+    _, key = home.keys.create("curious", "admin", namespaces=["elsewhere"])
+    asked = set()
+    for path, operations in home.client.get("/openapi.json").json()["paths"].items():
+        for method in operations:
+            for place in re.findall(
+                r"{(memory_id|episode_id|generation_id|receipt_id|job_id|name)}", path
+            ):
+                own = home.ids[place]
+                unknown = own[:-1] + ("0" if own[-1] != "0" else "1")
+                answers = [
+                    home.ask(method.upper(), path.format(**{place: each}), key, json={})
+                    for each in (own, unknown)
+                ]
+                assert [each.status_code for each in answers] == [404, 404], (method, path)
+                foreign, missing = (each.text for each in answers)
+                assert foreign == missing.replace(unknown, own), (method, path)
+                assert answers[0].json()["kind"]
+                asked.add((method, path))
+    assert len(asked) >= 17
+
+
 @pytest.mark.parametrize("scope", ["read", "write", "admin"])
 def test_no_operation_tells_or_changes_anything(home: Home, scope: str) -> None:
     _, key = home.keys.create(f"stranger {scope}", scope, namespaces=["elsewhere"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,102 @@ def test_one_of_another_format_or_catalog_is_not_trusted(
     rewrite(folder, lambda body: body.__setitem__(field, value))
     assert len(restored(folder)) == 0
     assert "is not used" in caplog.text
+
+
+TEXTS = {
+    "no JSON": "{",
+    "nothing": "",
+    "no UTF-8": b"\xff\xfe\xff",
+    "a number": "1",
+    "a list": "[1, 2]",
+    "null": "null",
+    "an empty object": "{}",
+    "numbers": '{"checksum": 1, "body": 1}',
+    "no checksum": '{"body": "{}"}',
+    "a checksum that is a text": '{"checksum": "1", "body": "{}"}',
+    "brackets in brackets": "[" * 100_000,
+    "a body that is a list": json.dumps({"checksum": zlib.crc32(b"[1]"), "body": "[1]"}),
+    "a body that is null": json.dumps({"checksum": zlib.crc32(b"null"), "body": "null"}),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_manifest_of_anything_is_one_warning(
+    folder: Path, text: str | bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (path,) = folder.glob("*/manifest.json")
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert_given_up(folder, caplog)
+
+
+def assert_given_up(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        index = restored(folder)
+    assert len(index) == 0
+    (told,) = caplog.records
+    assert "is not used" in told.getMessage()
+    assert not list(folder.iterdir())
+
+
+ANY = [None, 2, -1, 1.5, "x", [1], {}, {"a": 1}]
+WRONG = {
+    "format": ANY,
+    "of": ANY,
+    "opening": ANY,
+    "last_sequence": [None, "x", [1], {}],
+    "segments": ANY,
+    "buffer": ANY[1:],
+    "checksums": ANY,
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_field_that_is_missing_or_wrong_is_one_warning(
+    template: Path, tmp_path: Path, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def without(body: dict[str, Any]) -> None:
+        del body[field]
+
+    changes = [without, *(partial(_set, field, value) for value in WRONG[field])]
+    for number, change in enumerate(changes):
+        folder = Path(shutil.copytree(template, tmp_path / str(number)))
+        rewrite(folder, change)
+        caplog.clear()
+        assert_given_up(folder, caplog)
+
+
+def _set(field: str, value: Any, body: dict[str, Any]) -> None:
+    body[field] = value
+
+
+@pytest.mark.parametrize("field", ["name", "lists", "candidates"])
+def test_a_segment_that_is_told_wrongly_is_one_warning(
+    template: Path, tmp_path: Path, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, value in enumerate([None, 0, -1, 1.5, True, "x", [1], {}]):
+        folder = Path(shutil.copytree(template, tmp_path / str(number)))
+        rewrite(folder, lambda body, value=value: _set(field, value, body["segments"][0]))
+        caplog.clear()
+        assert_given_up(folder, caplog)
+
+
+@pytest.mark.parametrize("kind", ["a file", "an empty folder", "a dangling link"])
+def test_what_is_in_the_place_of_its_folder_is_one_warning(
+    folder: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (own,) = folder.iterdir()
+    shutil.rmtree(own)
+    if kind == "a file":
+        own.write_bytes(b"x")
+    elif kind == "an empty folder":
+        own.mkdir()
+    else:
+        own.symlink_to(folder / "nowhere")
+    assert_given_up(folder, caplog)
+    index = restored(folder)
+    index.add(SEQUENCES[:1200], ROWS[:1200])  # as it is built from the catalog
+    index.save()
+    assert len(restored(folder)) == 1200
 
 
 def test_the_manifest_cannot_name_files_elsewhere(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from memory_service.api import docs, views
 from memory_service.api.batches import NDJSON, BatchResponse
-from memory_service.api.bodies import read_store, require_type
+from memory_service.api.bodies import key_of, read_store, require_type
 from memory_service.api.calls import (
     application_of,
     call,
@@ -18,6 +18,7 @@ from memory_service.api.problems import Problem
 from memory_service.api.schemas import BatchLineOut, StoredOut, StoreRequest
 from memory_service.api.together import Together
 from memory_service.records import Stored, StoreOrder
+from memory_service.services import idempotency
 
 router = APIRouter(tags=["memory"])
 
@@ -77,10 +78,12 @@ async def store(request: Request) -> Response:
     responses={
         200: {"description": "One line per line.", "content": docs.lines(BatchLineOut, Problem)}
     },
-    openapi_extra=docs.line_body(StoreRequest),
+    openapi_extra=docs.with_key(docs.line_body(StoreRequest), docs.BATCH_KEY),
 )
 async def store_batch(request: Request) -> Response:
     """Store many episodes: one per line, as /store takes it as JSON. Each line is answered by one
     in their order, with a status of its own; durable when answered."""
     require_type(request, NDJSON)
+    if (key := key_of(request)) is not None:
+        idempotency.require_key(key, idempotency.LONGEST_OF_A_BATCH)
     return BatchResponse(request, longest_line=request.app.state.body_limit)

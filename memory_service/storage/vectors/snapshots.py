@@ -195,25 +195,33 @@ class Snapshot:
 
     def delete(self) -> None:
         self._checksums.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.is_dir() and not self.folder.is_symlink():
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self.folder.unlink(missing_ok=True)
 
     # Reading.
 
     def read(self) -> list[Part]:
         """The parts; none where there is no snapshot, or none that can be used."""
-        if not self.folder.is_dir():
+        if not os.path.lexists(self.folder):
             return []
         try:
             return self._read()
-        except (Unusable, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            log.warning(
-                "the snapshot of the index of %s is not used, and the index is built from the"
-                " catalog: %s",
-                self._of,
-                error or type(error).__name__,
-            )
-            self.delete()
-            return []
+        except Unusable as error:
+            self._give_up(str(error))
+        except Exception as error:  # whatever broken files lead NumPy, FAISS and us to
+            self._give_up(f"{type(error).__name__}: {error}")
+        return []
+
+    def _give_up(self, why: str) -> None:
+        log.warning(
+            "the snapshot of the index of %s is not used, and the index is built from the"
+            " catalog: %s",
+            self._of,
+            why,
+        )
+        self.delete()
 
     def _read(self) -> list[Part]:
         body = self._manifest()
@@ -223,8 +231,15 @@ class Snapshot:
                 raise Unusable(f"{name} is not as it was written")
         self._remove_others([MANIFEST, *names])
         parts: list[Part] = []
+        if not isinstance(body["segments"], list):
+            raise Unusable("it has no list of segments")
         for each in body["segments"]:
-            segment = self._map(each["name"], Depth(each["lists"], each["candidates"]))
+            depth = Depth(each["lists"], each["candidates"])
+            if not all(
+                type(count) is int and count > 0 for count in (depth.lists, depth.candidates)
+            ):
+                raise Unusable(f"it says {depth}")
+            segment = self._map(each["name"], depth)
             if "below" in each.get("graph", ()):  # or else it was measured too coarsely
                 segment.graph = self._read_graph(each["name"], segment, Walk(**each["graph"]))
                 segment.linked = True
