@@ -6,6 +6,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
@@ -43,6 +48,28 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class Sparing:
+    """Tells what lasts now and then instead of each time. Safe for use from several threads."""
+
+    def __init__(self, every_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s = every_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+        self._untold: Counter[str] = Counter()
+
+    def met(self, what: str) -> str | None:
+        """None: told lately. Else what is to be said of those that were not told since."""
+        with self._lock:
+            now = self._clock()
+            if now - self._last.get(what, -math.inf) < self._every_s:
+                self._untold[what] += 1
+                return None
+            self._last[what] = now
+            untold = self._untold.pop(what, 0)
+        return f" ({untold} more since the last such line)" if untold else ""
 
 
 def configure(level: str, style: Style) -> None:

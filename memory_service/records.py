@@ -390,7 +390,7 @@ class Selection:
 @dataclass(frozen=True)
 class Forgotten:
     """Receipt of a forgetting: what is gone, and from where. It holds no content, but hashes of it:
-    who guesses a content can tell by its hash that it was there."""
+    who guesses a content can tell by its hash that it was there. Lists name the first 10,000."""
 
     id: str
     time: float  # Unix seconds
@@ -400,15 +400,17 @@ class Forgotten:
     episode_ids: tuple[str, ...]  # episodes that have no memory left
     contents: tuple[str, ...]  # SHA-256 of the contents that were named
     blobs_removed: tuple[str, ...]  # those of them whose file is gone; others need the rest
-    removed: Mapping[str, int]  # by place, how many entries
+    removed: Mapping[str, int]  # by place, how many entries: of all
     generations_marked: tuple[str, ...]
     generations_erased: tuple[str, ...]
     kept: bool  # the receipt can be read again
-    complete: bool  # False: it was interrupted after what is told here
+    complete: bool  # False: it goes on, or was interrupted after what is told here
     # Nothing is left in the write-ahead log, nor in unused parts of the catalog's pages. Otherwise
     # the log will be clean soon; see storage.residue for the rest.
     clean: bool
     probe: Mapping[str, Any] | None = None  # what was found of it, before and after
+    digest: str | None = None  # of all memories: see storage.tally; None: made before there was one
+    job: str | None = None  # that forgets it, or did
 
 
 @dataclass(frozen=True)

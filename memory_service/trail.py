@@ -69,6 +69,11 @@ def open_trail(late: Callable[[Made], None], *, at_once: bool = False) -> AuditT
     return trail
 
 
+def follow(trail: AuditTrail | None) -> None:
+    """Another thread's, in a thread that works on for it."""
+    _current.set(trail)
+
+
 def current() -> AuditTrail | None:
     return _current.get()
 

@@ -14,15 +14,17 @@ from memory_service.api.access import CALLER
 from memory_service.api.permissions import RULES
 from memory_service.app import Application
 from memory_service.errors import MemoryServiceError
+from memory_service.logs import Sparing
 from memory_service.trail import Made
 
 log = logging.getLogger(__name__)
+sparing = Sparing()
 
 
 def record(scope: Scope, request_id: str, status: int | None, made: Made) -> None:
     """Write the line of a request that changes something, done or refused, and of each that was
     refused for want of a key or its scope. Where it cannot be written, the answer goes all the
-    same: a full disk must not keep anybody from deleting.
+    same: a full disk must not keep anybody from deleting. The line of a change follows then.
 
     `status` None: of what was committed before or after the request was answered.
     """
@@ -45,7 +47,11 @@ def record(scope: Scope, request_id: str, status: int | None, made: Made) -> Non
         **scope.get("path_params", {}),
         **made,
     }
+    changed = status is None or status < 400
     try:
-        application.audit.add(entry)
-    except MemoryServiceError:
-        log.exception("a change is missing from the audit log: %s", entry)
+        application.audit.add(entry, owed=changed)
+    except MemoryServiceError as error:
+        if changed:
+            log.error("a change is not yet in the audit log: %s: %s", error, entry)
+        elif (untold := sparing.met(error.code)) is not None:
+            log.error("a refusal is missing from the audit log: %s%s", error, untold)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
+from memory_service.access import Caller
 from memory_service.api.schemas import Strict
 from memory_service.records import Forgotten, Manner, NamespaceCounts
 
@@ -56,7 +57,7 @@ class ForgetRequest(Strict):
 
 
 class ProbeOut(BaseModel):
-    """What was found of the memories, at most 256 of each transaction, before and after."""
+    """What was found of the memories, of many the first 1,024, before and after."""
 
     memories: int
     searches: int = Field(description="By a memory's own vector, one for each space searched.")
@@ -71,7 +72,7 @@ class ProbeOut(BaseModel):
 class ReceiptOut(BaseModel):
     """What is gone, and from where. Without content; hashes tell who guesses it that it was there.
 
-    Lists name at most 10,000; the counts in `removed` are whole.
+    Lists name the first 10,000; the counts in `removed`, and `digest`, are of all.
     """
 
     id: str
@@ -82,7 +83,8 @@ class ReceiptOut(BaseModel):
     episode_ids: list[str] = Field(description="Episodes that have no memory left.")
     contents: list[str] = Field(description="SHA-256 of the contents.")
     blobs_removed: list[str] = Field(
-        description="Those whose bytes are gone; the others belong to other memories, too."
+        description="Those whose bytes are gone; the others belong to other memories, too. Keys "
+        "that are bound to namespaces are not told, nor in `removed`: it says what others have."
     )
     removed: dict[str, int] = Field(
         description="How many memories, vectors, index_entries, blobs, thumbnails, generations ..."
@@ -90,12 +92,38 @@ class ReceiptOut(BaseModel):
     generations_marked: list[str]
     generations_erased: list[str]
     kept: bool = Field(description="Can be read again: GET /receipts/{receipt_id}.")
-    complete: bool = Field(description="false: it was interrupted after what is told here.")
+    complete: bool = Field(
+        description="false: it goes on, or was interrupted after what is told here."
+    )
     clean: bool = Field(
         description="Nothing is left in any file, as `wait` sees to; otherwise the log "
         "will be clean within a minute."
     )
     probe: ProbeOut | None
+    digest: str | None = Field(
+        description="Sum, modulo 2^256, of the SHA-256 of `ID SHA256` of all memories: id and "
+        "SHA-256 of the content, with a space between. null: of an earlier version."
+    )
+    job: str | None = Field(description="That forgets it, or did: GET /jobs/{job}.")
+
+
+class ReceiptSummary(BaseModel):
+    """A receipt without its lists."""
+
+    id: str
+    time: float = Field(description="Unix seconds.")
+    what: str
+    namespace: str
+    removed: dict[str, int]
+    complete: bool
+    clean: bool
+    digest: str | None
+    job: str | None
+
+
+class ReceiptsOut(BaseModel):
+    receipts: list[ReceiptSummary]
+    next: str | None = Field(description="`before` of the next page; null: that was all.")
 
 
 class DryRunOut(BaseModel):
@@ -119,15 +147,25 @@ class NamespacesOut(BaseModel):
     namespaces: list[NamespaceOut]
 
 
-MOST_LISTED = 10_000
+# Whether the bytes of a content are gone says whether another namespace has the same.
+OF_ALL = ("blobs", "thumbnails", "quarantined")
 
 
-def receipt(record: Forgotten) -> ReceiptOut:
-    values = {
-        name: value[:MOST_LISTED] if isinstance(value, tuple) else value
-        for name, value in asdict(record).items()
-    }
-    return ReceiptOut.model_validate(values)
+def receipt(record: Forgotten, caller: Caller) -> ReceiptOut:
+    return ReceiptOut.model_validate(_told(record, caller))
+
+
+def summary(record: Forgotten, caller: Caller) -> ReceiptSummary:
+    told = _told(record, caller)
+    return ReceiptSummary(**{name: told[name] for name in ReceiptSummary.model_fields})
+
+
+def _told(record: Forgotten, caller: Caller) -> dict[str, Any]:
+    values = dict(vars(record))
+    if caller.namespaces is not None:
+        values["blobs_removed"] = ()
+        values["removed"] = {k: v for k, v in record.removed.items() if k not in OF_ALL}
+    return values
 
 
 def namespace(record: NamespaceCounts) -> NamespaceOut:

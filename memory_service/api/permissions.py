@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     "GET /namespaces": _read(Namespace.CHECKED),
     "GET /namespaces/{namespace}": _read(Namespace.PATH),
     "DELETE /namespaces/{namespace}": _admin(Namespace.PATH),
+    "GET /receipts": _read(Namespace.CHECKED),
     "GET /receipts/{receipt_id}": _read(Namespace.RECEIPT),
     "GET /namespaces/{namespace}/settings": _read(Namespace.PATH),
     "PUT /namespaces/{namespace}/settings": _admin(Namespace.PATH),

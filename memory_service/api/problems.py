@@ -14,8 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from memory_service import errors
+from memory_service.logs import Sparing
 
 log = logging.getLogger(__name__)
+sparing = Sparing()
 
 STATUS: dict[type[errors.MemoryServiceError], int] = {
     errors.InvalidInput: 422,
@@ -209,9 +211,15 @@ async def _service_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _note(error: errors.MemoryServiceError, what: str) -> None:
-    """A service that stops or is too busy is a state; only a fault is told with its trace."""
+    """A service that stops or is too busy, and a full disk, are states: only a fault is told with
+    its trace, and of a full disk not each request that meets it."""
     status = STATUS.get(type(error), 500)
-    if status == 503:
+    if isinstance(error, errors.StorageFull):
+        if (untold := sparing.met(error.code)) is not None:
+            log.error("%s: %s%s", what, error, untold)
+    elif status == 504:
+        log.warning("%s: %s", what, error)
+    elif status == 503:
         log.warning("%s: %s", what, error, exc_info=error.__cause__)
     elif status >= 500:
         log.error("%s: %s", what, error, exc_info=error)

@@ -36,6 +36,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "GET /namespaces": WAITS,
     "GET /namespaces/{namespace}": (404, 422, *WAITS),
     "DELETE /namespaces/{namespace}": (404, 409, 422, *WAITS, 507),
+    "GET /receipts": (422, *WAITS),
     "GET /receipts/{receipt_id}": (404, *WAITS),
     "GET /namespaces/{namespace}/settings": (422, *WAITS),
     "PUT /namespaces/{namespace}/settings": (*JSON, 507),

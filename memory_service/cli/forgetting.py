@@ -137,6 +137,12 @@ def _print(found: Forgotten, as_json: bool) -> None:
     if found.generations_marked:
         removed["generations marked"] = len(found.generations_marked)
     options.output.print(tables.mapping_table(removed, f"forgotten: receipt {found.id}"))
+    if not found.complete:
+        job = "" if found.job is None else f"see GET /jobs/{found.job}, and "
+        options.output.print(
+            "not complete: it goes on in the service, or was interrupted; "
+            f"{job}memory-service receipt {found.id}"
+        )
     if found.probe is not None:
         options.output.print(tables.mapping_table(found.probe, "probe"))
         absent = found.probe["absent"]

@@ -289,6 +289,8 @@ class Forgotten:
     complete: bool
     clean: bool  # nothing is left in any file
     probe: Mapping[str, Any] | None  # what was found before and after, where that was asked for
+    digest: str | None = None  # of all memories, where lists name the first 10,000
+    job: str | None = None  # of many memories: where not `complete`, it goes on
 
     @classmethod
     def read(cls, data: Json) -> Forgotten:
@@ -307,6 +309,8 @@ class Forgotten:
             complete=bool(data.get("complete", True)),
             clean=bool(data.get("clean")),
             probe=data.get("probe"),
+            digest=data.get("digest"),
+            job=data.get("job"),
         )
 
 

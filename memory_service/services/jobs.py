@@ -28,7 +28,7 @@ NICENESS = 10  # of a job's thread: requests go first
 CLOSING_S = 30.0  # how long `close` waits for a job to come to a stop
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """Asked to stop; the argument is the state that the job is left in."""
 
 
@@ -49,7 +49,7 @@ class Run:
     def go_on(self) -> None:
         """To be called at every point where the work may end early and be taken up later."""
         if self._stop is not None:
-            raise _Stopped(self._stop)
+            raise Stopped(self._stop)
 
     def progress(self, **values: Any) -> Job:
         """Note how far the work is; returns the record, for the work's own transaction."""
@@ -188,7 +188,7 @@ class Jobs:
         try:
             result = work(run)
             run.finished("succeeded", result=result)
-        except _Stopped as stopped:
+        except Stopped as stopped:
             run.finished(stopped.args[0])
         except MemoryServiceError as error:
             problem = {**error.details, "code": error.code, "message": error.message}

@@ -1,7 +1,8 @@
 """The audit log: one JSON object a line, appended; the oldest of several files is dropped.
 
 A line is in the operating system's hands when `add` returns: the end of the process does not lose
-it. A power cut may lose those of the last half minute, which the system had not written yet.
+it. A power cut may lose those of the last half minute, which the system had not written yet. There
+is a whole line or none: what a full disk has cut is taken back.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from memory_service.storage.failures import storage_errors
 
 FOLDER = "audit"
+MOST_OWED = 10_000  # lines that could not be written, and are tried again
 
 
 def files(folder: Path) -> list[Path]:
@@ -36,6 +39,9 @@ class AuditLog:
         self._lock = threading.Lock()
         self._file = -1
         self._size = 0
+        self._torn = False  # the last line has no end
+        self._closed = False
+        self._owed: deque[bytes] = deque(maxlen=MOST_OWED)
         with storage_errors("opening the audit log"):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._open()
@@ -44,28 +50,61 @@ class AuditLog:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         self._file = os.open(self._folder / "0.jsonl", flags, 0o600)
         self._size = os.fstat(self._file).st_size
-        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-            self._size += os.write(self._file, b"\n")  # a power cut has cut the last line
+        # By a power cut. Ended with the next line: a full disk must not keep us from starting.
+        self._torn = self._size > 0 and os.pread(self._file, 1, self._size - 1) != b"\n"
 
     def close(self) -> None:
         with self._lock:
             if self._file >= 0:
+                with suppress(OSError):
+                    self._pay()
                 os.fsync(self._file)
                 os.close(self._file)
-                self._file = -1
+            self._file, self._closed = -1, True
 
-    def add(self, entry: Mapping[str, Any]) -> None:
+    def add(self, entry: Mapping[str, Any], *, owed: bool = True) -> None:
+        """Where it raises, a line that is `owed` is written before the next one that can be."""
         line = json.dumps(entry, ensure_ascii=False, default=str).encode() + b"\n"
         with self._lock, storage_errors("writing the audit log"):
-            if self._file < 0:
+            if self._closed:
                 return
-            if self._size and self._size + len(line) > self._max_bytes:
-                self._rotate()
-            os.write(self._file, line)
-            self._size += len(line)
+            try:
+                self._pay()
+                self._append(line)
+            except OSError:
+                if owed:
+                    self._owed.append(line)
+                raise
+
+    def _pay(self) -> None:
+        while self._owed:
+            self._append(self._owed[0])
+            self._owed.popleft()
+
+    def _append(self, line: bytes) -> None:
+        if self._file < 0:
+            self._open()
+        if self._size and self._size + len(line) > self._max_bytes:
+            self._rotate()
+        left = memoryview(b"\n" + line if self._torn else line)
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError:
+            self._take_back()
+            raise
+        self._torn, self._size = False, os.fstat(self._file).st_size
+
+    def _take_back(self) -> None:
+        """A part of a line would make the next one unreadable, too."""
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError:
+            self._torn, self._size = True, os.fstat(self._file).st_size
 
     def _rotate(self) -> None:
         os.close(self._file)
+        self._file = -1  # what comes next may fail, and the number is given to another file
         for number in reversed(range(self._files - 1)):
             path = self._folder / f"{number}.jsonl"
             if path.exists():

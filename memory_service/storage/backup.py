@@ -153,8 +153,7 @@ def _without_forgotten(source: sqlite3.Connection, part: Path) -> int:
         ]
         with copy.transaction("leaving out what was forgotten") as connection:
             generations.delete(connection, made)
-            for memory in gone:
-                copy.delete_memory(connection, memory)
+            copy.delete_memories(connection, gone)
             for episode_id in dict.fromkeys(memory.episode_id for memory in gone):
                 copy.delete_episode_if_empty(connection, episode_id)
         copy.rewrite()

@@ -213,28 +213,40 @@ class Catalog:
 
     # Deleting: each takes the connection of an open transaction. (New rows: storage.insertion.)
 
-    def delete_memory(self, connection: sqlite3.Connection, memory: Memory) -> None:
-        """Delete the row and its vectors, and take its share out of the traces."""
-        worn = self._leave_traces(connection, memory)
-        connection.execute("DELETE FROM memories WHERE sequence = ?", (memory.sequence,))
+    def delete_memories(self, connection: sqlite3.Connection, memories: Sequence[Memory]) -> None:
+        """Delete the rows and their vectors, and take their shares out of the traces. In one
+        statement: for each, SQLite keeps the pages that it changes, to undo it if it fails."""
+        worn = self._leave_traces(connection, memories)
+        connection.execute(
+            "DELETE FROM memories WHERE sequence IN (SELECT value FROM json_each(?))",
+            (json.dumps([memory.sequence for memory in memories]),),
+        )
         for key in worn:
-            half_life_s = namespace_settings.life(connection, memory.namespace).trace_half_life_s
+            half_life_s = namespace_settings.life(connection, key[0]).trace_half_life_s
             traces.sum_anew(connection, key, half_life_s)
 
-    def _leave_traces(self, connection: sqlite3.Connection, memory: Memory) -> list[traces.Key]:
+    def _leave_traces(
+        self, connection: sqlite3.Connection, memories: Iterable[Memory]
+    ) -> list[traces.Key]:
         """Returns the traces of which mostly rounding is left."""
-        if memory.consolidated_by is not None:  # a prototype has no share
-            return []
-        worn = []
+        # A prototype has no share.
+        of = {each.sequence: each for each in memories if each.consolidated_by is None}
+        shares: dict[traces.Key, list[tuple[Vector, float]]] = {}
         for found in connection.execute(
-            "SELECT space, vector FROM vectors WHERE sequence = ? AND segment = 0",
-            (memory.sequence,),
-        ).fetchall():
+            "SELECT sequence, space, vector FROM json_each(?) JOIN vectors ON sequence = value"
+            " WHERE segment = 0",
+            (json.dumps(list(of)),),
+        ):
+            memory = of[found["sequence"]]
             key = (memory.namespace, memory.modality, found["space"])
-            vector = rows.vector(found["vector"])
-            if traces.shift(connection, key, vector, -1, memory.created_at):
-                worn.append(key)
-        return worn
+            shares.setdefault(key, []).append((rows.vector(found["vector"]), memory.created_at))
+        return [
+            key
+            for key, each in shares.items()
+            if traces.take_out(
+                connection, key, np.stack([v for v, _ in each]), [when for _, when in each]
+            )
+        ]
 
     def delete_episode_if_empty(self, connection: sqlite3.Connection, episode_id: str) -> bool:
         """Delete the episode without memories, or note what it still holds."""

@@ -42,9 +42,9 @@ class Clearing:
         if self._log_dirty:
             self._forget_the_log(1)
 
-    def all(self, namespace: str, marks: Collection[bytes]) -> bool:
+    def all(self, namespace: str, marks: Collection[bytes] | None) -> bool:
         """Take what was deleted out of every file now; whether that was done wholly. `marks`: what
-        to look for, from before it was deleted."""
+        to look for, from before it was deleted; None: so much that it is not worth looking."""
         compact = self._compact(namespace)
         return self._clean(marks) and compact
 
@@ -81,15 +81,17 @@ class Clearing:
             return False
         return True
 
-    def _clean(self, marks: Collection[bytes]) -> bool:
+    def _clean(self, marks: Collection[bytes] | None) -> bool:
         """Fold in the log, and rewrite the catalog when its pages have anything of it still."""
         if not self._forget_the_log(PATIENCE):
             return False
         try:
-            if not residue.left(self._catalog.path, marks):
+            if marks is not None and not residue.left(self._catalog.path, marks):
                 return True
             self._catalog.rewrite()
         except (OSError, StorageFailure, StorageFull):  # no room, most likely
             log.exception("what was deleted could not be cleared from the catalog's pages")
             return False
-        return self._forget_the_log(PATIENCE) and not residue.left(self._catalog.path, marks)
+        if not self._forget_the_log(PATIENCE):
+            return False
+        return marks is None or not residue.left(self._catalog.path, marks)

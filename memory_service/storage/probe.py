@@ -50,6 +50,11 @@ class Probe:
         self._searches = [search for memory in self._memories for search in self._of(memory)]
         self._found_before = self._found()
 
+    @property
+    def size(self) -> int:
+        """How many memories it looks for."""
+        return len(self._memories)
+
     def _of(self, memory: Memory) -> list[_Search]:
         """By its own vectors, in the spaces that are searched."""
         found = self._catalog.select(

@@ -98,7 +98,7 @@ class Prototypes:
             embeddings = self._means([sequence for sequence, _ in group.members])
             with self._catalog.transaction("consolidating") as connection:
                 if group.replaced is not None:
-                    self._catalog.delete_memory(connection, group.replaced)
+                    self._catalog.delete_memories(connection, [group.replaced])
                 stored = insertion.insert_memory(connection, group.prototype)
                 insertion.insert_vectors(connection, [(stored, each) for each in embeddings])
                 when = group.trail.since

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from memory_service.ids import new_id
@@ -33,9 +36,17 @@ class Quarantine:
                 return path
         return None
 
-    def delete(self, digest: str) -> int:
-        """Remove all files that bore this digest; returns how many."""
-        found = list(self.folder.glob(f"{digest}.*"))
+    def by_digest(self) -> dict[str, list[Path]]:
+        """All files, by the digest that they bore."""
+        found: dict[str, list[Path]] = defaultdict(list)
+        with storage_errors("reading what was put aside"), suppress(FileNotFoundError):
+            for path in self.folder.iterdir():
+                found[path.name.partition(".")[0]].append(path)
+        return dict(found)
+
+    def delete(self, paths: Iterable[Path]) -> int:
+        """Remove files of this folder; returns how many."""
+        found = list(paths)
         with storage_errors("deleting what was put aside"):
             for path in found:
                 path.unlink(missing_ok=True)

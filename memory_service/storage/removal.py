@@ -2,7 +2,8 @@
 
 Rows go first, in one transaction with a note of the files that are to follow and with the receipt;
 then index entries, files and thumbnails. A crash in between leaves notes, which the next start
-works off. Knows nothing about who asked.
+works off. Many are removed in several such steps, between which others have their turn. Knows
+nothing about who asked.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import json
 import logging
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
 
 from memory_service import trail
 from memory_service.clock import Clock
-from memory_service.errors import MemoryServiceError, StorageFailure, StorageFull, UnexpectedCount
-from memory_service.ids import new_id
+from memory_service.errors import MemoryServiceError, StorageFailure, StorageFull
 from memory_service.records import PLAIN, Forgotten, Manner, Memory
 from memory_service.storage import expiry, generations, jobs, lineage, receipts, rows
 from memory_service.storage.catalog import Catalog
@@ -31,57 +32,27 @@ from memory_service.storage.filters import Filter, where
 from memory_service.storage.probe import Probe, summed
 from memory_service.storage.quarantine import Quarantine
 from memory_service.storage.reserve import Reserve
+from memory_service.storage.tally import Part, Tally
 from memory_service.storage.thumbnails import Thumbnails
 from memory_service.storage.vectors import VectorIndexes
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 256  # memories per transaction: stores wait for no longer
+TURN_S = 0.002  # between two of them: who waits for the write lock is woken, and takes it
 UNASKED = Manner(keep_receipt=False)  # nobody waits for a receipt of what goes by itself
 
 Batches = Iterator[Sequence[Memory]]
 
 
-@dataclass
-class _Forgetting:
-    """One forgetting, of one batch or several, while it goes on."""
+@dataclass(frozen=True)
+class Steps:
+    """Of a forgetting that its caller follows. `begun` is given the receipt, which can be read by
+    then; `step`, between two transactions, how many memories are gone: what it raises ends it."""
 
-    what: str
-    manner: Manner
-    time: float
-    namespace: str = ""  # known with the first memory
-    id: str = field(default_factory=new_id)
-    memory_ids: list[str] = field(default_factory=list)
-    episode_ids: list[str] = field(default_factory=list)
-    contents: dict[str, None] = field(default_factory=dict)
-    blobs_removed: list[str] = field(default_factory=list)
-    removed: Counter[str] = field(default_factory=Counter)
-    marked: dict[str, None] = field(default_factory=dict)
-    erased: list[str] = field(default_factory=list)
-    probes: list[Probe] = field(default_factory=list)
-    marks: set[bytes] = field(default_factory=set)  # to look for, where `wait` is asked for
-    clean: bool = False
-    probe: dict[str, Any] | None = None
-
-    def receipt(self, *, complete: bool) -> Forgotten:
-        gone = set(self.erased)
-        return Forgotten(
-            id=self.id,
-            time=self.time,
-            what=self.what,
-            namespace=self.namespace,
-            memory_ids=tuple(self.memory_ids),
-            episode_ids=tuple(self.episode_ids),
-            contents=tuple(self.contents),
-            blobs_removed=tuple(self.blobs_removed),
-            removed=dict(self.removed),
-            generations_marked=tuple(each for each in self.marked if each not in gone),
-            generations_erased=tuple(self.erased),
-            kept=self.manner.keep_receipt,
-            complete=complete,
-            clean=self.clean,
-            probe=self.probe,
-        )
+    job: str
+    begun: Callable[[Forgotten], None]
+    step: Callable[[int], None]
 
 
 class Removal:
@@ -134,25 +105,19 @@ class Removal:
         namespace: str,
         modality: str | None,
         filter: Filter,
-        expected: int,
+        found: Sequence[int],
         manner: Manner = PLAIN,
+        steps: Steps | None = None,
     ) -> Forgotten:
-        """What `count_matching` counts, if that is `expected`; raises UnexpectedCount."""
-        wanted = self._matching(namespace, modality, filter)
-        if len(wanted) != expected:
-            raise UnexpectedCount(
-                f"{len(wanted)} memories would be forgotten, not {expected}: nothing was. Look at "
-                "what the filter matches, and say that number",
-                found=len(wanted),
-                accepted=expected,
-            )
-        return self._forget("filter", manner, self._by_sequence(wanted), namespace)
+        """Those of `found`, as `which_match` told them, that match still when their turn comes."""
+        clause, values = where(namespace, modality, filter)
+        clause = f"AND consolidated_by IS NULL {clause}"
+        batches = self._by_sequence(found, "alive", clause, values)
+        return self._forget("filter", manner, batches, namespace, steps)
 
-    def count_matching(self, namespace: str, modality: str | None, filter: Filter) -> int:
-        """Members of a prototype are counted, prototypes are not: they go with their members."""
-        return len(self._matching(namespace, modality, filter))
-
-    def _matching(self, namespace: str, modality: str | None, filter: Filter) -> list[int]:
+    def which_match(self, namespace: str, modality: str | None, filter: Filter) -> list[int]:
+        """The sequences, rising. Members of a prototype are among them, prototypes are not: they
+        go with their members."""
         clause, values = where(namespace, modality, filter)
         found = self._catalog.select(
             f"SELECT sequence FROM alive WHERE consolidated_by IS NULL {clause} ORDER BY sequence",
@@ -160,32 +125,37 @@ class Removal:
         )
         return [row["sequence"] for row in found]
 
-    def namespace(self, name: str, manner: Manner = PLAIN) -> Forgotten:
+    def namespace(self, name: str, manner: Manner = PLAIN, steps: Steps | None = None) -> Forgotten:
         """All memories that the namespace has now, and its generations, whatever `descendants`
         says of those of other memories."""
-        ((last,),) = self._catalog.select("SELECT COALESCE(MAX(sequence), 0) FROM memories")
+        found = self._catalog.select(
+            "SELECT sequence FROM memories WHERE namespace = ? ORDER BY sequence", (name,)
+        )
+        batches = self._by_sequence([row["sequence"] for row in found])
 
-        def found() -> Batches:
-            while batch := self._rows(
-                "namespace = ? AND sequence <= ? ORDER BY sequence LIMIT ?", name, last, AT_ONCE
-            ):
-                yield batch
+        def all_of_it(tally: Tally) -> None:
+            self._delete_generations_of(tally)
+            self._delete_all(tally, batches, steps)
+            self._delete_generations_of(tally)  # made meanwhile
 
-        forgetting = self._begun("namespace", manner, name)
-        self._delete_all(forgetting, found())
+        return self._run(self._begun("namespace", manner, name), all_of_it, steps)
+
+    def _delete_generations_of(self, tally: Tally) -> None:
         while ids := self._catalog.select(
-            "SELECT id FROM generations WHERE namespace = ? ORDER BY id LIMIT ?", (name, AT_ONCE)
+            "SELECT id FROM generations WHERE namespace = ? ORDER BY id LIMIT ?",
+            (tally.namespace, AT_ONCE),
         ):
-            self._delete_generations(forgetting, [row["id"] for row in ids])
-        return self._finish(forgetting)
+            self._delete_generations(tally, [row["id"] for row in ids])
 
     def generation(self, generation_id: str, manner: Manner = PLAIN) -> Forgotten:
         """The record of a generation and its outputs; raises NotFound."""
-        with self._catalog.write_lock:
-            record = generations.get(self._catalog, generation_id)
-            forgetting = self._begun("generation", manner, record.namespace)
-            self._delete_generations(forgetting, [generation_id])
-        return self._finish(forgetting)
+
+        def it(tally: Tally) -> None:
+            with self._catalog.write_lock:
+                tally.namespace = generations.get(self._catalog, generation_id).namespace
+                self._delete_generations(tally, [generation_id])
+
+        return self._run(self._begun("generation", manner), it)
 
     def expired(self, now: float, limit: int) -> Forgotten:
         """At most `limit` memories that expired. No receipt is kept."""
@@ -201,28 +171,64 @@ class Removal:
             "prototype", UNASKED, self._by_sequence([each.sequence for each in prototypes])
         )
 
-    def _by_sequence(self, sequences: Sequence[int]) -> Batches:
-        for first in range(0, len(sequences), AT_ONCE):
-            part = json.dumps(list(sequences[first : first + AT_ONCE]))
-            yield self._rows("sequence IN (SELECT value FROM json_each(?))", part)
-
-    def _rows(self, condition: str, *values: Any) -> list[Memory]:
-        found = self._catalog.select(f"SELECT * FROM memories WHERE {condition}", values)
-        return [rows.memory(row) for row in found]
+    def _by_sequence(
+        self, found: Sequence[int], among: str = "memories", clause: str = "", values: Any = ()
+    ) -> Batches:
+        """Looked up when the batch's turn comes, under the write lock. `clause`: what else must
+        hold then, of a batch that was read first: an index would find all that it holds of."""
+        for first in range(0, len(found), AT_ONCE):
+            part = json.dumps(list(found[first : first + AT_ONCE]))
+            yield [
+                rows.memory(row)
+                for row in self._catalog.select(
+                    "WITH batch AS MATERIALIZED (SELECT m.* FROM json_each(?)"
+                    f" CROSS JOIN {among} m ON sequence = value)"
+                    f" SELECT * FROM batch WHERE TRUE {clause} ORDER BY sequence",
+                    (part, *values),
+                )
+            ]
 
     # How it is forgotten.
 
-    def _begun(self, what: str, manner: Manner, namespace: str = "") -> _Forgetting:
-        return _Forgetting(what, manner, self._clock.now(), namespace)
+    def _begun(self, what: str, manner: Manner, namespace: str = "") -> Tally:
+        return Tally(what, manner, self._clock.now(), namespace)
 
     def _forget(
-        self, what: str, manner: Manner, batches: Batches, namespace: str = ""
+        self,
+        what: str,
+        manner: Manner,
+        batches: Batches,
+        namespace: str = "",
+        steps: Steps | None = None,
     ) -> Forgotten:
-        forgetting = self._begun(what, manner, namespace)
-        self._delete_all(forgetting, batches)
-        return self._finish(forgetting)
+        tally = self._begun(what, manner, namespace)
+        return self._run(tally, lambda tally: self._delete_all(tally, batches, steps), steps)
 
-    def _delete_all(self, forgetting: _Forgetting, batches: Batches) -> None:
+    def _run(
+        self, tally: Tally, delete: Callable[[Tally], None], steps: Steps | None = None
+    ) -> Forgotten:
+        if steps is not None:
+            tally.job = steps.job
+            self._with_reserve(lambda: self._settle(tally, complete=False))
+            steps.begun(tally.receipt(complete=False))
+        try:
+            delete(tally)
+        except BaseException:
+            if not tally.nothing:
+                self._end(tally, complete=False)
+            raise
+        if tally.nothing and not tally.manner.keep_receipt:
+            return tally.receipt(complete=True)
+        if tally.manner.wait:
+            marks = tally.marks if tally.more_marks() else None
+            tally.clean = self._clearing.all(tally.namespace, marks)
+        if tally.manner.probe:
+            tally.probe = summed(tally.probes)
+        self._end(tally, complete=True)
+        self._reserve.keep()
+        return tally.receipt(complete=True)
+
+    def _delete_all(self, tally: Tally, batches: Batches, steps: Steps | None = None) -> None:
         while True:
             with self._catalog.write_lock:
                 memories = next(batches, None)
@@ -231,143 +237,148 @@ class Removal:
                 # What a deleted memory has a share in goes with it: its prototype.
                 memories = lineage.with_prototypes(self._catalog, memories)
                 if memories:
-                    self._delete(forgetting, memories)
+                    self._delete(tally, memories)
+            if steps is not None:
+                steps.step(tally.removed["memories"])
+            if len(memories) >= AT_ONCE:
+                sleep(TURN_S)
 
-    def _delete(self, forgetting: _Forgetting, memories: Sequence[Memory]) -> None:
-        forgetting.namespace = forgetting.namespace or memories[0].namespace
-        if forgetting.manner.probe:
-            forgetting.probes.append(Probe(self._catalog, self._indexes, self._blobs, memories))
-        if forgetting.manner.wait:
-            forgetting.marks.update(self._clearing.marks(memories))
-        leaving = self._with_reserve(lambda: self._delete_rows(forgetting, memories))
+    def _delete(self, tally: Tally, memories: Sequence[Memory]) -> None:
+        tally.namespace = tally.namespace or memories[0].namespace
+        if tally.more_probes():
+            tally.probes.append(Probe(self._catalog, self._indexes, self._blobs, memories))
+        if tally.more_marks():
+            tally.marks.update(self._clearing.marks(memories))
+        leaving = self._with_reserve(lambda: self._delete_rows(tally, memories))
         grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
         for memory in memories:
             grouped[memory.namespace, memory.modality].append(memory.sequence)
         for place, sequences in grouped.items():
             gone = self._indexes.remove(*place, np.array(sequences, np.int64))
-            forgetting.removed["index_entries"] += gone
+            tally.removed["index_entries"] += gone
         self._changed()
-        self._remove_files(forgetting, leaving)
+        self._remove_files(tally, leaving)
 
-    def _delete_rows(self, forgetting: _Forgetting, memories: Sequence[Memory]) -> list[str]:
+    def _delete_rows(self, tally: Tally, memories: Sequence[Memory]) -> list[str]:
         """Returns the contents that the deleted rows named."""
         ids = [memory.id for memory in memories]
         counted: Counter[str] = Counter(memories=len(memories))
         with self._catalog.transaction("deleting") as connection:
             made = generations.made_from(connection, ids)
-            erased = made if forgetting.manner.descendants == "erase" else []
+            erased = made if tally.manner.descendants == "erase" else []
             leaving = [memory.blob for memory in memories]
             leaving += generations.delete(connection, erased)
             counted["generations"] = len(erased)
             counted["job_entries"] = jobs.forget(connection, ids)
             counted.update(_count_rows(connection, memories))
-            for memory in memories:
-                self._catalog.delete_memory(connection, memory)
+            self._catalog.delete_memories(connection, memories)
             emptied = [
                 episode_id
                 for episode_id in dict.fromkeys(memory.episode_id for memory in memories)
                 if self._catalog.delete_episode_if_empty(connection, episode_id)
             ]
-            self._note(connection, forgetting, memories, leaving)
-        forgetting.memory_ids += ids
-        forgetting.episode_ids += emptied
-        forgetting.marked.update(dict.fromkeys(made))
-        self._count(forgetting, leaving, erased, counted, memories)
+            lists = {
+                "memory_ids": ids,
+                "episode_ids": emptied,
+                "contents": leaving,
+                "generations_marked": made,
+                "generations_erased": erased,
+            }
+            part = tally.part(lists, counted, memories)
+            self._note(connection, tally, part, leaving)
+        self._deleted(tally, part, erased, memories)
         return leaving
 
-    def _delete_generations(self, forgetting: _Forgetting, ids: Sequence[str]) -> None:
+    def _delete_generations(self, tally: Tally, ids: Sequence[str]) -> None:
         def delete() -> list[str]:
             with self._catalog.transaction("deleting generations") as connection:
                 leaving = generations.delete(connection, ids)
-                self._note(connection, forgetting, (), leaving)
-            self._count(forgetting, leaving, ids, Counter(generations=len(ids)))
+                lists = {"contents": leaving, "generations_erased": ids}
+                part = tally.part(lists, Counter(generations=len(ids)))
+                self._note(connection, tally, part, leaving)
+            self._deleted(tally, part, ids)
             return leaving
 
         with self._catalog.write_lock:
-            self._remove_files(forgetting, self._with_reserve(delete))
+            self._remove_files(tally, self._with_reserve(delete))
 
     def _note(
         self,
         connection: sqlite3.Connection,
-        forgetting: _Forgetting,
-        memories: Sequence[Memory],
-        leaving: Sequence[str],
+        tally: Tally,
+        part: Part,
+        leaving: Sequence[str] = (),
+        *,
+        complete: bool = False,
     ) -> None:
-        """What is to be known after a crash, in the transaction that deletes."""
+        """What is to be known after a crash, in the transaction that deletes; and which contents
+        of earlier ones are gone."""
+        connection.execute(
+            "DELETE FROM leaving WHERE blob IN (SELECT value FROM json_each(?))",
+            (json.dumps(tally.settled),),
+        )
         connection.executemany(
             "INSERT OR IGNORE INTO leaving VALUES (?)", [(each,) for each in leaving]
         )
-        if forgetting.manner.keep_receipt:
-            receipts.begin(connection, forgetting.receipt(complete=False), memories)
+        if tally.manner.keep_receipt:
+            receipts.write(connection, tally, part, complete=complete)
 
-    def _count(
-        self,
-        forgetting: _Forgetting,
-        leaving: Sequence[str],
-        erased: Sequence[str],
-        counted: Counter[str],
-        memories: Sequence[Memory] = (),
+    def _deleted(
+        self, tally: Tally, part: Part, erased: Sequence[str], memories: Sequence[Memory] = ()
     ) -> None:
-        forgetting.contents.update(dict.fromkeys(leaving))
-        forgetting.erased += erased
-        forgetting.removed.update(counted)
+        tally.take(part)
         trail.told(
-            namespaces=[each.namespace for each in memories] or [forgetting.namespace],
+            namespaces=[each.namespace for each in memories] or [tally.namespace],
             memories=[each.id for each in memories],
             generations=erased,
-            receipts=[forgetting.id] if forgetting.manner.keep_receipt else (),
+            receipts=[tally.id] if tally.manner.keep_receipt else (),
         )
         self._clearing.deleted()
 
-    def _with_reserve(self, delete: Callable[[], list[str]]) -> list[str]:
+    def _with_reserve(self, delete: Callable[[], Any]) -> Any:
         try:
             return delete()
         except StorageFull:
             self._reserve.give_up()
             return delete()
 
-    def _remove_files(self, forgetting: _Forgetting, blobs: Iterable[str]) -> None:
+    def _remove_files(self, tally: Tally, blobs: Sequence[str]) -> None:
         """Of contents that no row names. The rows are gone by now: a failure here is not the
         caller's, and what is left is worked off later."""
-        for digest in self._catalog.unreferenced(blobs):
+        unreferenced = set(self._catalog.unreferenced(blobs))
+        for digest in dict.fromkeys(blobs):
             try:
-                self._blobs.delete(digest)
-                if digest not in self._blobs:
-                    forgetting.blobs_removed.append(digest)
-                    forgetting.removed["blobs"] += 1
-                forgetting.removed["thumbnails"] += self.thumbnails.delete(digest)
-                forgetting.removed["quarantined"] += self.quarantine.delete(digest)
+                if digest in unreferenced and not self._remove_file(tally, digest):
+                    continue
             except StorageFailure:
                 log.exception("the file of a deleted memory could not be removed: %s", digest)
+                continue
+            tally.settled.append(digest)
 
-    def _finish(self, forgetting: _Forgetting) -> Forgotten:
-        if not (forgetting.memory_ids or forgetting.erased or forgetting.manner.keep_receipt):
-            return forgetting.receipt(complete=True)
-        self._reserve.keep()
-        if forgetting.manner.wait:
-            forgetting.clean = self._clearing.all(forgetting.namespace, forgetting.marks)
-        if forgetting.manner.probe:
-            forgetting.probe = summed(forgetting.probes)
-        receipt = forgetting.receipt(complete=True)
+    def _remove_file(self, tally: Tally, digest: str) -> bool:
+        """Whether it is gone."""
+        self._blobs.delete(digest)
+        if digest in self._blobs:
+            return False
+        tally.blob_removed(digest)
+        tally.removed["thumbnails"] += self.thumbnails.delete(digest)
+        if tally.aside is None:
+            tally.aside = self.quarantine.by_digest()
+        tally.removed["quarantined"] += self.quarantine.delete(tally.aside.get(digest, ()))
+        return True
+
+    def _end(self, tally: Tally, *, complete: bool) -> None:
         try:
-            with self._catalog.write_lock:
-                self._settle(receipt)
+            self._settle(tally, complete=complete)
         except MemoryServiceError:  # it is deleted all the same, and its receipt says incomplete
-            log.exception("the end of forgetting %s could not be recorded", receipt.id)
-        return receipt
+            log.exception("the end of forgetting %s could not be recorded", tally.id)
 
-    def _settle(self, receipt: Forgotten | None = None) -> None:
-        """Write the end of a receipt, and take off the notes of files that are gone."""
+    def _settle(self, tally: Tally, *, complete: bool) -> None:
+        """Write how it stands, and take off the notes of files that are gone."""
         with self._catalog.transaction("recording what was forgotten") as connection:
-            noted = [row["blob"] for row in connection.execute("SELECT blob FROM leaving")]
-            gone = [digest for digest in noted if digest not in self._blobs]
-            still_named = set(noted) - set(self._catalog.unreferenced(noted))
-            connection.execute(
-                "DELETE FROM leaving WHERE blob IN (SELECT value FROM json_each(?))",
-                (json.dumps([*gone, *still_named]),),
-            )
-            if receipt is not None and receipt.kept:
-                receipts.finish(connection, receipt)
+            part = tally.part()
+            self._note(connection, tally, part, complete=complete)
+        tally.take(part)
 
     # Afterwards, and at the start.
 
@@ -377,9 +388,11 @@ class Removal:
         with self._catalog.write_lock:
             leaving = [row["blob"] for row in self._catalog.select("SELECT blob FROM leaving")]
             if leaving:
-                self._remove_files(self._begun("expired", UNASKED), leaving)
-                self._settle()
+                tally = self._begun("expired", UNASKED)
+                self._remove_files(tally, leaving)
+                self._settle(tally, complete=True)
         self._clearing.tidy()
+        self._reserve.keep()
 
     def start(self) -> None:
         """Work off what a crash left: deletions to their end, and files that no row names, of a

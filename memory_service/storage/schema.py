@@ -281,6 +281,30 @@ MIGRATIONS = [
     """
     DROP INDEX episodes_by_contents;
     """,
+    # 14: lists of a receipt in parts, one of each transaction
+    """
+    CREATE TABLE receipt_parts (
+        number INTEGER PRIMARY KEY, -- in the order of writing
+        receipt_id TEXT NOT NULL REFERENCES receipts (id) ON DELETE CASCADE,
+        lists TEXT NOT NULL -- JSON object: ids and hashes, by list
+    );
+    CREATE INDEX receipt_parts_by_receipt ON receipt_parts (receipt_id);
+    INSERT INTO receipt_parts (receipt_id, lists) SELECT id, json_patch(
+        json_object(
+            'memory_ids', (SELECT json_group_array(memory_id) FROM receipt_memories
+                WHERE receipt_id = id),
+            'contents', (SELECT json_group_array(DISTINCT blob) FROM receipt_memories
+                WHERE receipt_id = id)
+        ),
+        CASE WHEN json_valid(facts) THEN json_remove(
+            facts, '$.removed', '$.clean', '$.probe', iif(complete, '$.removed', '$.contents')
+        ) ELSE '{}' END
+    ) FROM receipts;
+    UPDATE receipts SET facts = json_remove(facts, '$.episode_ids', '$.contents',
+        '$.blobs_removed', '$.generations_marked', '$.generations_erased')
+        WHERE json_valid(facts);
+    DROP TABLE receipt_memories;
+    """,
 ]
 
 FORMAT = len(MIGRATIONS)  # of a store that this version writes

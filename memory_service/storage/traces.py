@@ -46,11 +46,20 @@ def add(connection: sqlite3.Connection, key: Key, vectors: Vectors, times: Seque
 
 
 def shift(connection: sqlite3.Connection, key: Key, vector: Vector, sign: int, when: float) -> bool:
-    """Add (`sign` 1) or take out (-1) the vector of a memory that was stored at `when`.
-
-    True when what is left is mostly rounding: the trace is to be summed anew once the row is gone.
-    """
+    """Add (`sign` 1) or take out (-1) the vector of a memory that was stored at `when`. As
+    `take_out`."""
     return _shift(connection, key, vector[None], sign, [when])
+
+
+def take_out(
+    connection: sqlite3.Connection, key: Key, vectors: Vectors, times: Sequence[float]
+) -> bool:
+    """Take out the vectors (N, D) of memories that were stored at `times` (N,).
+
+    True when what is left is mostly rounding: the trace is to be summed anew once the rows are
+    gone.
+    """
+    return _shift(connection, key, vectors, -1, times)
 
 
 def _shift(

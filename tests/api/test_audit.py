@@ -1,7 +1,9 @@
 """The audit log: who changed what, without contents; log lines and headers of each request."""
 
+import errno
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ from fastapi.testclient import TestClient
 
 from memory_service import logs
 from memory_service.api import create_app
+from memory_service.errors import StorageFull
 from memory_service.settings import Settings
+from memory_service.storage import audit as audit_module
 from memory_service.storage.audit import AuditLog
 
 ITEM = {"items": [{"modality": "text", "text": "a secret hen"}], "metadata": {"where": "barn"}}
@@ -98,6 +102,102 @@ def test_old_files_are_dropped_and_cut_lines_passed_over(tmp_path: Path) -> None
     assert log.latest(2, {}) == log.latest(1000, {})[:2]
     assert log.latest(5, {"number": 299})[0]["number"] == 299
     log.close()
+
+
+class FullDisk:
+    """Takes so many bytes more, a part of a line as well, and then none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+        self.room = room
+        self._write = os.write
+        monkeypatch.setattr(audit_module.os, "write", self.write)
+
+    def write(self, file: int, content: Any) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = self._write(file, content[: self.room])
+        self.room -= written
+        return written
+
+
+def test_a_full_disk_leaves_no_half_line_and_a_change_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AuditLog(tmp_path, max_bytes=4096, files=2)
+    log.add({"number": 0})
+    disk = FullDisk(monkeypatch, room=5)
+    with pytest.raises(StorageFull):
+        log.add({"number": 1})
+    with pytest.raises(StorageFull):
+        log.add({"number": 2}, owed=False)
+    assert (tmp_path / "audit/0.jsonl").read_bytes() == b'{"number": 0}\n'
+    disk.room = 1000
+    log.add({"number": 3})
+    lines = (tmp_path / "audit/0.jsonl").read_text().splitlines()
+    assert [json.loads(each)["number"] for each in lines] == [0, 1, 3]
+    disk.room = 0
+    with pytest.raises(StorageFull):
+        log.add({"number": 4})
+    disk.room = 1000
+    log.close()
+    assert (tmp_path / "audit/0.jsonl").read_text().endswith('{"number": 4}\n')
+
+
+def test_half_a_line_that_cannot_be_taken_back_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AuditLog(tmp_path, max_bytes=4096, files=2)
+
+    def fails(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    disk = FullDisk(monkeypatch, room=5)
+    monkeypatch.setattr(audit_module.os, "ftruncate", fails)
+    with pytest.raises(StorageFull):
+        log.add({"number": 1})
+    disk.room = 1000
+    log.add({"number": 2})
+    assert [each["number"] for each in log.latest(5, {})] == [2, 1]
+    log.close()
+
+
+def test_a_file_that_cannot_be_opened_is_opened_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is another file's by then, which must not be written into."""
+    log = AuditLog(tmp_path, max_bytes=20, files=2)
+    log.add({"number": 1})
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit_module.os, "open", full)
+        with pytest.raises(StorageFull):
+            log.add({"number": 2})
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    log.add({"number": 3})
+    assert (tmp_path / "other").read_bytes() == b""
+    os.close(other)
+    assert [each["number"] for each in log.latest(5, {})] == [3, 2]
+    log.close()
+
+
+def test_a_delete_on_a_full_disk_is_noted_once_there_is_room(
+    client: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = client.post("/store", json=ITEM).json()["episode"]["memories"][0]["id"]
+    with monkeypatch.context() as patch:
+        FullDisk(patch, room=7)
+        assert client.delete(f"/memories/{memory}").status_code == 200
+        assert [each["method"] for each in client.get("/audit").json()["entries"]] == ["POST"]
+    client.post("/store", json={"items": []})
+    entries = client.get("/audit").json()["entries"]
+    assert [each["status"] for each in entries] == [422, 200, 201]
+    assert entries[1]["memories"] == [memory]
+    (record,) = [each for each in caplog.records if "not yet in the audit log" in each.message]
+    assert memory in record.message
+    assert record.exc_info is None
 
 
 def test_without_an_audit_log(settings: Settings) -> None:

@@ -1,11 +1,15 @@
 """Forgetting, namespaces and thumbnails over HTTP."""
 
 import io
+import threading
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+
+from memory_service.services import forgetting
+from memory_service.storage import removal
 
 
 def store(client: TestClient, text: str, **more: Any) -> dict:
@@ -38,11 +42,53 @@ def test_by_filter(client: TestClient, farm: list[str]) -> None:
     assert receipt["probe"]["found_before"] == 3
     assert receipt["probe"]["absent"]
     assert [each["text"] for each in client.get("/memories").json()["memories"]] == ["a wolf"]
-    kept = client.get(f"/receipts/{receipt['id']}").json()
-    assert {**kept, "memory_ids": sorted(kept["memory_ids"])} == {
-        **receipt,
-        "memory_ids": sorted(receipt["memory_ids"]),
-    }
+    assert client.get(f"/receipts/{receipt['id']}").json() == receipt
+
+
+def test_much_goes_on_as_a_job(
+    client: TestClient, farm: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    real = removal.Removal._delete
+
+    def delete(*given: Any) -> None:
+        assert free.wait(20)
+        real(*given)
+
+    monkeypatch.setattr(removal.Removal, "_delete", delete)
+    monkeypatch.setattr(forgetting, "LARGE", 3)
+    monkeypatch.setattr(forgetting, "PATIENCE_S", 0.0)
+    chosen = {"filter": {"place": "farm"}, "expected": 3}
+    headers = {"X-Request-Id": "much"}
+    answer = client.request("DELETE", "/memories", json=chosen, headers=headers)
+    assert answer.status_code == 202
+    begun = answer.json()
+    assert (begun["complete"], begun["memory_ids"]) == (False, [])
+    assert client.get(f"/receipts/{begun['id']}").json() == begun
+    assert answer.headers["location"] == f"/jobs/{begun['job']}"
+    assert client.get(answer.headers["location"]).json()["state"] == "running"
+    again = forget(client, **chosen)
+    assert (again.status_code, again.json()["code"]) == (409, "job_conflict")
+    free.set()
+    for _, thread in list(client.app.state.application.jobs._runs.values()):  # type: ignore[attr-defined]
+        thread.join(20)
+    receipt = client.get(f"/receipts/{begun['id']}").json()
+    assert receipt["complete"]
+    assert receipt["memory_ids"] == farm
+    job = client.get(answer.headers["location"]).json()
+    assert (job["state"], job["result"]["receipt_id"]) == ("succeeded", begun["id"])
+    noted = client.get("/audit", params={"request_id": "much"}).json()["entries"]
+    assert [each["memories"] for each in noted if "memories" in each] == [farm]
+
+
+def test_receipts_are_listed(client: TestClient, farm: list[str]) -> None:
+    ids = [client.delete(f"/memories/{each}").json()["id"] for each in farm]
+    first = client.get("/receipts", params={"limit": 2}).json()
+    assert [each["id"] for each in first["receipts"]] == [ids[2], ids[1]]
+    assert first["receipts"][0]["removed"]["memories"] == 1
+    second = client.get("/receipts", params={"limit": 2, "before": first["next"]}).json()
+    assert [each["id"] for each in second["receipts"]] == [ids[0]]
+    assert second["next"] is None
 
 
 @pytest.mark.parametrize(

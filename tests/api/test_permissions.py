@@ -62,6 +62,7 @@ CASES = {
     "GET /namespaces": Case("read", 200),  # without those of others: see below
     "GET /namespaces/{namespace}": Case("read", 403),
     "DELETE /namespaces/{namespace}": Case("admin", 403),
+    "GET /receipts": Case("read", 200),  # without those of others: see below
     "GET /receipts/{receipt_id}": Case("read", 404),
     "GET /namespaces/{namespace}/settings": Case("read", 403),
     "PUT /namespaces/{namespace}/settings": Case("admin", 403, 200, {"json": {}}),

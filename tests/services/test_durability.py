@@ -290,7 +290,7 @@ class TestLosses:
         """While the reserve is there, SQLite finds no room; a delete gives it up."""
         episode = app.memory.store([text("a red fox"), image(1)]).episode
         reserve = app.settings.data_dir / "reserve"
-        delete = app.store.catalog.delete_memory
+        delete = app.store.catalog.delete_memories
 
         def full(*arguments: Any) -> None:
             if reserve.exists():
@@ -298,7 +298,7 @@ class TestLosses:
             delete(*arguments)
 
         assert reserve.stat().st_size >= 2**20
-        monkeypatch.setattr(app.store.catalog, "delete_memory", full)
+        monkeypatch.setattr(app.store.catalog, "delete_memories", full)
         assert len(app.memory.forget_episode(episode.id).memory_ids) == 2
         assert reserve.stat().st_size >= 2**20
         assert_consistent(app)

@@ -1,9 +1,11 @@
 """Forgetting for good: what goes, from where, and that nothing of it is left."""
 
 import errno
+import hashlib
 import os
 import sqlite3
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from store_consistency import assert_consistent
 
 from memory_service.app import Application
 from memory_service.errors import InvalidInput, NotFound, StorageFull, UnexpectedCount
-from memory_service.records import Episode, Forgotten, Manner, QueryPart, Selection
+from memory_service.records import Episode, Forgotten, Manner, Memory, QueryPart, Selection
 from memory_service.services.consolidation import Request
-from memory_service.storage import removal
+from memory_service.storage import removal, tally
 
 FOX = QueryPart("text", b"a red fox")
 ALL = Selection("default", all=True)
@@ -28,6 +30,13 @@ def made_from(app: Application, episode: Episode) -> str:
     made = app.generation.generate([QueryPart("text", (episode.memories[1].text or "").encode())])
     assert episode.memories[0].id in {share.memory_id for share in made.memories}
     return made.id
+
+
+def digest_of(memories: Iterable[Memory]) -> str:
+    """As who kept ids and hashes can compute it."""
+    lines = [f"{each.id} {each.blob}" for each in memories]
+    total = sum(int(hashlib.sha256(line.encode()).hexdigest(), 16) for line in lines)
+    return f"{total % 2**256:064x}"
 
 
 def raw(app: Application) -> dict[Path, bytes]:
@@ -56,13 +65,11 @@ class TestReceipt:
         receipt = app.memory.forget_episode(animals["fox"].id, Manner(probe=True))
         app.close()
         app = open_app()
-        kept = app.forgetting.receipt(receipt.id)
-        assert sorted(kept.memory_ids) == sorted(receipt.memory_ids)
-        assert vars(kept) | {"memory_ids": 0} == vars(receipt) | {"memory_ids": 0}
+        assert app.forgetting.receipt(receipt.id) == receipt
         with app.store.catalog.transaction("looking") as connection:
-            tables = ("receipts", "receipt_memories")
+            tables = ("receipts", "receipt_parts")
             rows = [tuple(r) for t in tables for r in connection.execute(f"SELECT * FROM {t}")]
-        assert len(rows) == 5
+        assert len(rows) == 3  # files are known to be gone after the rows
         assert "fox" not in str(rows)
 
     def test_or_not_kept(self, app: Application, animals: dict[str, Episode]) -> None:
@@ -71,7 +78,7 @@ class TestReceipt:
         assert not receipt.kept
         with pytest.raises(NotFound):
             app.forgetting.receipt(receipt.id)
-        assert not app.store.catalog.select("SELECT * FROM receipt_memories")
+        assert not app.store.catalog.select("SELECT * FROM receipt_parts")
 
     def test_one_that_was_interrupted_says_so(
         self, app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
@@ -90,8 +97,45 @@ class TestReceipt:
                 app.memory.forget_episode(fox.id)
         receipt = app.forgetting.receipt(seen[0])
         assert not receipt.complete
-        assert sorted(receipt.memory_ids) == sorted(each.id for each in fox.memories)
+        assert receipt.memory_ids == tuple(each.id for each in fox.memories)
+        assert receipt.digest == digest_of(fox.memories)
         assert set(receipt.contents) == {each.blob for each in fox.memories}
+
+    def test_lists_are_cut_and_the_digest_is_of_all(
+        self, app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In whichever order: whoever has a list of what was there can compare it."""
+        monkeypatch.setattr(tally, "MOST_LISTED", 5)
+        monkeypatch.setattr(removal, "AT_ONCE", 3)
+        memories = [each for episode in animals.values() for each in episode.memories]
+        receipt = app.forgetting.forget(ALL, 12)
+        assert len(receipt.memory_ids) == len(receipt.contents) == len(receipt.blobs_removed) == 5
+        assert receipt.memory_ids == tuple(each.id for each in memories[:5])
+        assert receipt.removed["memories"] == 12
+        assert receipt.digest == digest_of(reversed(memories))
+        assert app.forgetting.receipt(receipt.id) == receipt
+
+    def test_each_transaction_writes_its_own_part_alone(
+        self, app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Otherwise a receipt of n memories would write n * n ids."""
+        monkeypatch.setattr(removal, "AT_ONCE", 1)
+        receipt = app.forgetting.forget(ALL, 12)
+        parts = app.store.catalog.select("SELECT lists FROM receipt_parts")
+        assert len(parts) == 13
+        written = "".join(row["lists"] for row in parts)
+        assert all(written.count(each) == 1 for each in receipt.memory_ids)
+        assert all(written.count(each) <= 2 for each in receipt.contents)  # and as removed
+
+    def test_are_listed(self, app: Application, animals: dict[str, Episode]) -> None:
+        ids = [app.memory.forget_episode(each.id).id for each in animals.values()]
+        app.memory.store([text("elsewhere")], namespace="other")
+        other = app.forgetting.forget_namespace("other").id
+        newest = app.forgetting.receipts(3)
+        assert [each.id for each in newest] == [other, *reversed(ids)][:3]
+        assert [each.removed["memories"] for each in newest] == [1, 4, 4]
+        assert [each.id for each in app.forgetting.receipts(3, before=ids[1])] == [ids[0]]
+        assert [each.id for each in app.forgetting.receipts(3, None, ["other"])] == [other]
 
     def test_unasked_deletions_keep_none(self, timed: Application, clock: Any) -> None:
         timed.memory.store([text("soon gone")], ttl_s=5)
@@ -181,11 +225,32 @@ class TestByFilter:
         assert receipt.probe is not None
         assert receipt.probe["found_before"] == 11
         assert receipt.probe["absent"]
-        kept = noted_app.forgetting.receipt(receipt.id)
-        assert sorted(kept.memory_ids) == sorted(receipt.memory_ids)
-        assert kept.removed == receipt.removed
+        assert noted_app.forgetting.receipt(receipt.id) == receipt
         assert noted_app.memory.count() == 9
         assert_consistent(noted_app)
+
+    def test_what_does_not_match_any_more_stays(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Changed after the set was looked up, before its turn came."""
+        monkeypatch.setattr(removal, "AT_ONCE", 2)
+        stored = [
+            app.memory.store([text(f"note {number}")], metadata={"old": True}).episode.memories[0]
+            for number in range(6)
+        ]
+        real, seen = removal.Removal._delete, []
+
+        def change_the_last(self: Any, *args: Any) -> None:
+            real(self, *args)
+            if not seen:
+                app.memory.update(stored[5].id, {"metadata": {"old": False}})
+            seen.append(1)
+
+        monkeypatch.setattr(removal.Removal, "_delete", change_the_last)
+        receipt = app.forgetting.forget(Selection("default", {"old": True}), 6)
+        assert receipt.memory_ids == tuple(each.id for each in stored[:5])
+        assert app.memory.get(stored[5].id).metadata == {"old": False}
+        assert_consistent(app)
 
     def test_members_of_a_prototype_are_counted_and_it_goes_along(self, app: Application) -> None:
         for word in ("one", "one", "two"):
@@ -400,7 +465,7 @@ class TestFailures:
             raise StorageFull("the disk is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(app.store.catalog, "delete_memory", full)
+            patch.setattr(app.store.catalog, "delete_memories", full)
             with pytest.raises(StorageFull):
                 app.memory.forget_episode(animals["fox"].id)
         assert app.memory.count() == 12

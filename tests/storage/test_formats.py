@@ -1,6 +1,7 @@
 """Stores of every earlier format, made by the code of their time (formats/make.py), as they are
 opened today: migrated, complete, recalled, sound."""
 
+import hashlib
 import sqlite3
 import zipfile
 from contextlib import closing
@@ -63,6 +64,13 @@ def test_it_is_migrated_and_works(packed: Path, tmp_path: Path) -> None:
             assert lineage is not None
             assert len(lineage.members) == 2
             assert app.namespaces.get("notes").life.half_life_s == 60.0
+        if format >= 8:
+            (row,) = app.store.catalog.select("SELECT id FROM receipts")
+            forgotten = app.forgetting.receipt(row["id"])
+            assert forgotten.complete
+            assert len(forgotten.memory_ids) == len(forgotten.episode_ids) == 1
+            assert forgotten.contents == (hashlib.sha256(b"soon forgotten").hexdigest(),)
+            assert forgotten.removed["memories"] == 1
         receipt = app.memory.forget(memories[1].id)
         with pytest.raises(NotFound):
             app.memory.get(memories[1].id)

@@ -21,6 +21,7 @@ _JSON = (
     ("generations", "id", "timings"),
     ("generation_outputs", "id", "details"),
     ("receipts", "id", "facts"),
+    ("receipt_parts", "number", "lists"),
 )
 _EMPTY_EPISODES = (
     "SELECT id FROM episodes WHERE NOT EXISTS"
@@ -79,7 +80,7 @@ def _json(folder: Folder, table: str, key: str, field: str) -> Iterator[Finding]
         f" CASE WHEN json_valid({field}) THEN json_type({field}) != 'object' ELSE TRUE END"
     ):
         repair = _emptied(folder, table, key, field, row["key"], row["value"])
-        yield Finding("json_broken", row["key"], f"{table}.{field}", repair)
+        yield Finding("json_broken", str(row["key"]), f"{table}.{field}", repair)
 
 
 def _emptied(

@@ -29,6 +29,7 @@ COMMITS = {  # one that writes this format
     10: "6430f2b",
     11: "1d1a021",
     12: "938ae58",
+    13: "359bdbb",
 }
 LEFT_OUT = ("lock", "reserve")
 

@@ -1,0 +1,80 @@
+"""What forgetting a namespace costs per memory, by how many it has.
+
+    python -m benchmarks.forgetting [COUNT ...]
+
+Texts with random vectors of 384 numbers, put into the store without encoder. Tells processor time
+and written bytes of this process, which depend on the machine less than seconds do.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from memory_service.ids import new_id
+from memory_service.records import Episode, Memory
+from memory_service.storage.catalog import Embedding
+from memory_service.storage.intake import NewEpisode, NewMemory
+from memory_service.storage.store import Store
+
+AT_ONCE = 1000  # episodes written together
+DIMENSION = 384
+
+
+def episode(number: int, namespace: str, vector: np.ndarray) -> NewEpisode:
+    content = f"a note of number {number} in namespace {namespace}".encode()
+    memory_id, episode_id, now = new_id(), new_id(), time.time()
+    memory = Memory(
+        id=memory_id,
+        sequence=0,
+        namespace=namespace,
+        episode_id=episode_id,
+        modality="text",
+        media_type="text/plain",
+        blob="",
+        size_bytes=len(content),
+        metadata={"number": number},
+        created_at=now,
+        text=content.decode(),
+    )
+    record = Episode(episode_id, namespace, now, (memory,))
+    embedding = Embedding(("benchmark", "0"), vector)
+    return NewEpisode(record, [NewMemory(content, (embedding,))])
+
+
+def fill(store: Store, namespace: str, count: int) -> None:
+    rng = np.random.default_rng(count)
+    for first in range(0, count, AT_ONCE):
+        vectors = rng.standard_normal((min(AT_ONCE, count - first), DIMENSION), np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        store.add_episodes([episode(first + n, namespace, v) for n, v in enumerate(vectors)])
+
+
+def written_bytes() -> int:
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["wchar"])
+
+
+def main() -> None:
+    counts = [int(each) for each in sys.argv[1:]] or [5_000, 40_000]
+    print("memories, ms of processor time each, seconds, MB written, MB of receipts")
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder, Store(Path(folder, "data")) as store:
+            fill(store, "kept", 1000)
+            fill(store, "large", count)
+            written, cpu, begun = written_bytes(), time.process_time(), time.perf_counter()
+            receipt = store.removal.namespace("large")
+            each_ms = (time.process_time() - cpu) / count * 1e3
+            seconds, mb = time.perf_counter() - begun, (written_bytes() - written) / 1e6
+            assert receipt.removed["memories"] == count
+            catalog = store.catalog
+            kept = catalog.select("SELECT SUM(LENGTH(lists)) FROM receipt_parts")[0][0]
+            print(f"{count}, {each_ms:.3f}, {seconds:.1f}, {mb:.0f}, {kept / 1e6:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
