@@ -128,6 +128,10 @@ class Application:
         """By modality, why these are refused; empty when all fits."""
         return mismatches(self.active.models, self.store)
 
+    def full(self) -> bool:
+        """The disk is full: what would be written is refused, deletions pass."""
+        return self.store.removal.full
+
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
         self.jobs.close()

@@ -207,7 +207,15 @@ class _Sizes(Collector):
         self._application = application
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        for metric in (self._memories, self._indexes, self._disk, self._jobs, self._decoders):
+        every = (
+            self._memories,
+            self._indexes,
+            self._disk,
+            self._full,
+            self._jobs,
+            self._decoders,
+        )
+        for metric in every:
             try:
                 yield metric()
             except (MemoryServiceError, OSError):
@@ -238,6 +246,13 @@ class _Sizes(Collector):
         for what, size in (("free", usage.free), ("total", usage.total)):
             gauge.add_metric((what,), size)
         return gauge
+
+    def _full(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "memory_service_storage_full",
+            "1 while the disk is full and writes are refused.",
+            value=float(self._application.full()),
+        )
 
     def _jobs(self) -> GaugeMetricFamily:
         gauge = GaugeMetricFamily(

@@ -166,10 +166,12 @@ class Alive(BaseModel):
 
 class Ready(BaseModel):
     status: Literal["ok", "degraded"] = Field(
-        description="degraded: stores and retrievals of `modalities` are refused with `code`, all "
-        "else is answered."
+        description="degraded: stores and retrievals of `modalities` are refused with `code`, or, "
+        "`storage_full`, all that writes but deletions. All else is answered."
     )
-    code: str | None = Field(None, description="Of the refusals.", examples=["space_mismatch"])
+    code: str | None = Field(
+        None, description="Of the refusals.", examples=["space_mismatch", "storage_full"]
+    )
     reason: str | None = None
     modalities: list[str] | None = None
     command: str | None = Field(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from memory_service.cli import options, tables
 from memory_service.errors import MemoryServiceError
@@ -16,7 +16,7 @@ from memory_service.settings import Settings
 if TYPE_CHECKING:
     from memory_service.storage.fsck.run import Report
 
-SHOWN = 50  # findings in the table; --json has all
+SHOWN = 50  # findings; --json has all
 FOUND, NOT_RUN = 1, 2  # exit codes
 
 
@@ -51,9 +51,17 @@ def fsck(
 
 def _print(report: Report) -> None:
     options.output.print(tables.mapping_table(report.checked, "checked"))
-    if report.findings:
-        shown: list[Mapping[str, Any]] = [asdict(each) for each in report.findings[:SHOWN]]
-        options.output.print(tables.rows_table(shown, f"{len(report.findings)} findings"))
+    # Lines, not a table: its columns would break words where there is little room.
+    for each in report.findings[:SHOWN]:
+        options.output.print(escape(f"{each.kind} {each.subject}: {each.detail}"))
+        options.output.print(escape(f"  {'repaired: ' if each.repaired else ''}{each.note}"))
+    if len(report.findings) > SHOWN:
+        options.output.print(f"{len(report.findings) - SHOWN:,} more: see --json")
     if report.quarantined:
-        options.output.print(f"{report.quarantined} files are in quarantine")
-    options.output.print(f"{report.left} findings are left" if report.left else "nothing is amiss")
+        options.output.print(f"{_counted(report.quarantined, 'file')} in quarantine")
+    left = _counted(report.left, "finding")
+    options.output.print(f"{left} left" if report.left else "nothing is amiss")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what} is" if count == 1 else f"{count:,} {what}s are"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from memory_service import trail
 from memory_service.clock import Clock
+from memory_service.errors import StorageFull
 from memory_service.services.recalls import Recalls
 from memory_service.storage.store import Store
 
@@ -78,5 +79,7 @@ class Upkeep:
                 log.info("%d memories had expired and are deleted", swept)
             self._recalls.flush()
             self._store.removal.tidy()
-        except Exception:  # a full disk, most likely: the next round tries again
+        except StorageFull as error:  # the next round tries again
+            log.error("upkeep failed: %s", error)
+        except Exception:
             log.exception("upkeep failed")

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memory_service.clock import Clock, SystemClock
-from memory_service.errors import NotFound, StorageFailure
+from memory_service.errors import NotFound, StorageFailure, StorageFull
 from memory_service.observing import tell
 from memory_service.records import Episode, Memory, SubMemoryStats, Vector
 from memory_service.storage import namespace_settings, rows, traces
@@ -133,6 +133,7 @@ class Catalog:
         # By sub-memory, as of so many commits.
         self._traces: dict[tuple[str, str, SpaceKey], tuple[int, Double | None]] = {}
         self.observers: list[WriteObserver] = []
+        self.full = False  # what was to be written last, here or as a file, found no room
         with storage_errors("opening the catalog"):
             self._writer = self._connect()
             path.chmod(0o600)  # SQLite gives its log the same
@@ -183,12 +184,14 @@ class Catalog:
     @contextmanager
     def transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
         """Commit at the end, or change nothing. Durable when it returns."""
-        with self.write_lock, storage_errors(doing):
+        with self.write_lock, self._noting_refusals(), storage_errors(doing):
             begun = time.perf_counter()
             self._writer.execute("BEGIN IMMEDIATE")
+            changes = self._writer.total_changes
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
+                self.full = self.full and self._writer.total_changes == changes
                 self.changes.committed()
             except BaseException:
                 if self._writer.in_transaction:
@@ -197,6 +200,21 @@ class Catalog:
                 raise
             seconds = time.perf_counter() - begun
             tell(self.observers, lambda observer: observer.committed(doing, seconds))
+
+    @contextmanager
+    def _noting_refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageFull:
+            self.full = True
+            raise
+
+    def look_for_room(self) -> None:
+        """Write something, where the last write found no room: nobody else may try again soon."""
+        if self.full:
+            with suppress(StorageFull), self.transaction("looking for room") as connection:
+                connection.execute("INSERT OR IGNORE INTO leaving VALUES ('')")
+                connection.execute("DELETE FROM leaving WHERE blob = ''")
 
     def forget_the_log(self) -> None:
         """Fold the write-ahead log into the database, so that deleted rows leave it, too."""

@@ -60,7 +60,11 @@ class Contents:
         digest = hashlib.sha256(content).hexdigest()
         if len(content) <= SMALL_BYTES:
             return Small(digest, content)
-        large = self._files.stage(digest, content)
+        try:
+            large = self._files.stage(digest, content)
+        except StorageFull:
+            self._catalog.full = True
+            raise
         staged.callback(large.drop)
         return large
 

@@ -81,6 +81,11 @@ class Removal:
         self.quarantine = Quarantine(folder / "quarantine")
         self._clearing = Clearing(catalog, blobs, indexes)
 
+    @property
+    def full(self) -> bool:
+        """Writes are refused for want of room, or only a reserve lets deletions pass."""
+        return self._catalog.full or not self._reserve.held
+
     # What is to be forgotten.
 
     def memory(self, memory_id: str, manner: Manner = PLAIN) -> Forgotten:
@@ -393,6 +398,7 @@ class Removal:
                 self._settle(tally, complete=True)
         self._clearing.tidy()
         self._reserve.keep()
+        self._catalog.look_for_room()
 
     def start(self) -> None:
         """Work off what a crash left: deletions to their end, and files that no row names, of a

@@ -38,14 +38,26 @@ def test_fsck_says_by_its_exit_code(folder: Path, tmp_path: Path) -> None:
     stranger.write_bytes(b"?")
     found = invoke("fsck", "--data-dir", folder)
     assert (found.exit_code, "content_unnamed" in found.stdout) == (1, True)
+    assert "1 finding is left" in found.stdout
     told = json.loads(invoke("fsck", "--data-dir", folder, "--json").stdout)
     assert (told["left"], told["counts"]) == (1, {"content_unnamed": 1})
     mended = invoke("fsck", "--repair", MEMORY_SERVICE_DATA_DIR=str(folder))
-    assert (mended.exit_code, "1 files are in quarantine" in mended.stdout) == (0, True)
+    assert (mended.exit_code, "1 file is in quarantine" in mended.stdout) == (0, True)
     first.unlink()
     assert invoke("fsck", "--data-dir", folder, "--repair").exit_code == 1
     nothing = invoke("fsck", "--data-dir", tmp_path / "nowhere")
     assert (nothing.exit_code, nothing.stderr[:6]) == (2, "error:")
+
+
+def test_fsck_breaks_no_words_where_there_is_little_room(folder: Path) -> None:
+    first = sorted(folder.glob("blobs/??/*"))[0]
+    first.with_name("stranger").write_bytes(b"?")
+    first.write_bytes(b"altered")
+    lines = invoke("fsck", "--data-dir", folder, COLUMNS="40").stdout.splitlines()
+    assert max(map(len, lines)) <= 40
+    words = " ".join(lines).split()
+    assert {"content_altered", "content_unnamed", "stranger:"} <= set(words)
+    assert "2 findings are left" in " ".join(words)
 
 
 def test_backup_and_restore(folder: Path, tmp_path: Path) -> None:

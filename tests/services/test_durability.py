@@ -23,7 +23,7 @@ from encoders.fake import FakeTextEncoder
 from memory_service.app import Application
 from memory_service.bootstrap import build
 from memory_service.errors import SpaceMismatch, StorageFailure, StorageFull
-from memory_service.records import Episode, QueryPart
+from memory_service.records import Episode, Manner, QueryPart
 from memory_service.settings import Settings
 from memory_service.storage import blobs as blobs_module
 from memory_service.storage.blobs import BlobStore
@@ -302,6 +302,55 @@ class TestLosses:
         assert len(app.memory.forget_episode(episode.id).memory_ids) == 2
         assert reserve.stat().st_size >= 2**20
         assert_consistent(app)
+
+    def test_the_reserve_is_whole_or_not_there_and_is_taken_again(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reserve = app.settings.data_dir / "reserve"
+        removal = app.store.removal
+
+        def full(*_: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        memories = [app.memory.store([text(name)]).episode.memories[0] for name in ("a", "b")]
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "posix_fallocate", full)
+            app.memory.forget(memories[0].id)
+            assert not reserve.exists()
+            assert removal.full
+        app.upkeep._round()  # there is room again, and nobody deletes
+        assert reserve.stat().st_size >= 2**20
+        assert reserve.stat().st_mode & 0o077 == 0
+        assert not removal.full
+
+    def test_the_reserve_is_taken_after_files_were_cleared(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is to be cleared is what makes the room for it."""
+        memory = app.memory.store([text("a red fox")]).episode.memories[0]
+        order: list[str] = []
+        removal = app.store.removal
+        clear, keep = removal._clearing.all, removal._reserve.keep
+        monkeypatch.setattr(
+            removal._clearing, "all", lambda *given: order.append("cleared") or clear(*given)
+        )
+        monkeypatch.setattr(removal._reserve, "keep", lambda: order.append("kept") or keep())
+        app.memory.forget(memory.id, Manner(wait=True))
+        assert order == ["cleared", "kept"]
+
+    def test_a_full_disk_is_noted_until_something_can_be_written(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        catalog, removal = app.store.catalog, app.store.removal
+        with pytest.raises(StorageFull), catalog.transaction("storing"):
+            raise StorageFull("the disk is full")
+        assert removal.full
+        with catalog.transaction("changing nothing"):
+            pass
+        assert removal.full
+        removal.tidy()
+        assert not removal.full
+        assert not catalog.select("SELECT * FROM leaving")
 
     def test_files_are_private(self, app: Application) -> None:
         app.memory.store([text("a red fox")])

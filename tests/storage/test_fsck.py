@@ -137,6 +137,22 @@ def test_damage_of_the_catalog(folder: Path, change: Callable[..., int], kind: s
     assert after == before
 
 
+def test_a_wrong_count_is_found_beside_a_broken_vector(
+    folder: Path, change: Callable[..., int]
+) -> None:
+    """Which makes the sum unknown, and not how many memories there are."""
+    (broken,) = DAMAGE["vector_broken"][0]
+    (miscounted,) = DAMAGE["trace_wrong"][0]
+    change(broken)
+    assert kinds(check(folder)) == {"vector_broken"}
+    change(miscounted)
+    found = check(folder)
+    assert kinds(found) == {"vector_broken", "trace_wrong"}
+    mended = check(folder, repair=True)
+    assert {each.kind for each in mended.findings if not each.repaired} == {"vector_missing"}
+    assert kinds(check(folder)) == {"vector_missing"}
+
+
 def test_every_kind_is_tested() -> None:
     elsewhere = {
         "catalog_damaged",

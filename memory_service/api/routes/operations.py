@@ -23,7 +23,7 @@ from memory_service.api.operator_schemas import (
     WeightsOut,
 )
 from memory_service.app import limits
-from memory_service.errors import MemoryServiceError, NotReady, SpaceMismatch
+from memory_service.errors import MemoryServiceError, NotReady, SpaceMismatch, StorageFull
 
 router = APIRouter(tags=["operations"])
 
@@ -37,7 +37,8 @@ async def livez() -> Alive:
 @router.get("/readyz", response_model=Ready, response_model_exclude_none=True)
 async def readyz(request: Request) -> Ready:
     """Models are loaded and the store can be read; 503 otherwise. 200 with `status: degraded` where
-    the vectors of the store are of other encoders: it can be read, and re-embedded."""
+    the vectors of the store are of other encoders, or the disk is full: it can be read, and what
+    mends it can be asked for."""
     if request.app.state.draining:
         raise NotReady("the service is shutting down")
     application = application_of(request)
@@ -49,13 +50,16 @@ async def readyz(request: Request) -> Ready:
         raise
     except MemoryServiceError as error:
         raise NotReady(f"the store does not answer: {error.message}") from error
+    full = ["the disk is full: nothing is stored, deletions pass"] if application.full() else []
     if not mismatches:
+        if full:
+            return Ready(status="degraded", code=StorageFull.code, reason=full[0])
         return Ready(status="ok")
     profile = application.profile.name
     return Ready(
         status="degraded",
         code=SpaceMismatch.code,
-        reason="; ".join(mismatches.values()),
+        reason="; ".join([*mismatches.values(), *full]),
         modalities=list(mismatches),
         command=f"memory-service reembed --profile {profile}",
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from memory_service.errors import StorageFailure
 from memory_service.storage import namespace_settings, traces
 from memory_service.storage.fsck.findings import EMBED, Finding, Folder
 
@@ -27,6 +28,10 @@ _GAPS = (
     "SELECT m.id, COUNT(*) AS count, MIN(segment) AS first, MAX(segment) AS last"
     " FROM vectors JOIN memories m USING (sequence) GROUP BY sequence, space"
     " HAVING MIN(segment) != 0 OR MAX(segment) != COUNT(*) - 1"
+)
+_COUNT = (
+    "SELECT COUNT(*) FROM memories JOIN vectors USING (sequence) WHERE segment = 0"
+    " AND consolidated_by IS NULL AND namespace = ? AND modality = ? AND space = ?"
 )
 _KEYS = (
     "SELECT namespace, modality, space FROM memories JOIN vectors USING (sequence)"
@@ -92,15 +97,25 @@ def _finding(folder: Folder, space: sqlite3.Row, row: sqlite3.Row, detail: str) 
 
 
 def check_traces(folder: Folder) -> Iterator[Finding]:
-    """After `check`, too: a vector of the wrong length cannot be summed."""
+    """After `check`, too: of vectors of the wrong length, which that finds, only the number is
+    compared."""
     for key in map(tuple, folder.catalog.select(_KEYS)):
         try:
             detail = _difference(folder, key)
-        except ValueError:  # a vector of the wrong length is there still, and was found before
-            continue
+        except ValueError:
+            detail = _miscount(folder, key)
         if detail is not None:
             subject = f"{key[0]}/{key[1]} in space {key[2]}"
             yield Finding("trace_wrong", subject, detail, _summing(folder, key))
+
+
+def _miscount(folder: Folder, key: traces.Key) -> str | None:
+    ((there,),) = folder.catalog.select(_COUNT, key)
+    found = folder.catalog.select(
+        "SELECT count FROM traces WHERE namespace = ? AND modality = ? AND space = ?", key
+    )
+    count = found[0]["count"] if found else 0
+    return None if count == there else f"of {count} memories, and there are {there}"
 
 
 def _difference(folder: Folder, key: traces.Key) -> str | None:
@@ -129,7 +144,10 @@ def _summing(folder: Folder, key: traces.Key) -> Callable[[], str]:
     def repair() -> str:
         with folder.catalog.transaction("summing a trace") as connection:
             half_life_s = namespace_settings.life(connection, key[0]).trace_half_life_s
-            traces.sum_anew(connection, key, half_life_s)
+            try:
+                traces.sum_anew(connection, key, half_life_s)
+            except ValueError as error:
+                raise StorageFailure("a vector of it is broken still") from error
         return "summed anew from the vectors"
 
     return repair
