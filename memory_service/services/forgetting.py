@@ -154,7 +154,8 @@ class Forgetting:
             steps = Steps(run.job.id, following.begun, step)
             return _result(following.run(lambda: work(steps)))
 
-        self._jobs.start(KIND, {"namespace": namespace, "what": what, "memories": count}, in_job)
+        parameters = {"namespace": namespace, "what": what, "memories": count}
+        self._jobs.start(KIND, parameters, in_job, behind_requests=False)
         return following.receipt(PATIENCE_S)
 
     def forget_generation(self, generation_id: str, manner: Manner = PLAIN) -> Forgotten:

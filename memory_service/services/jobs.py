@@ -107,13 +107,18 @@ class Jobs:
         found = records.latest(self._store.catalog, limit, kind)
         return [present.get(job.id, job) for job in found]
 
-    def start(self, kind: str, parameters: Mapping[str, Any], work: Work) -> Job:
+    def start(
+        self, kind: str, parameters: Mapping[str, Any], work: Work, *, behind_requests: bool = True
+    ) -> Job:
         """Begin in a thread of its own. An interrupted or cancelled job of the same parameters is
-        taken up, under its old id. Raises JobConflict while another of the kind runs."""
+        taken up, under its old id. Not `behind_requests`: work that holds the write lock most of
+        its time, on which requests would wait for longer, were it slower. Raises JobConflict while
+        another of the kind runs."""
         run = self._new_run(kind, parameters)
 
         def in_background() -> None:
-            _lower_priority()
+            if behind_requests:
+                _lower_priority()
             self._run(kind, run, work)
             log.info("job %s (%s): %s %s", run.job.id, kind, run.job.state, run.job.error or "")
 

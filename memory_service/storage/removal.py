@@ -38,7 +38,7 @@ from memory_service.storage.vectors import VectorIndexes
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 256  # memories per transaction: stores wait for no longer
+AT_ONCE = 128  # memories per transaction: stores wait for no longer
 TURN_S = 0.002  # between two of them: who waits for the write lock is woken, and takes it
 UNASKED = Manner(keep_receipt=False)  # nobody waits for a receipt of what goes by itself
 
