@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from data_folders import store_of_everything
+from rich.console import Console
 from typer.testing import CliRunner
 
-from memory_service.cli import app
+from memory_service.cli import app, options
 from memory_service.demo.service import running_service
 
 WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -49,11 +50,14 @@ def test_fsck_says_by_its_exit_code(folder: Path, tmp_path: Path) -> None:
     assert (nothing.exit_code, nothing.stderr[:6]) == (2, "error:")
 
 
-def test_fsck_breaks_no_words_where_there_is_little_room(folder: Path) -> None:
+def test_fsck_breaks_no_words_where_there_is_little_room(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = sorted(folder.glob("blobs/??/*"))[0]
     first.with_name("stranger").write_bytes(b"?")
     first.write_bytes(b"altered")
-    lines = invoke("fsck", "--data-dir", folder, COLUMNS="40").stdout.splitlines()
+    monkeypatch.setattr(options, "output", Console(width=40))
+    lines = invoke("fsck", "--data-dir", folder).stdout.splitlines()
     assert max(map(len, lines)) <= 40
     words = " ".join(lines).split()
     assert {"content_altered", "content_unnamed", "stranger:"} <= set(words)
