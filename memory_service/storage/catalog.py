@@ -209,6 +209,14 @@ class Catalog:
             self.full = True
             raise
 
+    def growth(self) -> int:
+        """Bytes by which the file is to grow when the log is folded in. Within the write lock."""
+        (pages,), (size,) = (
+            self._writer.execute(f"PRAGMA {each}").fetchone()
+            for each in ("page_count", "page_size")
+        )
+        return int(pages * size) - self.path.stat().st_size
+
     def look_for_room(self) -> None:
         """Write something, where the last write found no room: nobody else may try again soon."""
         if self.full:

@@ -76,7 +76,8 @@ class Removal:
         self._indexes = indexes
         self._clock = clock
         self._changed = changed
-        self._reserve = Reserve(folder)
+        self._reserve = Reserve(folder, catalog.growth)
+        catalog.observers.append(self._reserve)
         self.thumbnails = Thumbnails(folder / "thumbnails")
         self.quarantine = Quarantine(folder / "quarantine")
         self._clearing = Clearing(catalog, blobs, indexes)
@@ -230,7 +231,7 @@ class Removal:
         if tally.manner.probe:
             tally.probe = summed(tally.probes)
         self._end(tally, complete=True)
-        self._reserve.keep()
+        self._keep_reserve()
         return tally.receipt(complete=True)
 
     def _delete_all(self, tally: Tally, batches: Batches, steps: Steps | None = None) -> None:
@@ -397,13 +398,17 @@ class Removal:
                 self._remove_files(tally, leaving)
                 self._settle(tally, complete=True)
         self._clearing.tidy()
-        self._reserve.keep()
+        self._keep_reserve()
         self._catalog.look_for_room()
+
+    def _keep_reserve(self) -> None:
+        with self._catalog.write_lock:
+            self._reserve.keep()
 
     def start(self) -> None:
         """Work off what a crash left: deletions to their end, and files that no row names, of a
         store that was not finished, or of a catalog that is older than they are, put aside."""
-        self._reserve.keep()
+        self._keep_reserve()
         self.tidy()
         if found := self._blobs.sweep(self._catalog.referenced_blobs(), self.quarantine.take):
             log.warning(

@@ -1,35 +1,61 @@
-"""Disk space kept for a delete on a full disk: SQLite has to write in order to delete."""
+"""Disk space kept for a delete on a full disk: SQLite has to write in order to delete.
+
+Besides what the deletion writes, there must be room for what the write-ahead log has and the
+catalog's file has not yet: it grows by that when the log is folded in, which a deletion may cause.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 NAME = "reserve"
-BYTES = 2 * 2**20
+BYTES = 2 * 2**20  # for the deletion, and the first megabyte of growth
+STEP_BYTES = 4 * 2**20  # for more
 
 
 class Reserve:
-    def __init__(self, folder: Path) -> None:
+    """Whoever calls holds the write lock. `growth`: the bytes by which the catalog's file is to
+    grow yet."""
+
+    def __init__(self, folder: Path, growth: Callable[[], int]) -> None:
         self._path = folder / NAME
-        self.held = False  # when it was last tried
+        self._growth = growth
+        self._size = 0
+        self.held = False  # all of it, when it was last tried
+
+    def grouped(self, episodes: int) -> None:
+        """Part of a WriteObserver."""
+
+    def committed(self, doing: str, seconds: float) -> None:
+        """After each transaction: the log may have grown."""
+        if self.held and self._wanted() != self._size:
+            self.keep()
+
+    def _wanted(self) -> int:
+        steps = -(-max(0, self._growth() - BYTES // 2) // STEP_BYTES)
+        return BYTES + steps * STEP_BYTES
 
     def keep(self) -> None:
-        """Take the space, where there is all of it. Of what is held already nothing is taken."""
-        try:
+        """Take the space, where there is all of it; what is held already is not given up."""
+        wanted = self._wanted()
+        self.held = False
+        with suppress(OSError):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 os.fchmod(file, 0o600)  # of an earlier version, others could read it
-                os.posix_fallocate(file, 0, BYTES)
+                self._size = os.fstat(file).st_size
+                try:
+                    os.posix_fallocate(file, 0, wanted)
+                    self._size, self.held = wanted, True
+                finally:
+                    os.ftruncate(file, self._size)  # a part may have been taken
             finally:
                 os.close(file)
-        except OSError:
-            self.give_up()
-        else:
-            self.held = True
 
     def give_up(self) -> None:
-        self.held = False
+        self._size, self.held = 0, False
         with suppress(OSError):
             self._path.unlink()

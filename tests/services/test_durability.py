@@ -303,7 +303,22 @@ class TestLosses:
         assert reserve.stat().st_size >= 2**20
         assert_consistent(app)
 
-    def test_the_reserve_is_whole_or_not_there_and_is_taken_again(
+    def test_the_reserve_has_room_for_what_the_log_has_still(self, app: Application) -> None:
+        """By which the file grows when the log is folded in: else no deletion could end."""
+        reserve = app.settings.data_dir / "reserve"
+        before = reserve.stat().st_size
+        for number in range(40):
+            words = [text(f"{number} {each} " * 1000) for each in range(10)]
+            app.memory.store(words)
+        growth = app.store.catalog.growth()
+        assert growth > 2**21
+        assert reserve.stat().st_size >= before + growth - 2**20
+        app.store.catalog.forget_the_log()
+        app.store.removal.tidy()
+        assert app.store.catalog.growth() == 0
+        assert reserve.stat().st_size == before
+
+    def test_the_reserve_is_taken_again(
         self, app: Application, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         reserve = app.settings.data_dir / "reserve"
@@ -315,8 +330,12 @@ class TestLosses:
         memories = [app.memory.store([text(name)]).episode.memories[0] for name in ("a", "b")]
         with monkeypatch.context() as patch:
             patch.setattr(os, "posix_fallocate", full)
+            removal._keep_reserve()
+            assert reserve.stat().st_size >= 2**20  # what is held is not given up
+            assert removal.full
+            removal._reserve.give_up()
             app.memory.forget(memories[0].id)
-            assert not reserve.exists()
+            assert reserve.stat().st_size == 0
             assert removal.full
         app.upkeep._round()  # there is room again, and nobody deletes
         assert reserve.stat().st_size >= 2**20
