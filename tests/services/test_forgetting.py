@@ -19,7 +19,7 @@ from memory_service.app import Application
 from memory_service.errors import InvalidInput, NotFound, StorageFull, UnexpectedCount
 from memory_service.records import Episode, Forgotten, Manner, Memory, QueryPart, Selection
 from memory_service.services.consolidation import Request
-from memory_service.storage import removal, tally
+from memory_service.storage import removal, residue, tally
 
 FOX = QueryPart("text", b"a red fox")
 ALL = Selection("default", all=True)
@@ -165,6 +165,16 @@ class TestProbe:
         assert probe["found_after"] == probe["index_entries"] == 3
         assert probe["contents"] == 2
         assert not probe["absent"]
+
+    def test_of_much_the_first_are_searched_for(
+        self, app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(removal, "AT_ONCE", 3)
+        monkeypatch.setattr(tally, "MOST_PROBED", 4)
+        probe = app.forgetting.forget(ALL, 12, Manner(probe=True)).probe
+        assert probe is not None
+        assert probe["memories"] == 6  # of whole transactions
+        assert probe["absent"]
 
     def test_an_equal_content_of_another_is_no_find(self, app: Application) -> None:
         first, _ = (app.memory.store([text("twice")]).episode for _ in range(2))
@@ -385,6 +395,20 @@ class TestNothingIsLeft:
         for path, content in raw(app).items():
             for each in wanted:
                 assert each not in content, (path, each[:12])
+
+    def test_of_much_the_catalog_is_written_anew_unseen(
+        self, app: Application, secret: tuple[Episode, bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each page would be searched for each of its marks."""
+        monkeypatch.setattr(tally, "MOST_MARKS", 1)
+        monkeypatch.setattr(residue, "left", lambda *_: pytest.fail("searched"))
+        rewritten: list[int] = []
+        rewrite = app.store.catalog.rewrite
+        monkeypatch.setattr(app.store.catalog, "rewrite", lambda: rewritten.append(1) or rewrite())
+        assert app.memory.forget_episode(secret[0].id, Manner(wait=True)).clean
+        assert rewritten == [1]
+        for content in raw(app).values():
+            assert not any(each in content for each in (*self.SECRETS, secret[1]))
 
     def test_soon_without_waiting(self, app: Application, secret: tuple[Episode, bytes]) -> None:
         episode, vector = secret
