@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from memory_service.client import DEFAULT_URL, Client
+from memory_service.client.scripts import plain_errors
 
 SAMPLES = Path("samples/tuxpaint-stamps")
 NOTES = {
@@ -49,9 +50,12 @@ def main(question: str, image: Path | None, speak: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("question")
     parser.add_argument("--image", type=Path, help="a picture that the question is about")
     parser.add_argument("--speak", type=Path, metavar="WAV", help="write the answer as speech")
     arguments = parser.parse_args()
-    main(arguments.question, arguments.image, arguments.speak)
+    with plain_errors():
+        main(arguments.question, arguments.image, arguments.speak)

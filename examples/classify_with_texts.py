@@ -11,24 +11,25 @@ memory-service serve
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from encoders.registry import load_profile
 from memory_service.client import DEFAULT_URL, Client
+from memory_service.client.scripts import plain_errors
 from memory_service.importer import Bundle, scan, store_bundles
 
 FOLDS = 5
 FEWEST = 12  # pictures of a folder that is one of the classes
 PENALTY = 1.0
 NAMESPACE = "classify"
+EMBEDDED_AT_ONCE = 16  # as many as a service takes by default
 
 Floats = npt.NDArray[np.float64]
 
@@ -107,17 +108,27 @@ def predicted(
     return found
 
 
+def vectors(client: Client, modality: str, items: Sequence[str | Path]) -> Floats:
+    """(N, D): as the service has them."""
+    found = [
+        each.vector
+        for start in range(0, len(items), EMBEDDED_AT_ONCE)
+        for each in client.embed(media={modality: items[start : start + EMBEDDED_AT_ONCE]})
+    ]
+    return np.stack(found).astype(np.float64)
+
+
 def measure(client: Client, folder: Path) -> Result:
     pairs = labelled(folder)
     bundles = [bundle for bundle, _ in pairs]
     classes = tuple(sorted({label for _, label in pairs}))
+    if len(classes) < 2:
+        raise ValueError(f"{folder} has no two folders with {FEWEST} pictures and texts each")
     labels = np.array([classes.index(label) for _, label in pairs], np.int64)
     fold = folds([bundle.text[0].read_text("utf-8").strip().lower() for bundle in bundles])
     texts = generated(client, bundles, fold)
-    encoders = load_profile(client.models()["profile"]).encoders
-    pictures = [Image.open(bundle.image[0]) for bundle in bundles]
-    shown = encoders["image"].encode(pictures).astype(np.float64)
-    said = encoders["text"].encode(texts).astype(np.float64)
+    shown = vectors(client, "image", [bundle.image[0] for bundle in bundles])
+    said = vectors(client, "text", texts)
     features = {
         "picture": shown,
         "generated text": said,
@@ -145,4 +156,9 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "samples/tuxpaint-stamps"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default="samples/tuxpaint-stamps")
+    with plain_errors():
+        main(parser.parse_args().folder)

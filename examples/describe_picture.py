@@ -14,11 +14,12 @@ Needs a running service with memories: memory-service serve; memory-service impo
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from pathlib import Path
 
 from memory_service.client import DEFAULT_URL, Client
+from memory_service.client.scripts import plain_errors
 
 NOTICE = "No medical device: a likeness to stored texts, not a finding. Do not diagnose with it."
 FAINT = 0.35  # cosine below which nothing stored resembles the picture much
@@ -47,5 +48,10 @@ def main(picture: Path) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     default = "samples/tuxpaint-stamps/animals/mammals/dogs/fox.png"
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else default))
+    parser.add_argument("picture", type=Path, nargs="?", default=default)
+    with plain_errors():
+        main(parser.parse_args().picture)

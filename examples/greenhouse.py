@@ -9,11 +9,13 @@ service: memory-service serve
 
 from __future__ import annotations
 
+import argparse
 import os
 
 import numpy as np
 
 from memory_service.client import DEFAULT_URL, Client
+from memory_service.client.scripts import plain_errors
 
 MINUTES = np.arange(0, 24 * 60, 10)
 SUN = np.clip(np.sin((MINUTES / 60 - 6) / 12 * np.pi), 0, None)  # from 6 to 18 h
@@ -75,4 +77,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    with plain_errors():
+        main()

@@ -2,11 +2,11 @@
 
     python examples/guided_tour.py "a farm with a cow" "birds in a tree" --out tour
 
-Every stop is one generation with three outputs: one condition and one seed, so that they belong
-together. The guide's line is spoken by espeak-ng where that is installed. Writes the files, and
-`tour/index.html`, which shows and plays them. What each stop was made from is printed, and it is
-made again from its record to show that it comes out the same. Needs a running service with
-memories: memory-service serve; memory-service import samples/tuxpaint-stamps
+Every stop is a picture and a sound of one generation, so that they belong together, and a text of
+another from the same query and seed, which is read aloud where the service has espeak-ng. Writes
+the files, and `tour/index.html`, which shows and plays them. What each stop was made from is
+printed, and it is made again from its record to show that it comes out the same. Needs a running
+service with memories: memory-service serve; memory-service import samples/tuxpaint-stamps
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import argparse
 import asyncio
 import html
 import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from memory_service.client import DEFAULT_URL, AsyncClient, Generation
+from memory_service.client import DEFAULT_URL, AsyncClient, Generation, ServiceError
+from memory_service.client.scripts import plain_errors
 
 NAMED = 0.01  # weight from which a memory is named among the sources
-SUFFIX = {"image": ".png", "text": ".txt", "audio": ".wav"}
+SUFFIX = {"image": ".png", "audio": ".wav"}
+CREATIVITY = 0.4
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Tour</title><style>body {{ font: 1.1rem/1.5 sans-serif; max-width: 40rem; margin: 2rem auto;
@@ -36,7 +36,6 @@ audio {{ display: block; margin: .5rem 0 }}</style>{stops}</html>
 class Stop:
     number: int
     scene: str
-    made: Generation
     line: str
     sources: tuple[str, ...]
     same: bool  # when made again
@@ -51,17 +50,26 @@ class Stop:
         )
 
 
-def say(line: str, target: Path) -> bool:
-    """Write the line as speech; False without espeak-ng."""
-    program = shutil.which("espeak-ng")
-    if program is None:
-        return False
-    command = [program, "-w", str(target), "--", line]
-    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+async def guide(memory: AsyncClient, number: int, scene: str) -> Generation:
+    """The guide's text, and that read aloud where the service can."""
+    try:
+        return await memory.generate(
+            text=scene,
+            output=["text", "audio"],
+            audio_mode="speech",
+            creativity=CREATIVITY,
+            seed=number,
+        )
+    except ServiceError as error:
+        if error.code != "modality_unavailable":
+            raise
+        return await memory.generate(text=scene, output="text", creativity=CREATIVITY, seed=number)
 
 
 async def make_stop(memory: AsyncClient, number: int, scene: str, out: Path) -> Stop:
-    made = await memory.generate(text=scene, output=list(SUFFIX), creativity=0.4, seed=number)
+    made = await memory.generate(
+        text=scene, output=list(SUFFIX), creativity=CREATIVITY, seed=number
+    )
     for part in made.outputs:
         (out / f"{number}{SUFFIX[part.modality]}").write_bytes(part.content or b"")
     sources = []
@@ -70,11 +78,14 @@ async def make_stop(memory: AsyncClient, number: int, scene: str, out: Path) -> 
             source = await memory.memory(share.memory_id)
             name = source.metadata.get("path") or (source.text or source.id).strip()
             sources.append(f"{share.weight:.2f} {share.modality} of {name}")
-    text = next(part.text or "" for part in made.outputs if part.modality == "text")
-    line = f"Stop {number}: {scene}. {text}"
-    spoken = say(line, out / f"{number}-guide.wav")
-    same = all((await memory.replay(made.id)).values())
-    return Stop(number, scene, made, line, tuple(sources), same, spoken)
+    told = await guide(memory, number, scene)
+    text, *speech = told.outputs
+    (out / f"{number}.txt").write_text(text.text or "", encoding="utf-8")
+    for part in speech:
+        (out / f"{number}-guide.wav").write_bytes(part.content or b"")
+    line = f"Stop {number}: {scene}. {text.text}"
+    same = all([*(await memory.replay(made.id)).values(), *(await memory.replay(told.id)).values()])
+    return Stop(number, scene, line, tuple(sources), same, bool(speech))
 
 
 async def tour(scenes: list[str], out: Path) -> list[Stop]:
@@ -98,8 +109,11 @@ def main(scenes: list[str], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scenes", nargs="*", default=["a farm with a cow", "birds in a tree"])
     parser.add_argument("--out", type=Path, default=Path("tour"))
     arguments = parser.parse_args()
-    main(arguments.scenes, arguments.out)
+    with plain_errors():
+        main(arguments.scenes, arguments.out)

@@ -8,11 +8,12 @@ say how much each of them counts. Needs a running service: memory-service serve
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from pathlib import Path
 
 from memory_service.client import DEFAULT_URL, Client
+from memory_service.client.scripts import plain_errors
 from memory_service.importer import Tally, scan, store_bundles
 
 
@@ -20,10 +21,13 @@ def main(folder: Path) -> None:
     with Client(os.environ.get("MEMORY_SERVICE_URL", DEFAULT_URL)) as memory:
         tally = Tally()
         bundles = scan(folder).bundles
+        pictured = [bundle for bundle in bundles if bundle.image]
+        if not pictured:
+            raise ValueError(f"{folder} has no picture")
         store_bundles(memory, bundles, namespace="recommend", on_outcome=tally.add)
         print(f"{tally.counts['stored']} stored, {tally.counts['duplicate']} there already")
 
-        liked = next(bundle for bundle in bundles if bundle.image)
+        liked = pictured[0]
         print(f"you liked {liked.path}; and you would like something for a farm:")
         for weight in (0.0, 0.5, 1.0):
             shares = {"image": 1 - weight, "text": weight}
@@ -40,4 +44,9 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "samples/tuxpaint-stamps"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default="samples/tuxpaint-stamps")
+    with plain_errors():
+        main(parser.parse_args().folder)

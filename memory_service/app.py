@@ -13,6 +13,7 @@ from memory_service.services.active import ActiveModels
 from memory_service.services.backups import Backups
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.encoding import Encoding
 from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
@@ -78,6 +79,7 @@ class Application:
     memory: MemoryStore
     storing: Storing
     retriever: Retriever
+    encoding: Encoding
     generation: GenerationService
     forgetting: Forgetting
     thumbnails: ThumbnailService

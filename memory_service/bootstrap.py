@@ -30,6 +30,7 @@ from memory_service.services.active import ActiveModels
 from memory_service.services.backups import Backups
 from memory_service.services.batching import BatchingEncoder, Observer
 from memory_service.services.consolidation import Consolidation
+from memory_service.services.encoding import Encoding
 from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
@@ -78,6 +79,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         storing=storing,
         thumbnails=ThumbnailService(store, active, memory),
         retriever=retriever,
+        encoding=Encoding(active, settings),
         generation=GenerationService(store, active, retriever, recalls, settings, clock),
         forgetting=Forgetting(store, namespaces, jobs),
         namespaces=namespaces,

@@ -198,6 +198,17 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """A vector that was made of media, (D,) of unit length, and the space that it is of."""
+
+    modality: str
+    media_type: str
+    space_id: str
+    space_fingerprint: str
+    vector: Vector
+
+
+@dataclass(frozen=True)
 class QueryPart:
     """One part of a query: media to be encoded, or a vector of an active space. Not both.
 
@@ -354,6 +365,8 @@ class Generation:
     # Cosines of the outputs' embeddings, by pairs of modalities ("image-text").
     agreement: Mapping[str, float] = field(default_factory=dict)
     fusion_fingerprint: str | None = None  # of its weights; None: the method has none
+    # What was asked besides, as JSON: k, mode, filter and the like; None: made before it was kept.
+    options: Mapping[str, Any] | None = None
 
     @property
     def words(self) -> str:

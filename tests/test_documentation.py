@@ -7,6 +7,8 @@ import pytest
 
 from memory_service import errors
 from memory_service.api import create_app
+from memory_service.api.error_pages import MEANINGS
+from memory_service.api.headings import HEADINGS, TAGS
 from memory_service.api.problems import HTTP_CODES, INTERNAL, MALFORMED_JSON, STATUS, codes
 from memory_service.api.statuses import ANYWHERE, ERRORS
 from memory_service.settings import Settings
@@ -44,6 +46,22 @@ def references(value: object) -> set[str]:
         own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
         return own.union(*map(references, value.values()))
     return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def test_the_pages_of_errors_say_what_the_table_says() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \| (.*) \|$", API, re.M)
+    told = {}
+    for status, code, when in rows:
+        plain = re.sub(r"\s*\(\[guide\]\([^)]*\)\)", "", when)
+        told[code] = (int(status), re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", plain).replace("`", ""))
+    assert told == MEANINGS
+
+
+def test_every_operation_has_a_heading_and_no_other() -> None:
+    paths = create_app(settings=Settings(profile="fake")).openapi()["paths"]
+    operations = {f"{method.upper()} {path}" for path, each in paths.items() for method in each}
+    assert operations == HEADINGS.keys()
+    assert {tag for tag, _ in HEADINGS.values()} == TAGS.keys()
 
 
 def test_what_the_document_refers_to_is_in_it() -> None:

@@ -20,6 +20,7 @@ from memory_service.api.forms import MALFORMED_BODY, read_form
 from memory_service.api.permissions import RULES
 from memory_service.api.problems import HttpProblem, from_validation
 from memory_service.api.schemas import (
+    EmbedRequest,
     GenerateRequest,
     QueryRequest,
     RetrieveRequest,
@@ -108,8 +109,20 @@ def _order(body: StoreRequest, uploads: Sequence[Upload]) -> StoreOrder:
     )
 
 
-def _items(body: StoreRequest) -> list[Upload]:
+def _items(body: StoreRequest | EmbedRequest) -> list[Upload]:
     return [items.upload(item, number) for number, item in enumerate(body.items)]
+
+
+async def read_embed(request: Request) -> tuple[EmbedRequest, list[Upload]]:
+    if _is_form(request):
+        async with read_form(request, *_part_limits(request)) as form:
+            body = _from_fields(EmbedRequest, form.multi_items(), {"items": []})
+            return body, await _uploads(form)
+    body = await _json(request, EmbedRequest)
+    for number, item in enumerate(body.items):
+        if item.vector is not None or item.space is not None:
+            raise InvalidInput(f"item {number} has a vector or names its space", item=number)
+    return body, await _off_the_loop(request, _items, body)
 
 
 async def read_retrieve(request: Request) -> tuple[RetrieveRequest, list[QueryPart]]:

@@ -11,11 +11,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.staticfiles import StaticFiles
 
-from memory_service.api import statuses
+from memory_service.api import headings, statuses
+from memory_service.api.error_pages import error_page
 from memory_service.api.forgetting import ForgetRequest
 from memory_service.api.operator_schemas import (
     BackupRequest,
@@ -27,6 +29,7 @@ from memory_service.api.problems import Problem
 from memory_service.api.schemas import (
     BatchLineOut,
     ConsolidateRequest,
+    EmbedRequest,
     GenerateRequest,
     MemoryPatch,
     NamespaceSettings,
@@ -43,6 +46,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     BatchLineOut,
     StoreRequest,
     RetrieveRequest,
+    EmbedRequest,
     GenerateRequest,
     ReembedRequest,
     ConsolidateRequest,
@@ -173,6 +177,7 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = generate()
             statuses.declare(document["paths"])
+            headings.declare(document)
             components = document.setdefault("components", {})
             components["securitySchemes"] = {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key."}
@@ -201,9 +206,16 @@ def install(app: FastAPI) -> None:
     )
     policy = _policy(bytes(page.body).decode())
 
-    @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
+    # Not as routes of the API, which have a rule each.
+    async def docs(request: Request) -> HTMLResponse:
         return HTMLResponse(page.body, headers={"Content-Security-Policy": policy})
+
+    async def begin(request: Request) -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    app.add_route("/docs", docs, include_in_schema=False)
+    app.add_route("/", begin, include_in_schema=False)
+    app.add_route("/errors/{code}", error_page, include_in_schema=False)
 
 
 def _policy(page: str) -> str:

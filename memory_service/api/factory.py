@@ -18,6 +18,7 @@ from memory_service.api.rates import Rates
 from memory_service.api.routes import (
     backups,
     dynamics,
+    embed,
     episodes,
     evaluate,
     forgetting,
@@ -121,11 +122,11 @@ def create_app(
     app.state.body_limit = settings.max_upload_bytes * 4 // 3 + 2**20
     app.state.file_limit = settings.max_upload_bytes
     problems.install(app)
-    public = ["/livez", "/readyz"]
+    public = ["/livez", "/readyz", "/errors"]
     if settings.open_metrics:
         public.append("/metrics")
     if not asks_for_keys(settings) or is_loopback(settings.host):
-        public += ["/docs", "/docs-assets", "/openapi.json"]
+        public += ["/", "/docs", "/docs-assets", "/openapi.json"]
     frequent = [*store.router.routes, *retrieve.router.routes]
     app.add_middleware(Shortcut, routes=frequent, paths=FREQUENT)
     app.add_middleware(
@@ -144,6 +145,7 @@ def create_app(
     for routes in (
         store,
         retrieve,
+        embed,
         generate,
         memories,
         episodes,

@@ -53,6 +53,7 @@ RULES: dict[str, Rule] = {
     "POST /store": _write(Namespace.CHECKED),
     "POST /store/batch": _write(Namespace.CHECKED),
     "POST /retrieve": _read(Namespace.CHECKED),
+    "POST /embed": _read(Namespace.NONE),
     # Leaves a record and its media in the store.
     "POST /generate": _write(Namespace.CHECKED),
     "GET /memories": _read(Namespace.CHECKED),
@@ -64,6 +65,7 @@ RULES: dict[str, Rule] = {
     "GET /memories/{memory_id}/thumbnail": _read(Namespace.MEMORY),
     "GET /episodes/{episode_id}": _read(Namespace.EPISODE),
     "DELETE /episodes/{episode_id}": _write(Namespace.EPISODE),
+    "GET /generations": _read(Namespace.CHECKED),
     "GET /generations/{generation_id}": _read(Namespace.GENERATION),
     "DELETE /generations/{generation_id}": _write(Namespace.GENERATION),
     "GET /generations/{generation_id}/content": _read(Namespace.GENERATION),

@@ -94,6 +94,13 @@ class StoreRequest(Strict):
     )
 
 
+class EmbedRequest(Strict):
+    items: Several[ItemIn] = Field(description="As for a store, without vectors.")
+    space: str | None = Field(
+        None, description="Id of the space; default: the home of each item's modality."
+    )
+
+
 class _QueryPart(Strict):
     text: str | None = Field(None, examples=["a cat"])
     vector: Numbers = None
@@ -146,7 +153,9 @@ class RetrieveRequest(QueryRequest):
 
 
 class GenerateRequest(QueryRequest):
-    output: str | Several[str] = Field("image", description="One modality, or several.")
+    output: str | Several[str] = Field(
+        "image", description="One modality, or several, each of them once."
+    )
     k: int = Field(4, description="Number of remembered episodes to make it from.")
     creativity: float = Field(
         0.3, description="0 reconstructs what is remembered, 1 draws freely from what was learned."
@@ -173,8 +182,8 @@ class GenerateRequest(QueryRequest):
     candidates: int | None = Field(
         None,
         description="1 to 8: so many are made of each output, and the one whose embedding is "
-        "nearest to the query is kept. Default: as many as is usual for the output. At creativity "
-        "0, and of outputs that a seed does not change, one is made.",
+        "nearest to the query is kept. Default: as many as is usual for the output. Ignored at "
+        "creativity 0, and for outputs that a seed does not change: one is made.",
     )
     explain: bool = Field(
         False, description="Measure what each memory did: makes all again without it, one by one."
@@ -421,6 +430,30 @@ class AskedPartOut(BaseModel):
     weight: float
 
 
+class EmbeddedOut(BaseModel):
+    modality: str
+    media_type: str
+    space: SpaceOut
+    vector: list[float] = Field(description="Of unit length.")
+
+
+class EmbeddingsOut(BaseModel):
+    embeddings: list[EmbeddedOut] = Field(description="In the order of the items.")
+
+
+class GenerationOptionsOut(BaseModel):
+    """What else was asked, beside what the record has anyway."""
+
+    k: int
+    mode: Mode
+    filter: dict[str, Any] | None
+    candidates: int | None
+    max_similarity: float | None
+    context_weight: float
+    recency_weight: float
+    strength_weight: float
+
+
 class GenerationOut(BaseModel):
     id: str
     namespace: str
@@ -431,6 +464,7 @@ class GenerationOut(BaseModel):
     fusion_fingerprint: str | None = Field(description="Of its weights; null for a formula.")
     query: list[AskedPartOut]
     modes: dict[str, str] = Field(description="By modality, where it was not the default.")
+    options: GenerationOptionsOut | None = Field(description="null: made before they were kept.")
     space: SpaceOut
     memories: list[ShareOut]
     outputs: list[OutputOut]
@@ -438,6 +472,11 @@ class GenerationOut(BaseModel):
         description="Cosines of the outputs' embeddings, by pair, such as `image-text`."
     )
     timings_ms: dict[str, float]
+
+
+class GenerationPageOut(BaseModel):
+    generations: list[GenerationOut] = Field(description="Without media.")
+    next: str | None = Field(description="`after` of the next page; null: that was all.")
 
 
 class ReplayedOut(BaseModel):

@@ -184,6 +184,11 @@ def generation(record: Generation, contents: dict[str, bytes]) -> schemas.Genera
         fusion_fingerprint=record.fusion_fingerprint,
         query=[schemas.AskedPartOut.model_validate(asdict(each)) for each in record.query],
         modes=dict(record.modes),
+        options=(
+            None
+            if record.options is None
+            else schemas.GenerationOptionsOut.model_validate(record.options)
+        ),
         space=schemas.SpaceOut(id=record.space_id, fingerprint=record.space_fingerprint),
         memories=[
             schemas.ShareOut(

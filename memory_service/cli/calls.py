@@ -187,6 +187,29 @@ def generate(
         options.output.print(*tables.generation_tables(made, files))
 
 
+def generations(
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Those of one memory; default: all.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(help="Id of the last generation of the page before.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="1 to 100; default 50.")] = None,
+    as_json: options.AsJson = False,
+    url: options.Url = DEFAULT_URL,
+) -> None:
+    """List what was generated, the newest first."""
+    with options.service(url) as client:
+        page = client.generations(namespace=namespace, after=after, limit=limit)
+    if as_json:
+        listed = [each.raw for each in page.generations]
+        options.print_json({"generations": listed, "next": page.next})
+        return
+    options.output.print(tables.generations_table(page.generations))
+    if page.next is not None:
+        options.output.print(f"there are more: --after {page.next}", highlight=False)
+
+
 def write(generation: Generation, part: Generated, folder: Path) -> Path:
     """Write one output under `folder` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)

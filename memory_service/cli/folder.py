@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from memory_service.cli import options, tables
 from memory_service.client import DEFAULT_URL, Client, ServiceError
+from memory_service.client.failures import told
 from memory_service.importer import Outcome, Scan, Tally, scan, store_bundles
 
 
@@ -34,7 +35,7 @@ def import_folder(
             tally = import_with_progress(client, found, options.errors, namespace, workers)
         except ServiceError as error:
             again = "What was stored stays: run the same command again to go on"
-            options.fail(f"{options.told(error)} {again}")
+            options.fail(f"{told(error)} {again}")
     if as_json:
         ignored = [str(path) for path in found.ignored]
         options.print_json({**asdict(tally), "ignored": ignored})

@@ -12,6 +12,8 @@ from rich.table import Table
 from memory_service import manifest
 from memory_service.cli import options, tables
 
+BEARERS = (b"\x89PNG", b"RIFF")  # PNG and WAV
+
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="PNG or WAV.", metavar="FILE")],
@@ -24,6 +26,12 @@ def inspect(
         options.fail(str(error))
     found = manifest.read(content)
     if found is None:
+        if not content.startswith(BEARERS):
+            options.fail(
+                f"{file} is no PNG or WAV, and only these carry a manifest: generated texts bear "
+                "none, the record of the generation says what they were made from "
+                "(memory-service generations)"
+            )
         options.fail(
             f"{file} carries no manifest: it was not made by this service, or a programme that "
             "wrote it anew has dropped it"

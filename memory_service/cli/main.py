@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from memory_service.cli import keys
 from memory_service.cli.backups import backup, restore
-from memory_service.cli.calls import generate, models, retrieve, stats, store
+from memory_service.cli.calls import generate, generations, models, retrieve, stats, store
 from memory_service.cli.demonstration import demo
 from memory_service.cli.dynamics import consolidate, sweep
 from memory_service.cli.evaluation import evaluate
@@ -19,15 +22,32 @@ from memory_service.cli.serve import serve
 
 app = typer.Typer(
     name="memory-service",
-    help="A memory for pictures, texts and sounds: store, recall, generate.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"memory-service {metadata.version('simmim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """A memory for pictures, texts and sounds: store, recall, generate."""
+
+
 app.command()(serve)
 app.command()(store)
 app.command()(retrieve)
 app.command()(generate)
+app.command()(generations)
 app.command()(inspect)
 app.command("import")(import_folder)
 app.command()(forget)

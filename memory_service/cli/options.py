@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from memory_service.client import DEFAULT_URL, Client, ServiceError
+from memory_service.client.failures import told
 
 output = Console()
 errors = Console(stderr=True)
@@ -68,12 +69,6 @@ def _plain(message: str) -> str:
     from rich.markup import escape
 
     return escape(" ".join(message.split()))
-
-
-def told(error: ServiceError) -> str:
-    """What went wrong, and what to do where there is no service."""
-    hint = ": is it running? (memory-service serve)" if error.code == "unreachable" else ""
-    return f"{error}{hint}"
 
 
 @contextmanager

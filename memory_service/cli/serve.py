@@ -103,9 +103,14 @@ def _application(settings: Settings) -> Iterator[Application]:
     """The application; what keeps it from starting becomes one line and exit code 1."""
     from encoders.errors import ModelUnavailable, UnknownName
     from memory_service.bootstrap import build
+    from memory_service.storage.folder import require_not_held
 
     # The profile openclip imports for seconds before it can say that it lacks weights.
     folder = settings.data_dir.resolve()
+    try:
+        require_not_held(folder)  # before seconds of loading
+    except MemoryServiceError as error:
+        options.fail(str(error))
     log.info("loading profile %s; the memory is in %s", settings.profile, folder)
     try:
         application = build(settings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.markup import escape
@@ -81,6 +82,23 @@ def generation_tables(generation: Generation, files: Mapping[str, str]) -> tuple
         ]
         source.add_row(share.modality, *figures, part, *effects, share.memory_id)
     return made, source
+
+
+def generations_table(generations: Sequence[Generation]) -> Table:
+    """Without seed and namespace, which would leave no room for what was asked: --json has them."""
+    table = Table()
+    table.add_column("made", no_wrap=True, min_width=16)
+    table.add_column("what", overflow="fold")
+    table.add_column("generation", no_wrap=True, min_width=36)
+    for each in generations:
+        made = each.created_at
+        when = "" if made is None else f"{datetime.fromtimestamp(made):%Y-%m-%d %H:%M}"
+        query = ", ".join(
+            part.get("text") or part.get("modality") or "vector" for part in each.query
+        )
+        outputs = ", ".join(output.modality for output in each.outputs)
+        table.add_row(when, escape(f"{outputs}: {query}"), each.id)
+    return table
 
 
 def import_table(scan: Scan, tally: Tally) -> Table:

@@ -49,6 +49,12 @@ class StoreArguments(MediaArguments, total=False):
     ttl_s: float | None
 
 
+class EmbedArguments(MediaArguments, total=False):
+    """`space`: the id of the space; by default the home of each modality."""
+
+    space: str | None
+
+
 class QueryArguments(MediaArguments, total=False):
     """The parts of a query, any of them; `weights` by modality (or "vector"), 1 by default.
 
@@ -169,6 +175,17 @@ def _content(modality: str, content: bytes) -> dict[str, str]:
         with suppress(UnicodeDecodeError):
             return {"text": content.decode()}
     return {"data": _base64(content)}
+
+
+def embed_body(given: Mapping[str, Any]) -> dict[str, Any]:
+    """In the order of the modalities, as `media_of` has them."""
+    items = [
+        {"modality": modality, **_content(modality, content)}
+        for modality, value in media_of(given).items()
+        for _, content in _contents(modality, value)
+    ]
+    space = given.get("space")
+    return {"items": items, **({} if space is None else {"space": space})}
 
 
 STORE_OPTIONS = (

@@ -10,6 +10,7 @@ import httpx
 
 from memory_service.client import operations, results
 from memory_service.client.arguments import (
+    EmbedArguments,
     ForgetArguments,
     GenerateArguments,
     RetrieveArguments,
@@ -70,6 +71,9 @@ class AsyncClient:
 
     async def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
         return await self._send(operations.retrieve(given))
+
+    async def embed(self, **given: Unpack[EmbedArguments]) -> tuple[results.Embedded, ...]:
+        return await self._send(operations.embed(given))
 
     async def generate(self, **given: Unpack[GenerateArguments]) -> results.Generation:
         return await self._send(operations.generate(given))
@@ -188,6 +192,15 @@ class AsyncClient:
 
     async def generation(self, generation_id: str) -> results.Generation:
         return await self._send(operations.generation(generation_id))
+
+    async def generations(
+        self,
+        *,
+        namespace: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> results.GenerationPage:
+        return await self._send(operations.generations(namespace, after, limit))
 
     async def forget_generation(
         self, generation_id: str, **how: Unpack[ForgetArguments]

@@ -10,6 +10,7 @@ import httpx
 
 from memory_service.client import operations, results
 from memory_service.client.arguments import (
+    EmbedArguments,
     ForgetArguments,
     GenerateArguments,
     RetrieveArguments,
@@ -81,6 +82,11 @@ class Client:
     def retrieve(self, **given: Unpack[RetrieveArguments]) -> results.Retrieval:
         """Find the memories nearest to a query of any modalities, per modality asked for."""
         return self._send(operations.retrieve(given))
+
+    def embed(self, **given: Unpack[EmbedArguments]) -> tuple[results.Embedded, ...]:
+        """The vectors of pictures, texts and sounds, in this order of modalities; nothing is
+        stored."""
+        return self._send(operations.embed(given))
 
     def generate(self, **given: Unpack[GenerateArguments]) -> results.Generation:
         """Make a new picture, text or sound from the query and what it recalls."""
@@ -218,6 +224,16 @@ class Client:
 
     def generation(self, generation_id: str) -> results.Generation:
         return self._send(operations.generation(generation_id))
+
+    def generations(
+        self,
+        *,
+        namespace: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> results.GenerationPage:
+        """One page of the records of generations, the newest first."""
+        return self._send(operations.generations(namespace, after, limit))
 
     def forget_generation(
         self, generation_id: str, **how: Unpack[ForgetArguments]

@@ -28,6 +28,12 @@ class ServiceError(Exception):
         return f"{self.detail} ({self.code}, HTTP {self.status})" if self.status else self.detail
 
 
+def told(error: ServiceError) -> str:
+    """What went wrong, and what to do where there is no service."""
+    hint = ": is it running? (memory-service serve)" if error.code == "unreachable" else ""
+    return f"{error}{hint}"
+
+
 def raise_for_problem(response: httpx.Response) -> None:
     """Raise `ServiceError` from a problem+json answer, or from any other 4xx or 5xx."""
     if response.status_code < 400:

@@ -120,6 +120,16 @@ def retrieve(given: arguments.RetrieveArguments) -> Operation[results.Retrieval]
     return Operation("POST", "/retrieve", _from_json(results.Retrieval.read), body)
 
 
+def embed(given: arguments.EmbedArguments) -> Operation[tuple[results.Embedded, ...]]:
+    arguments.require_known(given, arguments.EmbedArguments)
+
+    def read(answer: results.Json) -> tuple[results.Embedded, ...]:
+        return tuple(results.Embedded.read(each) for each in answer["embeddings"])
+
+    body = {"json": arguments.embed_body(given)}
+    return Operation("POST", "/embed", _from_json(read), body)
+
+
 def generate(given: arguments.GenerateArguments) -> Operation[results.Generation]:
     arguments.require_known(given, arguments.GenerateArguments)
     body: dict[str, Any] = {"json": _query(given, *GENERATE_OPTIONS)}
@@ -295,6 +305,15 @@ def forget_episode(episode_id: str, how: arguments.ForgetArguments) -> Operation
 def generation(generation_id: str) -> Operation[results.Generation]:
     path = f"/generations/{_segment(generation_id)}"
     return Operation("GET", path, _from_json(results.Generation.read))
+
+
+def generations(
+    namespace: str | None, after: str | None, limit: int | None
+) -> Operation[results.GenerationPage]:
+    given = {"namespace": namespace, "after": after, "limit": limit}
+    params = {name: value for name, value in given.items() if value is not None}
+    read = _from_json(results.GenerationPage.read)
+    return Operation("GET", "/generations", read, {"params": params})
 
 
 def forget_generation(

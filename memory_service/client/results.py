@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from memory_service.client.failures import ServiceError
 
 Json = Mapping[str, Any]
@@ -202,6 +205,42 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """One of those that were made, of which one was taken."""
+
+    seed: int
+    similarity: float | None  # to a memory; None: there was none, or it was not measured
+    nearest_memory_id: str | None
+    score: float | None  # how well it fits the query; None: it was the only candidate
+    taken: bool
+    round: int  # those of one round were made together
+
+    @classmethod
+    def read(cls, data: Json) -> Draw:
+        return cls(
+            seed=data["seed"],
+            similarity=data.get("similarity"),
+            nearest_memory_id=data.get("nearest_memory_id"),
+            score=data.get("score"),
+            taken=bool(data.get("taken")),
+            round=data.get("round", 0),
+        )
+
+
+@dataclass(frozen=True)
+class MediaNovelty:
+    """Distance to the memory that is nearest as it is seen, heard or read."""
+
+    measure: str
+    value: float  # 0: the same
+    memory_id: str
+
+    @classmethod
+    def read(cls, data: Json | None) -> MediaNovelty | None:
+        return None if data is None else cls(data["measure"], data["value"], data["memory_id"])
+
+
+@dataclass(frozen=True)
 class Generated:
     """One generated picture, text or sound."""
 
@@ -214,6 +253,12 @@ class Generated:
     nearest_memory_id: str | None
     generator: str
     details: Mapping[str, Any]
+    sha256: str | None = None  # of the file, manifest included
+    media_sha256: str | None = None  # without; None: the file has none
+    seed: int | None = None  # the generation's, or the derived one of the draw taken
+    draws: tuple[Draw, ...] = ()  # with several candidates or `max_similarity`: all of them
+    media_novelty: MediaNovelty | None = None
+    effect_of_all: float | None = None  # of all memories together; None: it was not measured
 
     @classmethod
     def read(cls, data: Json) -> Generated:
@@ -228,6 +273,12 @@ class Generated:
             nearest_memory_id=data.get("nearest_memory_id"),
             generator=(data.get("generator") or {}).get("name", ""),
             details=data.get("details") or {},
+            sha256=data.get("sha256"),
+            media_sha256=data.get("media_sha256"),
+            seed=data.get("seed"),
+            draws=tuple(Draw.read(draw) for draw in data.get("draws") or ()),
+            media_novelty=MediaNovelty.read(data.get("media_novelty")),
+            effect_of_all=data.get("effect_of_all"),
         )
 
 
@@ -245,6 +296,10 @@ class Generation:
     timings_ms: Mapping[str, float]
     raw: Json = field(repr=False, compare=False)  # the answer as it came, media included
     agreement: Mapping[str, float] = field(default_factory=dict)  # cosines of pairs of outputs
+    created_at: float | None = None  # Unix seconds
+    query: tuple[Mapping[str, Any], ...] = ()  # by part: modality, text (of texts only), weight
+    # What was asked besides: k, mode, filter and the like; None: made before it was kept.
+    options: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, data: Json) -> Generation:
@@ -259,7 +314,37 @@ class Generation:
             timings_ms=data.get("timings_ms") or {},
             raw=data,
             agreement=data.get("agreement") or {},
+            created_at=data.get("created_at"),
+            query=tuple(data.get("query") or ()),
+            options=data.get("options"),
         )
+
+
+@dataclass(frozen=True)
+class GenerationPage:
+    """The newest first, without media; `next` is the cursor of the next page."""
+
+    generations: tuple[Generation, ...]
+    next: str | None
+
+    @classmethod
+    def read(cls, data: Json) -> GenerationPage:
+        found = tuple(Generation.read(each) for each in data["generations"])
+        return cls(found, data.get("next"))
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The vector of one item, and the space that it is of."""
+
+    modality: str
+    space: str  # id
+    vector: npt.NDArray[np.float32] = field(repr=False, compare=False)  # (D,), unit length
+
+    @classmethod
+    def read(cls, data: Json) -> Embedded:
+        vector = np.asarray(data["vector"], np.float32)
+        return cls(data["modality"], data["space"]["id"], vector)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +17,13 @@ from generator.fusion import fingerprint, methods_in
 from memory_service.card.content import Card
 from memory_service.clock import Clock
 from memory_service.errors import (
+    InvalidInput,
     ModalityUnavailable,
     NotFound,
     NothingRemembered,
     SpaceMismatch,
     StorageFailure,
+    told,
 )
 from memory_service.ids import new_id
 from memory_service.records import (
@@ -34,7 +38,7 @@ from memory_service.records import (
     RetrievalMode,
     Weights,
 )
-from memory_service.services import cards, idempotency, neighbours, planning
+from memory_service.services import cards, checks, idempotency, neighbours, planning
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.explaining import effects
 from memory_service.services.making import Maker, agreement, file_of, make_again
@@ -45,8 +49,11 @@ from memory_service.services.retrieval import Retriever
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import lineage
-from memory_service.storage.generations import ALL, Effects
+from memory_service.storage.generations import ALL, Effects, newest
 from memory_service.storage.store import Store
+
+ID = re.compile(r"[0-9a-f-]{36}")
+MAX_LIST = 100  # records at once: each names up to 64 memories
 
 
 class GenerationService(Service):
@@ -150,6 +157,16 @@ class GenerationService(Service):
             timings_ms={},
             query=tuple(_asked(part) for part in parts),
             modes=plan.modes,
+            options={
+                "k": plan.k,
+                "mode": mode,
+                "filter": None if filter is None else dict(filter),
+                "candidates": plan.candidates,
+                "max_similarity": plan.max_similarity,
+                "context_weight": weights.context,
+                "recency_weight": weights.recency,
+                "strength_weight": weights.strength,
+            },
         )
         with watch.stage("fuse"):
             condition = _condition(record, sources)
@@ -235,6 +252,33 @@ class GenerationService(Service):
     def get(self, generation_id: str) -> Generation:
         """Raises NotFound."""
         return self._store.generation(generation_id)
+
+    def page(
+        self,
+        *,
+        namespace: str | None = None,
+        namespaces: Collection[str] | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[Generation], str | None]:
+        """The newest first, and the cursor of the next page if there is one.
+
+        `namespaces`: all that may be listed, whatever `namespace` says; None: any. Raises
+        InvalidInput.
+        """
+        if namespace is not None:
+            checks.namespace(namespace)
+        limit = checks.count("limit", limit, MAX_LIST)
+        if after is not None and not ID.fullmatch(after):
+            raise InvalidInput(
+                f"{after[:80]!r} is no cursor that a listing gave", found=told(after)
+            )
+        found = newest(self._store.catalog, namespace, namespaces, after, limit + 1)
+        listed = []
+        for each in found[:limit]:
+            with suppress(NotFound):  # forgotten in this very moment
+                listed.append(self.get(each))
+        return listed, found[limit - 1] if len(found) > limit else None
 
     def content(
         self, generation_id: str, output: str | None = None

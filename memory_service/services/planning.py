@@ -50,6 +50,12 @@ def plan(
     """Raises InvalidInput or ModalityUnavailable. Without a seed one is drawn."""
     checks.namespace(namespace)
     asked = checks.modalities(outputs, models.generators, "generator")
+    if len(asked) < len(outputs):
+        raise InvalidInput(
+            "each output can be asked for once: for several of one kind, ask again with another "
+            "seed",
+            found=told(outputs),
+        )
     checks.one_of("fusion", fusion, METHODS)
     creativity = checks.share("creativity", creativity)
     space = models.space_to_generate(asked)

@@ -305,14 +305,17 @@ class Catalog:
         ranked = not members and self.any_prototype()
         if ranked or len(wanted) > AT_ONCE:
             found = self._rows(wanted, "ranked" if ranked else "alive")
-            return {row["sequence"]: rows.memory(row) for row in found}
+            return {row["sequence"]: each for row in found if (each := rows.readable(row))}
         kept, moment = self._kept.of(wanted)
         if len(kept) < len(wanted):
             lacking = self._rows([each for each in wanted if each not in kept], "alive")
-            read = [rows.memory(row) for row in lacking]
-            kept.update((each.sequence, each) for each in read)
-            sizes = (len(row["text"] or "") + len(row["metadata"]) for row in lacking)
-            self._kept.keep(zip(read, sizes, strict=True), moment)
+            read = [
+                (each, len(row["text"] or "") + len(row["metadata"]))
+                for row in lacking
+                if (each := rows.readable(row))
+            ]
+            kept.update((each.sequence, each) for each, _ in read)
+            self._kept.keep(read, moment)
         now = self._clock.now()
         return {
             sequence: memory
@@ -342,7 +345,7 @@ class Catalog:
             " WHERE consolidated_by IS NULL ORDER BY sequence",
             (json.dumps(list(episode_ids)),),
         )
-        return [rows.memory(row) for row in found]
+        return [each for row in found if (each := rows.readable(row))]
 
     def episode_sizes(self, episode_ids: Iterable[str]) -> dict[str, int]:
         """How many memories each of these episodes has."""
@@ -375,14 +378,21 @@ class Catalog:
         after: int = 0,
         limit: int = -1,
     ) -> list[Memory]:
-        """`namespaces`: all that may be listed, whatever `namespace` says; None: any."""
+        """`namespaces`: all that may be listed, whatever `namespace` says; None: any. Damaged ones
+        are left out."""
         clause, values = where(namespace, modality, filter)
         own, names = _within(namespaces)
         statement = (
             f"SELECT * FROM alive WHERE sequence > ? {own} {clause} ORDER BY sequence LIMIT ?"
         )
-        found = self.select(statement, (after, *names, *values, limit))
-        return [rows.memory(row) for row in found]
+        listed: list[Memory] = []
+        while True:
+            left = limit - len(listed) if limit >= 0 else -1
+            found = self.select(statement, (after, *names, *values, left))
+            listed += [each for row in found if (each := rows.readable(row))]
+            if limit < 0 or len(found) < left or len(listed) == limit:
+                return listed
+            after = found[-1]["sequence"]
 
     def sequences(
         self,

@@ -225,6 +225,8 @@ def where(namespace: str | None, modality: str | None, filter: Filter) -> tuple[
         if wanted is not None:
             clauses.append(f"{column} = ?")
             bound.append(wanted)
+    if filter:  # SQLite gives up a statement that takes a field of what is no JSON
+        clauses.append("json_valid(metadata)")
     for each in filter:
         clause, more = _condition(each)
         clauses.append(clause)

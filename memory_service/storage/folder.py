@@ -27,6 +27,12 @@ def hold(folder: Path) -> int:
     return descriptor
 
 
+def require_not_held(folder: Path) -> None:
+    """Raises StorageFailure where another process holds the folder now; makes nothing."""
+    if (folder / "lock").exists():
+        os.close(hold(folder))
+
+
 def require_free(folder: Path) -> None:
     """Raises InvalidInput unless there is no such folder, or an empty one."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

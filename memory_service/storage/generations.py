@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,8 +30,8 @@ def insert(connection: sqlite3.Connection, record: Generation) -> None:
     """Insert within an open transaction."""
     connection.execute(
         "INSERT INTO generations (id, namespace, created_at, seed, creativity, fusion, space_id,"
-        " space_fingerprint, query_vector, timings, query, modes, agreement, fusion_fingerprint)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " space_fingerprint, query_vector, timings, query, modes, agreement, fusion_fingerprint,"
+        " options) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             record.id,
             record.namespace,
@@ -47,6 +47,7 @@ def insert(connection: sqlite3.Connection, record: Generation) -> None:
             json.dumps(dict(record.modes)),
             json.dumps(dict(record.agreement)),
             record.fusion_fingerprint,
+            None if record.options is None else json.dumps(dict(record.options)),
         ),
     )
     connection.executemany(
@@ -149,7 +150,26 @@ def get(catalog: Catalog, generation_id: str) -> Generation:
         modes=json.loads(row["modes"]),
         agreement=json.loads(row["agreement"]),
         fusion_fingerprint=row["fusion_fingerprint"],
+        options=None if row["options"] is None else json.loads(row["options"]),
     )
+
+
+def newest(
+    catalog: Catalog,
+    namespace: str | None,
+    namespaces: Collection[str] | None,
+    before: str | None,
+    limit: int,
+) -> list[str]:
+    """Their ids, which sort by time, the newest first: those below `before`. `namespaces`: all that
+    may be listed, whatever `namespace` says; None: any."""
+    found = catalog.select(
+        "SELECT id FROM generations WHERE (?1 IS NULL OR namespace = ?1)"
+        " AND (?2 IS NULL OR namespace IN (SELECT value FROM json_each(?2)))"
+        " AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4",
+        (namespace, None if namespaces is None else json.dumps(list(namespaces)), before, limit),
+    )
+    return [row["id"] for row in found]
 
 
 def _effects(catalog: Catalog, generation_id: str) -> Mapping[int, Mapping[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +12,13 @@ from typing import Any
 import numpy as np
 from pydantic_core import from_json
 
+from memory_service.errors import StorageFailure
 from memory_service.records import Memory, Vector
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 1000  # damaged memories, in the log
+_named: set[str] = set()
 
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -20,7 +27,29 @@ def vector(content: bytes) -> Vector:
     return np.frombuffer(content, "<f4").astype(np.float32)
 
 
+def readable(row: sqlite3.Row) -> Memory | None:
+    """For lists, which go on without a memory that is damaged; the log names it once."""
+    try:
+        return memory(row)
+    except StorageFailure as error:
+        if row["id"] not in _named and len(_named) < MOST_NAMED:
+            _named.add(row["id"])
+            log.error("%s", error)
+        return None
+
+
 def memory(row: sqlite3.Row) -> Memory:
+    """Raises StorageFailure where the row is damaged."""
+    try:
+        metadata = from_json(row["metadata"])  # ten times faster than json's own
+        if not isinstance(metadata, dict):
+            raise ValueError(f"it is of type {type(metadata).__name__}")
+    except ValueError as error:
+        raise StorageFailure(
+            f"memory {row['id']} is damaged, its metadata cannot be read ({error}): "
+            "memory-service fsck tells what else is",
+            id=row["id"],
+        ) from error
     return Memory(
         id=row["id"],
         sequence=row["sequence"],
@@ -30,7 +59,7 @@ def memory(row: sqlite3.Row) -> Memory:
         media_type=row["media_type"],
         blob=row["blob"],
         size_bytes=row["size_bytes"],
-        metadata=from_json(row["metadata"]),  # ten times faster than json's own
+        metadata=metadata,
         created_at=row["created_at"],
         text=row["text"],
         expires_at=row["expires_at"],

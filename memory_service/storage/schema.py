@@ -305,6 +305,10 @@ MIGRATIONS = [
         WHERE json_valid(facts);
     DROP TABLE receipt_memories;
     """,
+    # 15: what else was asked of a generation
+    """
+    ALTER TABLE generations ADD COLUMN options TEXT; -- JSON; NULL: it was not kept
+    """,
 ]
 
 FORMAT = len(MIGRATIONS)  # of a store that this version writes

@@ -41,6 +41,7 @@ CASES = {
         {"content": json.dumps(ITEM), "headers": {"Content-Type": "application/x-ndjson"}},
     ),
     "POST /retrieve": Case("read", 403, 200, {"json": QUERY}),
+    "POST /embed": Case("read", 200, 200, {"json": {"items": ITEM["items"]}}),  # stores nothing
     "POST /generate": Case("write", 403, 201, {"json": {**QUERY, "output": "text"}}),
     "GET /memories": Case("read", 403, 200, {"params": {"namespace": "home"}}),
     "DELETE /memories": Case(
@@ -53,6 +54,7 @@ CASES = {
     "GET /memories/{memory_id}/thumbnail": Case("read", 404, 404),  # a text has none
     "GET /episodes/{episode_id}": Case("read", 404),
     "DELETE /episodes/{episode_id}": Case("write", 404),
+    "GET /generations": Case("read", 403, 200, {"params": {"namespace": "home"}}),
     "GET /generations/{generation_id}": Case("read", 404),
     "DELETE /generations/{generation_id}": Case("write", 404),
     "GET /generations/{generation_id}/content": Case("read", 404),

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -274,6 +275,41 @@ def test_serve_says_why_it_does_not_start(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "error: opening the catalog failed" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_serve_looks_at_the_folder_before_it_loads_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from memory_service import bootstrap
+    from memory_service.storage.folder import hold
+
+    monkeypatch.setattr(bootstrap, "build", lambda settings: pytest.fail("it was built"))
+    held = hold(tmp_path)
+    result = invoke("serve", "--data-dir", str(tmp_path), "--profile", "fake", "--port", "0")
+    os.close(held)
+    assert result.exit_code == 1
+    assert "is in use by another process" in result.stderr
+
+
+def test_the_version_is_told() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"memory-service {version('simmim')}\n")
+
+
+def test_generations_are_listed(url: str, tmp_path: Path) -> None:
+    invoke("store", "--text", "an owl", "-n", "listed", "--url", url)
+    asked = ["--text", "what owls do", "-o", "text", "-n", "listed", "--url", url]
+    for _ in range(2):
+        made = invoke("generate", *asked, "--out-dir", str(tmp_path))
+        assert made.exit_code == 0
+    page = invoke("generations", "-n", "listed", "--limit", "1", "--url", url)
+    assert "owls" in page.stdout  # in a narrow terminal it is folded
+    (after,) = re.findall(r"--after (\S+)", page.stdout)
+    assert after in page.stdout
+    rest = invoke("generations", "-n", "listed", "--after", after, "--json", "--url", url)
+    told = json.loads(rest.stdout)
+    assert len(told["generations"]) == 1
+    assert told["next"] is None
 
 
 def test_a_number_that_is_none_is_one_line(url: str) -> None:

@@ -39,3 +39,14 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         answer = CliRunner().invoke(app, ["inspect", str(given)])
         assert answer.exit_code == 1
         assert "error:" in answer.output
+
+
+def test_a_text_is_not_said_to_be_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("generated")
+    answer = CliRunner().invoke(app, ["inspect", str(path)])
+    assert "no PNG or WAV" in answer.output
+    assert "was not made by this service" not in answer.output
+    bare = tmp_path / "bare.png"
+    bare.write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "carries no manifest" in CliRunner().invoke(app, ["inspect", str(bare)]).output

@@ -14,7 +14,15 @@ import httpx
 import numpy as np
 import pytest
 
-from memory_service.client import AsyncClient, Client, Segment, ServiceError, operations
+from memory_service.client import (
+    AsyncClient,
+    Client,
+    Draw,
+    MediaNovelty,
+    Segment,
+    ServiceError,
+    operations,
+)
 
 
 def client(answer: Any, seen: list[httpx.Request] | None = None, status: int = 200) -> Client:
@@ -217,6 +225,45 @@ def test_generate_reads_the_media() -> None:
     assert json.loads(seen[0].content)["output"] == ["text"]
     assert made.outputs[0].content == b"a cow"
     assert made.memories[0].weight == 1.0
+    assert (made.outputs[0].sha256, made.outputs[0].seed) == ("00", None)
+
+
+def test_generations_tell_all_that_the_service_says() -> None:
+    draw = {"seed": 9, "similarity": 0.5, "nearest_memory_id": "m1", "score": 0.7, "taken": True}
+    novelty = {"measure": "1 - SSIM", "value": 0.25, "memory_id": "m1"}
+    output = {
+        **answers.GENERATION["outputs"][0],
+        "seed": 9,
+        "draws": [{**draw, "round": 1}],
+        "media_novelty": novelty,
+        "effect_of_all": 0.1,
+        "media_sha256": "11",
+    }
+    options = {"k": 4, "mode": "auto"}
+    listed = {**answers.GENERATION, "outputs": [output], "options": options}
+    seen: list[httpx.Request] = []
+    service = client({"generations": [listed], "next": "g1"}, seen)
+    page = service.generations(namespace="zoo", limit=1)
+    assert (seen[0].url.path, seen[0].url.query) == ("/generations", b"namespace=zoo&limit=1")
+    (made,) = page.generations
+    assert (page.next, made.options, made.created_at) == ("g1", options, 1.0)
+    (one,) = made.outputs
+    assert one.draws == (Draw(9, 0.5, "m1", 0.7, True, 1),)
+    assert one.media_novelty == MediaNovelty("1 - SSIM", 0.25, "m1")
+    assert (one.seed, one.effect_of_all, one.sha256, one.media_sha256) == (9, 0.1, "00", "11")
+
+
+def test_embed() -> None:
+    space = {"id": "s", "fingerprint": "f"}
+    answer = {"modality": "text", "media_type": "text/plain", "space": space, "vector": [0.6, 0.8]}
+    seen: list[httpx.Request] = []
+    (found,) = client({"embeddings": [answer]}, seen).embed(text="a cat", image=b"x", space="s")
+    assert json.loads(seen[0].content) == {
+        "items": [{"modality": "image", "data": "eA=="}, {"modality": "text", "text": "a cat"}],
+        "space": "s",
+    }
+    assert (found.modality, found.space, found.vector.dtype) == ("text", "s", np.float32)
+    assert found.vector.tolist() == pytest.approx([0.6, 0.8])
 
 
 def test_reembed_and_jobs() -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,36 @@ def test_greenhouse(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert set(re.findall(r"^hot: \S+ (.*)", told, re.M)) == BRIGHT
     assert set(re.findall(r"^like today: \S+ (.*)", told, re.M)) == BRIGHT
     assert "flickering: " in told
+
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_has_help_and_no_traceback(path: Path, tmp_path: Path) -> None:
+    def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
+        nowhere = {**os.environ, "MEMORY_SERVICE_URL": "http://127.0.0.1:9"}
+        command = [sys.executable, str(path), *arguments]
+        return subprocess.run(command, cwd=ROOT, env=nowhere, capture_output=True, text=True)
+
+    told = ran("--help")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "usage: " in told.stdout
+    asked = {"ask": ["What?"], "guided_tour": ["a cow", "--out", str(tmp_path)]}
+    alone = ran(*asked.get(path.stem, []))
+    assert alone.returncode == 1
+    (line,) = alone.stderr.splitlines()
+    assert line.startswith("error: cannot reach http://127.0.0.1:9")
+    assert line.endswith("is it running? (memory-service serve)")
+
+
+@pytest.mark.parametrize("name", ["recommend", "describe_picture", "classify_with_texts"])
+def test_a_file_that_is_missing_is_named(name: str) -> None:
+    command = [sys.executable, str(ROOT / f"examples/{name}.py"), "nowhere/at.all"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: nowhere/at.all")
 
 
 def test_what_a_text_is_made_from_holds_back_its_picture() -> None:

@@ -9,7 +9,7 @@ from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call
 from memory_service.api.operator_schemas import BackupRequest, JobOut
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter()
 
 EXAMPLES = {
     "the usual one": {},

@@ -16,7 +16,7 @@ from memory_service.api.schemas import (
     UndoneOut,
 )
 
-router = APIRouter(tags=["dynamics"])
+router = APIRouter()
 
 SETTINGS = {
     "fade within a day": {"half_life_s": 86400, "trace_half_life_s": 3600},

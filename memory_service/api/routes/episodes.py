@@ -8,7 +8,7 @@ from memory_service.api import views
 from memory_service.api.calls import application_of, call
 from memory_service.api.schemas import EpisodeOut
 
-router = APIRouter(tags=["memory"])
+router = APIRouter()
 
 
 @router.get("/episodes/{episode_id}", response_model=EpisodeOut)

@@ -10,7 +10,7 @@ from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call, probe
 from memory_service.api.operator_schemas import EvaluateRequest, JobOut
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter()
 
 EXAMPLES = {
     "within a minute": {"depth": "quick"},

@@ -21,7 +21,7 @@ from memory_service.api.forgetting import (
 )
 from memory_service.records import Forgotten, Selection
 
-router = APIRouter(tags=["forgetting"])
+router = APIRouter()
 
 GOES_ON: dict[int | str, dict[str, Any]] = {
     202: {

@@ -9,17 +9,24 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from memory_service.api import docs, views
+from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.bodies import key_of, read_generate, weights_of
 from memory_service.api.calls import application_of, call, count_stages, replayed
 from memory_service.api.negotiation import preferred
 from memory_service.api.problems import HttpProblem
-from memory_service.api.schemas import GenerateRequest, GenerationOut, ReplayedOut, ReplayOut
+from memory_service.api.schemas import (
+    GenerateRequest,
+    GenerationOut,
+    GenerationPageOut,
+    ReplayedOut,
+    ReplayOut,
+)
 from memory_service.app import Application
 from memory_service.card import picture
 from memory_service.card.page import POLICY, page
 from memory_service.records import Generation, QueryPart
 
-router = APIRouter(tags=["generation"])
+router = APIRouter()
 
 MEDIA = {"image": "image/png", "audio": "audio/wav", "text": "text/plain"}
 EXAMPLES = {
@@ -145,6 +152,26 @@ def _generate(
         output.id: application.generation.content(made.id, output.id)[1] for output in made.outputs
     }
     return made, contents, before
+
+
+@router.get("/generations", response_model=GenerationPageOut)
+async def list_generations(
+    request: Request, namespace: str | None = None, after: str | None = None, limit: int = 50
+) -> GenerationPageOut:
+    """The records of generations, the newest first, without their media."""
+    if namespace is not None:
+        namespace = namespace_of(request, namespace)
+    found, following = await call(
+        request,
+        application_of(request).generation.page,
+        namespace=namespace,
+        namespaces=caller_of(request).namespaces,
+        after=after,
+        limit=limit,
+    )
+    return GenerationPageOut(
+        generations=[views.generation(each, {}) for each in found], next=following
+    )
 
 
 @router.get("/generations/{generation_id}", response_model=GenerationOut)

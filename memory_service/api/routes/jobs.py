@@ -13,7 +13,7 @@ from memory_service.api.operator_schemas import JobOut, JobsOut
 
 MOST_SEARCHED = 10_000  # jobs among which those of a key's namespaces are looked for
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter()
 
 
 @router.get("/jobs", response_model=JobsOut)

@@ -9,7 +9,7 @@ from memory_service.api.bodies import read_json
 from memory_service.api.calls import application_of, call, probe
 from memory_service.api.operator_schemas import CreatedKeyOut, KeyOut, KeyRequest, KeysOut
 
-router = APIRouter(tags=["operations"])
+router = APIRouter()
 
 EXAMPLES = {
     "a camera that stores": {"name": "camera 3", "scope": "write", "namespaces": ["yard"]},

@@ -12,7 +12,7 @@ from memory_service.api.bodies import json_of, read_json
 from memory_service.api.calls import application_of, call
 from memory_service.api.schemas import MemoryDetailOut, MemoryOut, MemoryPatch, PageOut
 
-router = APIRouter(tags=["memory"])
+router = APIRouter()
 
 PATCHES = {
     "metadata": {"metadata": {"place": "farm", "checked": None}},

@@ -25,7 +25,7 @@ from memory_service.api.operator_schemas import (
 from memory_service.app import limits
 from memory_service.errors import MemoryServiceError, NotReady, SpaceMismatch, StorageFull
 
-router = APIRouter(tags=["operations"])
+router = APIRouter()
 
 
 @router.get("/livez", response_model=Alive)

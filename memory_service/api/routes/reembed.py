@@ -17,7 +17,7 @@ from memory_service.api.operator_schemas import (
     StoredSpacesOut,
 )
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter()
 
 EXAMPLES = {
     "predict": {"profile": "bundled", "dry_run": True},

@@ -15,7 +15,7 @@ from memory_service.app import Application
 from memory_service.records import QueryPart
 from memory_service.services.searches import NONE_AHEAD
 
-router = APIRouter(tags=["memory"])
+router = APIRouter()
 
 BRIEF_K = 50  # hits that are read from the catalog in a moment
 

@@ -20,7 +20,7 @@ from memory_service.api.together import Together
 from memory_service.records import Stored, StoreOrder
 from memory_service.services import idempotency
 
-router = APIRouter(tags=["memory"])
+router = APIRouter()
 
 EXAMPLES = {
     "a text": {"items": [{"modality": "text", "text": "A cat on a farm."}]},

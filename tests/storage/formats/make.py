@@ -30,6 +30,7 @@ COMMITS = {  # one that writes this format
     11: "1d1a021",
     12: "938ae58",
     13: "359bdbb",
+    14: "1d983eb",
 }
 LEFT_OUT = ("lock", "reserve")
 
