@@ -2,7 +2,8 @@
 
 A sentence is scored by its meaning (cosine to the question in the text space), by the words that it
 shares with the question, rare ones first, and by the weight of its episode in the fusion, which a
-picture or a sound beside the question has a say in. Below a threshold nothing is answered. No
+picture or a sound beside the question has a say in. With one of these, only what is remembered
+with its like is asked: the question is about that. Below a threshold nothing is answered. No
 weights but those of the text encoder; figures: docs/experiments.md, "Answers".
 """
 
@@ -29,6 +30,9 @@ TOLD = 3  # sentences in the details
 # `python -m benchmarks.answers`.
 MEANING, WORDS, MEMORY = 0.5, 0.4, 0.1
 THRESHOLD = 0.5
+# Of the weight of the heaviest episode, what another one needs to be asked, too, where a picture
+# or a sound says what the question is about.
+POINTED = 0.3
 TEMPERATURE = 0.1  # of sampling, at creativity 1
 _STOP_WORDS = """
 a an and any are as at be been by can could did do does for from had has have he her his how i in is
@@ -66,7 +70,8 @@ class AnswerGenerator(Generator):
         self.name = "extractive-answer"
         self.space_id = encoder.space.id
         self.fingerprint = (
-            f"{self.name}-1:{MEANING}:{WORDS}:{MEMORY}:{THRESHOLD}:{encoder.space.fingerprint}"
+            f"{self.name}-2:{MEANING}:{WORDS}:{MEMORY}:{THRESHOLD}:{POINTED}:"
+            f"{encoder.space.fingerprint}"
         )
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
@@ -104,10 +109,12 @@ class AnswerGenerator(Generator):
         }
 
     def _sentences(self, condition: Condition) -> list[Sentence]:
+        weights = condition.episode_weights
+        least = POINTED * float(weights.max(initial=0.0)) if condition.pointed else 0.0
         found = [
             sentence
             for place, neighbour in enumerate(condition.neighbours)
-            if neighbour.modality == "text"
+            if neighbour.modality == "text" and weights[place] >= least
             for sentence in split(str(neighbour.media)[:MOST_CHARS], place)
         ]
         if len(found) <= MOST_SENTENCES:

@@ -50,6 +50,7 @@ class Condition:
     weights: Vectors  # (K,)
     words: str = ""  # the texts of the query, as they were asked; empty where it has none
     draft: str | None = None  # the text that was made for the same condition, where one was
+    pointed: bool = False  # the query has more than words: a picture, a sound or a bare vector
 
     @property
     def episode_weights(self) -> Vectors:

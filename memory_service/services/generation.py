@@ -378,7 +378,12 @@ def _condition(record: Generation, sources: Sequence[neighbours.Source]) -> Cond
             f"the weights of fusion {record.fusion!r} are not here", accepted=list(known)
         )
     return neighbours.condition(
-        record.query_vector, sources, record.fusion, record.space_id, record.words
+        record.query_vector,
+        sources,
+        record.fusion,
+        record.space_id,
+        record.words,
+        pointed=any(part.modality != "text" for part in record.query),
     )
 
 

@@ -151,10 +151,17 @@ def _tags(memory: Memory) -> tuple[str, ...]:
 
 
 def condition(
-    query: Vector, sources: Sequence[Source], fusion: str, space_id: str, words: str = ""
+    query: Vector,
+    sources: Sequence[Source],
+    fusion: str,
+    space_id: str,
+    words: str = "",
+    *,
+    pointed: bool = False,
 ) -> Condition:
     """A function of its arguments alone, and of the weights of a fusion that was learnt: replay
-    depends on it. `space_id`: of the vectors; `words`: the texts of the query."""
+    depends on it. `space_id`: of the vectors; `words`: the texts of the query; `pointed`: it has
+    more than these."""
     vectors = np.zeros((len(sources), len(query)), np.float32)
     for row, source in enumerate(sources):
         vectors[row] = source.neighbour.vector
@@ -164,4 +171,4 @@ def condition(
         best[source.memory.episode_id] = max(best[source.memory.episode_id], float(weight))
     matches = np.array([best[source.memory.episode_id] for source in sources], np.float32)
     neighbours = tuple(source.neighbour for source in sources)
-    return Condition(query, fused, neighbours, weights, words, matches=matches)
+    return Condition(query, fused, neighbours, weights, words, pointed=pointed, matches=matches)

@@ -1,5 +1,7 @@
 """Sentences, the words that they share with a question, and what is quoted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,21 @@ def test_what_nobody_remembers_is_not_answered(texts: Encoder, question: str) ->
     assert (made.media, made.details["found"]) == (NOT_FOUND, False)
     assert "memory_id" not in made.details
     assert len(made.details["candidates"]) == 3
+
+
+def test_a_picture_says_what_the_question_is_about(texts: Encoder) -> None:
+    """Of the owl there is no such sentence: what is known of cows is no answer."""
+    asked = condition(texts, "How much milk does it give?", OWL, COW)
+    weights = np.array([0.9, 0.1], np.float32)
+    generator = AnswerGenerator(texts)
+    by_words = generator.generate(replace(asked, weights=weights), seed=0, creativity=0)
+    assert by_words.media == "A cow gives 25 litres of milk."
+    shown = replace(asked, weights=weights, pointed=True)
+    made = generator.generate(shown, seed=0, creativity=0)
+    assert made.media == NOT_FOUND
+    assert {each["memory_id"] for each in made.details["candidates"]} == {"m0"}
+    cow = replace(shown, weights=weights[::-1].copy())
+    assert generator.generate(cow, seed=0, creativity=0).media == by_words.media
 
 
 def test_without_texts_there_is_no_answer(texts: Encoder) -> None:
