@@ -20,6 +20,7 @@ import numpy as np
 
 from encoders.base import Encoder, Modality
 from generator.base import Condition, Generated, Generator, require_creativity
+from generator.wording import longest_start
 
 NOT_FOUND = "No answer found."
 MOST_SENTENCES = 48  # that are encoded; of more, those that share most words with the question
@@ -141,7 +142,7 @@ def split(text: str, place: int = 0) -> list[Sentence]:
     ends = [match.end() for match in _END.finditer(text)]
     for end in [*ends, len(text)]:
         raw = text[start:end]
-        kept = raw.strip()[:LONGEST]
+        kept = longest_start(raw.strip(), lambda part: len(part) <= LONGEST)
         if any(c.isalnum() for c in kept):
             first = start + len(raw) - len(raw.lstrip())
             found.append(Sentence(place, first, first + len(kept), kept))

@@ -51,6 +51,7 @@ class Condition:
     words: str = ""  # the texts of the query, as they were asked; empty where it has none
     draft: str | None = None  # the text that was made for the same condition, where one was
     pointed: bool = False  # the query has more than words: a picture, a sound or a bare vector
+    quotes: bool = True  # whether what is remembered may be given as it is, in place of being made
 
     @property
     def episode_weights(self) -> Vectors:
@@ -83,7 +84,8 @@ class Condition:
 class Generated:
     """`media`: `PIL.Image.Image` RGB, `str` or `Waveform`; `details`: JSON values about how.
 
-    `merit`: how well it is made to the generator itself, in cosines; counts among candidates.
+    `merit`: how well it is made to the generator itself, in cosines: what is added to a candidate's
+    score when the best is chosen.
     """
 
     media: Any
@@ -140,10 +142,11 @@ class Generator(ABC):
         return 1
 
     def candidates(
-        self, condition: Condition, *, seeds: Sequence[int], creativity: float
+        self, condition: Condition, *, seeds: Sequence[int], creativity: float, refused: int = 0
     ) -> list[Generated]:
         """One for each seed, of which one is to be kept; of a single seed what `generate` gives.
 
+        `refused`: how often all were too like a memory before; a generator may go further from it.
         The same arguments give the same media on the same machine.
         """
         conditions = [condition] * len(seeds)

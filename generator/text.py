@@ -13,8 +13,7 @@ Knows nothing about encoders and storage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,236 +21,36 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
-from torch import nn
-
-import encoders.torchvision_import  # noqa: F401
-
-# isort: split
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from encoders.base import Modality, Vectors, normalize
-from generator.base import Condition, Generated, Generator, derived_seed, require_creativity
+from generator.base import (
+    Condition,
+    Generated,
+    Generator,
+    Neighbour,
+    derived_seed,
+    require_creativity,
+)
+from generator.caption_decoder import CaptionDecoder, Prompt, TextSettings, special_tokens
 from generator.checkpoint import loaded
+from generator.drafting import Draft, drafts
+from generator.quoting import passage, quotable
+from generator.spelling import Spelling, word_list, words_in
 from generator.weight_files import FILES, NAMES, fingerprint, read_settings
-from generator.wording import Spelling, is_copy, repeated
+from generator.wording import ends, goes_on_after, is_copy, likeness, repeated, rounded_off
 
-FUSED, QUERY, NEIGHBOUR, CAPTION, TARGET = range(5)  # kinds of position, each with its embedding
 STRAY = 0.6  # length of the random vector added to query and fused vector at creativity 1
 DRAFTS = 8  # written side by side
 TOGETHER = 2  # drafts that stray the same way
 TOWARDS_TEXTS = 0.3  # strength of DeCap's projection
 STRAY_FURTHER = (0.0, 0.6, 1.4)  # as long as every draft is a copy
-# In cosines: of a draft's score (see `Draft`), and what being a copy takes away, which is all.
-LIKELIHOOD, COPY = 0.03, 100.0
-IGNORED = -100  # label of positions without loss (the convention of torch and transformers)
-
-
-@dataclass(frozen=True)
-class TextSettings:
-    """Sizes of the decoder, and how much of the memory it reads."""
-
-    dimension: int = 384  # of the vectors' space
-    width: int = 256
-    layers: int = 4
-    heads: int = 4
-    vocabulary: int = 4096
-    positions: int = 112
-    copy_width: int = 64  # of the pointer's queries and keys
-    neighbours: int = 4  # vectors and captions read, the heaviest first
-    caption_tokens: int = 19  # per remembered caption; the rest is cut
-    max_tokens: int = 24  # written
-    space_id: str = "bundled"
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What one text is written from; the first rows of `vectors` are fused vector and query."""
-
-    vectors: Vectors  # (2 + N, D)
-    shares: tuple[float, ...]  # (N,) of the neighbours
-    captions: tuple[tuple[int, ...], ...]  # token ids of remembered texts
-    caption_shares: tuple[float, ...]
-    whole: tuple[bool, ...]  # of each caption; False: it went on
-
-
-class CaptionDecoder(nn.Module):
-    """GPT-2 over a prefix of projected vectors and remembered captions."""
-
-    def __init__(self, settings: TextSettings, bos: int, eos: int, separator: int) -> None:
-        super().__init__()
-        self.settings, self.bos, self.eos, self.separator = settings, bos, eos, separator
-        config = GPT2Config(
-            vocab_size=settings.vocabulary,
-            n_positions=settings.positions,
-            n_embd=settings.width,
-            n_layer=settings.layers,
-            n_head=settings.heads,
-            resid_pdrop=0.05,
-            embd_pdrop=0.05,
-            attn_pdrop=0.0,
-            bos_token_id=bos,
-            eos_token_id=eos,
-        )
-        self.gpt = GPT2LMHeadModel(config)
-        self.project = nn.Linear(settings.dimension, settings.width)
-        self.kind = nn.Embedding(5, settings.width)
-        self.share = nn.Linear(1, settings.width, bias=False)
-        self.copy_query = nn.Linear(settings.width, settings.copy_width)
-        self.copy_key = nn.Linear(settings.width, settings.copy_width)
-        self.gate = nn.Linear(settings.width, 1)
-        nn.init.constant_(self.gate.bias, -2.0)  # the vocabulary first
-
-    def prefix(self, prompt: Prompt) -> torch.Tensor:
-        """(P, width): the vectors, then the captions, each shifted by its kind and share."""
-        device = self.kind.weight.device
-        count = len(prompt.shares)
-        kinds = torch.tensor([FUSED, QUERY] + [NEIGHBOUR] * count, device=device)
-        shares = torch.tensor([0.0, 0.0, *prompt.shares], device=device)[:, None]
-        # Unit vectors of 384 dimensions have entries near 0.05: scaled to unit variance.
-        vectors = torch.from_numpy(prompt.vectors).to(device) * self.settings.dimension**0.5
-        rows = [self.project(vectors) + self.kind(kinds) + self.share(shares)]
-        for caption, share in zip(prompt.captions, prompt.caption_shares, strict=True):
-            ids = torch.tensor([self.separator, *caption], device=device)
-            tokens = self.gpt.transformer.wte(ids)
-            rows.append(tokens + self.kind.weight[CAPTION] + self.share.weight[:, 0] * share)
-        return torch.cat(rows)
-
-    def written(self, ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings (..., width) of tokens of the text that is being written."""
-        embedded: torch.Tensor = self.gpt.transformer.wte(ids) + self.kind.weight[TARGET]
-        return embedded
-
-    def pointing(self, hidden: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Scores (..., T, S) of T positions (..., T, width) for S keys (..., S, copy_width)."""
-        scores: torch.Tensor = self.copy_query(hidden) @ keys.transpose(-1, -2)
-        scaled: torch.Tensor = scores / self.settings.copy_width**0.5
-        return scaled
-
-    def mixed(
-        self, hidden: torch.Tensor, scores: torch.Tensor, valid: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Distributions of the next token after T positions: over the vocabulary, over a pointer.
-
-        hidden (T, width); scores (T, S) for positions whose next tokens can be pointed at where
-        `valid` (T, S). Returns log-probabilities (T, V) and the pointer's probabilities (T, S);
-        together they sum to 1.
-        """
-        # A row without captions must not become NaN: its pointer is switched off by the gate.
-        pointer = scores.float().masked_fill(~valid, -1e4).softmax(-1)
-        gate = torch.sigmoid(self.gate(hidden).float()) * valid.any(-1, keepdim=True)
-        vocabulary = self.gpt.lm_head(hidden).float().log_softmax(-1)
-        return vocabulary + torch.log1p(-gate.clamp(max=1 - 1e-6)), pointer * gate
-
-
-class _Writer:
-    """Several texts in the making: the cache of their prompts, and the pointer's keys into it.
-
-    `prompts` differ in their vectors alone; each is written on from `count` times.
-    """
-
-    def __init__(self, decoder: CaptionDecoder, prompts: Sequence[Prompt], count: int) -> None:
-        self.decoder = decoder
-        prefix = torch.stack([decoder.prefix(each) for each in prompts])
-        output = decoder.gpt.transformer(inputs_embeds=prefix, use_cache=True)
-        self.past = output.past_key_values
-        self.past.batch_repeat_interleave(count)
-        prompt = prompts[0]
-        # What follows each position: after a caption its end, unless it was cut there.
-        following = [t for caption in prompt.captions for t in (*caption, decoder.eos)]
-        self.values = torch.tensor(following, dtype=torch.long)
-        known = [
-            known
-            for caption, whole in zip(prompt.captions, prompt.whole, strict=True)
-            for known in (*[True] * len(caption), whole)
-        ]
-        self.valid = torch.tensor(known, dtype=torch.bool)
-        hidden = output.last_hidden_state[:, len(prompt.vectors) :]
-        self.keys = decoder.copy_key(hidden).repeat_interleave(count, 0)  # (B, S, copy_width)
-
-    def probabilities(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, V) of what follows `tokens` (B,)."""
-        output = self.decoder.gpt.transformer(
-            inputs_embeds=self.decoder.written(tokens[:, None]),
-            past_key_values=self.past,
-            use_cache=True,
-        )
-        self.past = output.past_key_values
-        hidden = output.last_hidden_state[:, 0]  # (B, width)
-        scores = self.decoder.pointing(hidden[:, None], self.keys)[:, 0]
-        vocabulary, pointer = self.decoder.mixed(hidden, scores, self.valid.expand_as(scores))
-        return vocabulary.exp().index_add(1, self.values, pointer)
-
-
-@dataclass(frozen=True)
-class Draft:
-    """One way to say it: token ids without the end mark, and how likely it is to the decoder."""
-
-    ids: tuple[int, ...]
-    # Log-probability of its tokens, the mean plus the least: a word that breaks off has only one
-    # unlikely token, its end.
-    score: float
-
-
-@torch.inference_mode()
-def drafts(
-    decoder: CaptionDecoder,
-    prompts: Sequence[Prompt],
-    *,
-    temperatures: Sequence[float],
-    randoms: Sequence[torch.Generator],
-    spelling: Spelling,
-) -> list[Draft]:
-    """A draft for each temperature by its generator: greedy at 0, else nucleus sampling (0.9).
-
-    As many of them in turn write on from each of the prompts, which differ in their vectors alone.
-    A draft begins with a word, and a word that begins like a remembered one goes on.
-    """
-    remembered = {word for caption in prompts[0].captions for word in spelling.words(caption)}
-    count = len(randoms)
-    writer = _Writer(decoder, prompts, count // len(prompts))
-    written: list[list[int]] = [[] for _ in randoms]
-    scores: list[list[float]] = [[] for _ in randoms]
-    open_rows = set(range(count))
-    tokens = torch.full((count,), decoder.bos)
-    while open_rows and max(map(len, written)) < decoder.settings.max_tokens:
-        probabilities = writer.probabilities(tokens)
-        tokens = torch.full((count,), decoder.eos)
-        for row in sorted(open_rows):
-            ids, allowed = written[row], probabilities[row].clone()
-            allowed[[decoder.bos, decoder.separator]] = 0
-            if not ids:
-                allowed[~spelling.begins] = 0
-            elif spelling.breaks_off(ids, remembered):
-                allowed[~spelling.goes_on] = 0
-            allowed[_repeats(ids)] = 0
-            token = _draw(allowed, temperatures[row], randoms[row])
-            scores[row].append(float(probabilities[row, token].clamp(min=1e-9).log()))
-            if token == decoder.eos:
-                open_rows.remove(row)
-            else:
-                ids.append(token)
-                tokens[row] = token
-    return [
-        Draft(tuple(ids), sum(logs) / len(logs) + min(logs))
-        for ids, logs in zip(written, scores, strict=True)
-    ]
-
-
-def _repeats(ids: list[int]) -> list[int]:
-    """Tokens that would repeat the last one, or a pair: a small decoder gets caught in loops."""
-    if not ids:
-        return []
-    return [ids[-1], *(second for first, second in pairwise(ids) if first == ids[-1])]
-
-
-def _draw(probabilities: torch.Tensor, temperature: float, random: torch.Generator) -> int:
-    """One token of (V,); when sampled, out of the likeliest that hold 90 % together."""
-    if temperature <= 0:
-        return int(probabilities.argmax())
-    sharpened = (probabilities.clamp(min=1e-30).log() / temperature).softmax(-1)
-    probabilities, order = sharpened.sort(descending=True)
-    kept = probabilities * ((probabilities.cumsum(-1) - probabilities) < 0.9)
-    return int(order[torch.multinomial(kept, 1, generator=random)])
+FREE = 0.5  # creativity from which on captions are left unread where every draft is a copy
+# In cosines: of a draft's score (see `Draft`), and what being a copy takes away, or being cut by
+# the most tokens there may be. Both are more than any cosine: the last resort.
+LIKELIHOOD, COPY, CUT = 0.03, 100.0, 10.0
+ENDLESS = 0.1  # without a full stop, where what is remembered has one
+MOST_READ = 400  # characters of a remembered text
+NEARLY = 0.5  # likeness to a remembered text from which on that text is what was meant
 
 
 def strayed(prompt: Prompt, size: float, random: torch.Generator) -> Prompt:
@@ -311,54 +110,88 @@ class TextGenerator(Generator):
         self.tokenizer = Tokenizer.from_file(str(files[1]))
         decoder = CaptionDecoder(self.settings, *special_tokens(self.tokenizer))
         self.decoder = loaded(decoder, files[2])
-        self.spelling = Spelling.of(self.tokenizer)
+        self.spelling = Spelling.of(self.tokenizer, word_list())
         self.name = NAMES["text"]
         self.space_id = self.settings.space_id
         self.fingerprint = fingerprint(*files)
 
     def generate(self, condition: Condition, *, seed: int, creativity: float) -> Generated:
-        """A `str`: at creativity 0 what is remembered in the decoder's likeliest words; above, that
-        of several drafts which the decoder itself thinks best of, and no copy if one is none.
+        """A `str`: at creativity 0 what is remembered in the decoder's likeliest words, or word for
+        word where the decoder cannot write it; above, that of several drafts which the decoder
+        itself thinks best of, and no copy if one is none.
 
         With creativity the meaning strays and the sampling warms. `details`: the remembered texts
         that were read, the temperature, and `is_copy`: the text repeats a remembered one, above 0
-        because every draft did.
+        because every draft did. `quoted_from`: what was quoted, `memory_id` with the characters
+        `start` to `end`. `ended`: False where the text was cut at the most tokens there may be.
         """
-        count = DRAFTS if creativity else 1
-        seeds = [derived_seed(seed, number) for number in range(count)]
+        require_creativity(creativity)
+        if not creativity:
+            return self._recalled(condition, seed)
+        seeds = [derived_seed(seed, number) for number in range(DRAFTS)]
         return max(self._drafts(condition, seeds, creativity), key=lambda draft: draft.merit)
 
     def usual_candidates(self, creativity: float) -> int:
         return DRAFTS
 
     def candidates(
-        self, condition: Condition, *, seeds: Sequence[int], creativity: float
+        self, condition: Condition, *, seeds: Sequence[int], creativity: float, refused: int = 0
     ) -> list[Generated]:
-        """A draft for each seed; of an even number, two at a time stray the same way."""
-        if len(seeds) == 1:
+        """A draft for each seed; of an even number, two at a time stray the same way, the further
+        the more often they were refused."""
+        if len(seeds) == 1 and not refused:
             return [self.generate(condition, seed=seeds[0], creativity=creativity)]
-        return self._drafts(condition, seeds, creativity)
+        return self._drafts(condition, seeds, creativity, refused)
+
+    def _recalled(self, condition: Condition, seed: int) -> Generated:
+        """What the best remembered text says: itself, where the decoder has not the room for it,
+        comes to no end, or writes nearly that."""
+        best = self._best(condition)
+        if best is None:
+            return self._drafts(condition, [seed], 0.0)[0]
+        if not self._fits(_said(best)):
+            return _quoted(best, condition.words)
+        (made,) = self._drafts(condition, [seed], 0.0)
+        if not made.details["ended"]:
+            return _quoted(best, condition.words)
+        texts = [each for each in condition.ranked("text") if _said(each)]
+        nearest = max(texts, key=lambda each: likeness(made.media, _said(each)))
+        if likeness(made.media, _said(nearest)) >= NEARLY and made.media != _said(nearest):
+            return _quoted(nearest, condition.words)
+        return made
+
+    def _best(self, condition: Condition) -> Neighbour | None:
+        """The best remembered text, where one may be quoted."""
+        texts = (each for each in condition.ranked("text") if _said(each))
+        return next(texts, None) if condition.quotes else None
 
     def _drafts(
-        self, condition: Condition, seeds: Sequence[int], creativity: float
+        self, condition: Condition, seeds: Sequence[int], creativity: float, refused: int = 0
     ) -> list[Generated]:
         """As long as every one is a copy, they are written again further away."""
         require_creativity(creativity)
         prompt, used = self._prompt(condition)
         temperature = 0.2 + 0.8 * creativity if creativity else 0.0
         remembered = [str(n.media) for n in condition.neighbours if n.modality == "text"]
+        best = self._best(condition)
+        # Part of a text that is too long, and no more, is no use: then rather all of it.
+        long = None if best is None or self._fits(_said(best)) else _quoted(best, condition.words)
         randoms = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
         leaders = randoms[:: TOGETHER if len(randoms) % TOGETHER == 0 else 1]
-        for further in STRAY_FURTHER if creativity else (0.0,):
+        for further, reads in _steps(creativity, refused, long is not None):
             size = STRAY * creativity + further
+            told = prompt if reads else replace(prompt, captions=(), caption_shares=(), whole=())
             written = drafts(
                 self.decoder,
-                [strayed(prompt, size, each) for each in leaders],
+                [strayed(told, size, each) for each in leaders],
                 temperatures=[temperature] * len(randoms),
                 randoms=randoms,
                 spelling=self.spelling,
+                known={word for text in remembered for word in words_in(text[:MOST_READ])},
             )
             made = [self._generated(each, remembered, temperature, used) for each in written]
+            if long is not None:
+                made = [long if _is_part(each) else each for each in made]
             if not all(each.details["is_copy"] for each in made):
                 break
         return made
@@ -366,17 +199,25 @@ class TextGenerator(Generator):
     def _generated(
         self, draft: Draft, remembered: Sequence[str], temperature: float, used: list[str]
     ) -> Generated:
-        text = tidy(self.tokenizer.decode(list(draft.ids)))
+        text = tidy(self.spelling.text(draft.ids))
+        if not draft.ended:
+            text = tidy(rounded_off(text))
         copy = is_copy(text, remembered)
+        endless = not ends(text) and any(map(ends, remembered))
         return Generated(
             media=text,
             details={
                 "temperature": round(temperature, 3),
                 "read_memories": used,
                 "tokens": len(draft.ids),
+                "ended": draft.ended,
                 "is_copy": copy,
             },
-            merit=LIKELIHOOD * (draft.score - 2 * repeated(text)) - COPY * copy,
+            merit=LIKELIHOOD * (draft.score - 2 * repeated(text))
+            - ENDLESS * endless
+            - COPY * copy
+            - CUT * (not draft.ended)
+            - COPY * goes_on_after(text),
         )
 
     def _prompt(self, condition: Condition) -> tuple[Prompt, list[str]]:
@@ -391,30 +232,67 @@ class TextGenerator(Generator):
         )
         chosen = [(neighbours[at], float(w)) for at, w in zip(order, shares, strict=True)]
         texts = [(n, w) for n, w in chosen if n.modality == "text" and str(n.media).strip()]
-        captions = [self._caption(str(n.media)) for n, _ in texts]
+        captions = tuple(self._caption(str(n.media), condition.words) for n, _ in texts)
         prompt = Prompt(
             vectors=np.stack([fused, condition.query, *vectors[order]]).astype(np.float32),
             shares=tuple(weight for _, weight in chosen),
-            captions=tuple(ids for ids, _ in captions),
+            captions=captions,
             caption_shares=tuple(weight for _, weight in texts),
-            whole=tuple(whole for _, whole in captions),
+            whole=(True,) * len(captions),
         )
         return prompt, [n.id for n, _ in texts]
 
-    def _caption(self, text: str) -> tuple[tuple[int, ...], bool]:
-        """Token ids of its beginning, and whether that is all of it."""
-        # Longer texts are cut before they are tokenised: a book costs no more than its first line.
-        ids = self.tokenizer.encode(text[:400], add_special_tokens=False).ids
-        cut = self.spelling.cut(ids, self.settings.caption_tokens)
-        return cut, len(cut) == len(ids)
+    def _caption(self, text: str, asked: str) -> tuple[int, ...]:
+        """Token ids of the part that answers best."""
+        part = passage(text, asked, self._fits)
+        read = text[part.start : part.end]
+        # Of a sentence that goes on, what can stand alone: a decoder that has read "in the", and no
+        # more, makes something up.
+        return self._ids(read if part.ends else rounded_off(read))
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _fits(self, text: str) -> bool:
+        """Whether the decoder reads all of it. What is much longer is not even tokenised."""
+        return len(text) <= MOST_READ and len(self._ids(text)) <= self.settings.caption_tokens
 
 
-def special_tokens(tokenizer: Tokenizer) -> tuple[int, int, int]:
-    """Ids of the begin, end and separator marks."""
-    begin, end, separator = (tokenizer.token_to_id(name) for name in ("<bos>", "<eos>", "<mem>"))
-    if begin is None or end is None or separator is None:
-        raise ValueError("the tokenizer lacks <bos>, <eos> or <mem>")
-    return begin, end, separator
+def _steps(creativity: float, refused: int, long: bool) -> list[tuple[float, bool]]:
+    """As long as every draft is a copy: how much further they stray, and whether the remembered
+    captions are read, which the pointer repeats wherever the vectors are."""
+    if not creativity:
+        return [(0.0, True)]
+    if refused:  # what was refused is not read again
+        return [(further, False) for further in STRAY_FURTHER[min(refused - 1, 2) :]]
+    if long:  # far from a long text there is less to say than in it
+        return [(further, True) for further in STRAY_FURTHER[:2]]
+    free = [(STRAY_FURTHER[1], False)] if creativity >= FREE else []
+    return [*((further, True) for further in STRAY_FURTHER), *free]
+
+
+def _said(memory: Neighbour) -> str:
+    return str(memory.media).strip()
+
+
+def _is_part(made: Generated) -> bool:
+    return bool(made.details["is_copy"] or not made.details["ended"])
+
+
+def _quoted(memory: Neighbour, asked: str) -> Generated:
+    text = str(memory.media)
+    part = passage(text, asked, quotable)
+    return Generated(
+        media=text[part.start : part.end],
+        details={
+            "temperature": 0.0,
+            "read_memories": [memory.id],
+            "is_copy": True,
+            "ended": part.ends,
+            "quoted_from": {"memory_id": memory.id, "start": part.start, "end": part.end},
+        },
+        merit=-COPY,
+    )
 
 
 def tidy(text: str) -> str:

@@ -1,60 +1,25 @@
-"""Words within tokens and texts: where they begin and end, and what repeats what.
+"""What repeats what among texts, and where a text may be cut.
 
-Knows no decoder.
+Knows no decoder and no tokens.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from difflib import SequenceMatcher
 
-import torch
-from tokenizers import Tokenizer
-
-BLANK = "\u0120"  # how byte-level BPE writes the blank that begins a word
 COPIED_WORDS = 4  # so many remembered words in a row are a copy
 JOINTS = {"and", "the", "with"}
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """What each token of the vocabulary is within a word, as masks (V,)."""
-
-    begins: torch.Tensor  # with a blank before it
-    goes_on: torch.Tensor  # letters and digits that continue a word
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer) -> Spelling:
-        tokens = [str(tokenizer.id_to_token(row)) for row in range(tokenizer.get_vocab_size())]
-        begins = torch.tensor([token.startswith(BLANK) for token in tokens])
-        return cls(begins, torch.tensor([token.isalnum() for token in tokens]) & ~begins)
-
-    def words(self, ids: Sequence[int]) -> list[tuple[int, ...]]:
-        """Runs of tokens that make a word each; punctuation is left out."""
-        found: list[tuple[int, ...]] = []
-        open_word = False
-        for token in ids:
-            if self.begins[token]:
-                found.append((token,))
-            elif self.goes_on[token]:
-                found[-1:] = [(*found[-1], token)] if open_word else [*found[-1:], (token,)]
-            open_word = bool(self.begins[token] or self.goes_on[token])
-        return found
-
-    def cut(self, ids: Sequence[int], most: int) -> tuple[int, ...]:
-        """At most `most` tokens, and only whole words where there is more than one."""
-        if len(ids) <= most:
-            return tuple(ids)
-        starts = [place for place in range(1, most + 1) if self.begins[ids[place]]]
-        return tuple(ids[: starts[-1] if starts else most])
-
-    def breaks_off(self, ids: Sequence[int], remembered: Collection[tuple[int, ...]]) -> bool:
-        """Whether `ids` stop within a remembered word, at what is no remembered word itself."""
-        if not ids or not (self.begins[ids[-1]] or self.goes_on[ids[-1]]):
-            return False
-        last = self.words(ids)[-1]
-        return last not in remembered and any(word[: len(last)] == last for word in remembered)
+# Words after which a text does not end.
+_LEADING = """
+a an the and or but nor of in on at to from with without by for as into onto near over under behind
+beside between through because although while when where which who whose if than so its his her
+their our my your this that these those is are was were be
+"""
+LEADING = frozenset(_LEADING.split())
+_CLAUSE_END = re.compile(r"[,;:](?=\s)|\s?[—–]")
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)")
 
 
 def is_copy(text: str, remembered: Iterable[str]) -> bool:
@@ -70,10 +35,53 @@ def is_copy(text: str, remembered: Iterable[str]) -> bool:
     )
 
 
+def likeness(text: str, remembered: str) -> float:
+    """Share of the words of both that they have in common and in order, in [0, 1]."""
+    return SequenceMatcher(None, _words(text), _words(remembered), autojunk=False).ratio()
+
+
 def repeated(text: str) -> int:
     """How often a word comes again ("dog and dog")."""
     words = [word for word in re.findall(r"\w{3,}", text.lower()) if word not in JOINTS]
     return len(words) - len(set(words))
+
+
+def rounded_off(text: str) -> str:
+    """Of a text that was cut, its whole sentences, or else what is before the last comma, where
+    that is long enough; otherwise without the words and marks after which nothing ends."""
+    stops = [match.end() for match in _SENTENCE_END.finditer(text)]
+    if stops and len(_words(text[: stops[-1]])) >= 3:
+        return text[: stops[-1]]
+    commas = [match.start() for match in _CLAUSE_END.finditer(text)]
+    if commas and len(_words(text[: commas[-1]])) >= 4:
+        text = text[: commas[-1]]
+    words = text.split()
+    while len(words) > 1 and (goes_on_after(words[-1]) or not any(map(str.isalnum, words[-1]))):
+        words.pop()
+    return " ".join(words).rstrip("—–-,;:“‘\"'( ") or text
+
+
+def goes_on_after(text: str) -> bool:
+    """Whether its last word is one that another has to follow: an article, a preposition."""
+    words = re.findall(r"[^\W_]+", text.lower())
+    return bool(words) and words[-1] in LEADING
+
+
+def ends(text: str) -> bool:
+    """Whether it ends as a sentence does, with no quotation open."""
+    return bool(_SENTENCE_END.search(text.rstrip()[-3:])) and text.count("“") == text.count("”")
+
+
+def longest_start(text: str, fits: Callable[[str], bool]) -> str:
+    """The most of its beginning that fits: whole words, of one long word its characters."""
+    ends = [match.end() for match in re.finditer(r"\S+", text)] or [len(text)]
+    if not fits(text[: ends[0]]):
+        ends = list(range(1, ends[0] + 1))
+    low, high = 0, len(ends)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(text[: ends[middle]]) else (low, middle)
+    return text[: ends[low]]
 
 
 def _words(text: str) -> list[str]:

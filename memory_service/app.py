@@ -23,6 +23,7 @@ from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
 from memory_service.services.models import Models, mismatch, mismatches
 from memory_service.services.namespaces import Namespaces
 from memory_service.services.planning import MAX_EPISODES
+from memory_service.services.preparation import Preparation
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
 from memory_service.services.storing import Storing
@@ -86,6 +87,7 @@ class Application:
     namespaces: Namespaces
     backups: Backups
     consolidation: Consolidation
+    preparation: Preparation
     upkeep: Upkeep
     reembedding: Reembedding
     evaluation: Evaluation
@@ -136,6 +138,7 @@ class Application:
 
     def close(self) -> None:
         """Give up the data folder; no other method may be called afterwards."""
+        self.preparation.close()
         self.jobs.close()
         self.upkeep.close()
         self.active.models.close()

@@ -39,6 +39,7 @@ from memory_service.services.keys import Keys
 from memory_service.services.memory import MemoryStore
 from memory_service.services.models import Models
 from memory_service.services.namespaces import Namespaces
+from memory_service.services.preparation import Preparation
 from memory_service.services.recalls import Recalls
 from memory_service.services.reembedding import Reembedding
 from memory_service.services.retrieval import Retriever
@@ -85,6 +86,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         namespaces=namespaces,
         backups=Backups(store, jobs, settings, clock),
         consolidation=Consolidation(store, active, jobs, recalls, clock),
+        preparation=Preparation(active, wanted=settings.load_generators == "ahead"),
         upkeep=upkeep,
         reembedding=Reembedding(
             store, active, jobs, _loader(settings, observers, decoders), profile_names()

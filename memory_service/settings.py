@@ -44,6 +44,11 @@ class Settings(BaseSettings):
         description="Sounds by audioldm:NAME (owner/name on the hub or local-dir:folder) instead "
         "of the profile's own generator.",
     )
+    load_generators: Literal["ahead", "first-use"] = Field(
+        "ahead",
+        description="Weights of generators (some 600 MB of memory) are loaded once the service is "
+        "ready, or when the first generation needs them.",
+    )
     generator_steps: int = Field(20, ge=1, le=1000, description="Steps of unclip and audioldm.")
     chat_base_url: str = Field(
         "none",

@@ -10,6 +10,8 @@ from encoders import registry
 
 # Most tests are not about workers, and would wait for one to start: tests/decoding has them.
 os.environ.setdefault("MEMORY_SERVICE_DECODE", "inline")
+# Nor do most generate by what is shipped.
+os.environ.setdefault("MEMORY_SERVICE_LOAD_GENERATORS", "first-use")
 
 
 @pytest.fixture

@@ -67,7 +67,13 @@ def _resident(pid: int) -> int:
 @contextmanager
 def started(command: Sequence[str], port: int, ready: str, log: Path) -> Iterator[Server]:
     """Raises RuntimeError when it ends, or does not get ready."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ANONYMIZED_TELEMETRY": "False"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ANONYMIZED_TELEMETRY": "False",
+        # Nothing is generated here: memory and time are those of storing and searching.
+        "MEMORY_SERVICE_LOAD_GENERATORS": "first-use",
+    }
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
     try:

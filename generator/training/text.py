@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 
 from encoders.training.data import Item, load_collection
 from encoders.training.precision import mixed_precision
+from generator.caption_decoder import IGNORED, CaptionDecoder, TextSettings, special_tokens
 from generator.checkpoint import load_weights, save_weights
 from generator.registry import WEIGHTS
-from generator.text import IGNORED, CaptionDecoder, TextSettings, special_tokens
 from generator.training.arguments import (
     add_without_memory,
     begin,

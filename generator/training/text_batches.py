@@ -13,10 +13,18 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from generator.text import CAPTION, FUSED, IGNORED, NEIGHBOUR, QUERY, TARGET, CaptionDecoder
+from generator.caption_decoder import (
+    CAPTION,
+    FUSED,
+    IGNORED,
+    NEIGHBOUR,
+    QUERY,
+    TARGET,
+    CaptionDecoder,
+)
+from generator.spelling import Spelling
 from generator.training.text_data import Texts
 from generator.training.text_examples import SEEN, Example, make_example
-from generator.wording import Spelling
 
 Batch = dict[str, torch.Tensor]
 GROUP = 16  # batches

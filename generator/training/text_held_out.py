@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from generator.text import CaptionDecoder, Prompt, drafts, tidy
+from generator.caption_decoder import CaptionDecoder, Prompt
+from generator.drafting import drafts
+from generator.spelling import Spelling
+from generator.text import tidy
 from generator.training.text_batches import Batch, Lines, collate
 from generator.training.text_data import Texts, neighbours_of
 from generator.training.text_examples import Example, make_example
-from generator.wording import Spelling
 
 LossOf = Callable[[CaptionDecoder, Batch, str], torch.Tensor]
 MOST = 512  # texts

@@ -93,6 +93,8 @@ def create_app(
         metrics.watch_waiting(lambda: app.state.calls.waiting + app.state.writes.waiting)
         app.state.application.observe_batches(metrics)
         app.state.application.observe_writes(metrics)
+        if own is not None:
+            own.preparation.start()
         try:
             yield
         finally:

@@ -11,7 +11,7 @@ from memory_service.manifest import STATEMENT
 WIDTH, MARGIN, GAP = 1200, 40, 20
 INK, QUIET, LINE, BOX = "#1c1b22", "#66636f", "#e2dfe8", "#f6f4f9"
 WEIGHT, EFFECT, TRACK = "#7a5cc0", "#b4530a", "#eceaf1"
-TILE, OUTPUT_HEIGHT = 210, 330
+TILE, FACT = 210, 18
 ROW, THUMBNAIL, BAR = 84, 72, 130
 CAPTION_AT = MARGIN + 130
 MOST_ROWS = 24
@@ -21,7 +21,12 @@ Draw = ImageDraw.ImageDraw
 def draw(card: Card) -> bytes:
     """PNG, 1200 px wide and as high as it needs to be."""
     rows = card.memories[:MOST_ROWS]
-    height = 700 + ROW * len(rows) + 20 * (len(card.asked) + len(card.fingerprints))
+    height = (
+        370
+        + _output_height(card)
+        + ROW * len(rows)
+        + 20 * (len(card.asked) + len(card.fingerprints))
+    )
     sheet = Image.new("RGB", (WIDTH, height), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, 30), "Generated from memory", INK, font(30))
@@ -48,16 +53,23 @@ def _asked(pen: Draw, card: Card, y: int) -> int:
 
 
 def _outputs(sheet: Image.Image, pen: Draw, card: Card, y: int) -> int:
-    count = max(1, len(card.outputs))
+    count, height = max(1, len(card.outputs)), _output_height(card)
     width = (WIDTH - 2 * MARGIN - GAP * (count - 1)) // count
     for number, output in enumerate(card.outputs):
-        _output(sheet, pen, output, (MARGIN + number * (width + GAP), y), width)
-    return y + OUTPUT_HEIGHT
+        x = MARGIN + number * (width + GAP)
+        pen.rounded_rectangle((x, y, x + width, y + height), 8, outline=LINE)
+        _output(sheet, pen, output, (x, y), width)
+    return y + height
+
+
+def _output_height(card: Card) -> int:
+    """Of the boxes of outputs, each as high as the one with most facts needs to be."""
+    rows = max((len(output.facts) for output in card.outputs), default=0)
+    return TILE + 24 + FACT * rows + 12
 
 
 def _output(sheet: Image.Image, pen: Draw, output: Output, at: tuple[int, int], width: int) -> None:
     x, y = at
-    pen.rounded_rectangle((x, y, x + width, y + OUTPUT_HEIGHT), 8, outline=LINE)
     inner = (x + 12, y + 12, width - 24, TILE)
     if output.shown.text is not None:
         paragraph(pen, inner[:2], output.shown.text, font(24), INK, inner[2], 6)
@@ -67,7 +79,7 @@ def _output(sheet: Image.Image, pen: Draw, output: Output, at: tuple[int, int], 
     for name, value in output.facts.items():
         pen.text((x + 12, below), name, QUIET, font(14))
         paragraph(pen, (x + 118, below), value, font(14), INK, width - 130, 1)
-        below += 18
+        below += FACT
 
 
 def _paste(

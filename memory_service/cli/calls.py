@@ -133,7 +133,11 @@ def generate(
     text_mode: Annotated[str | None, typer.Option(help="caption, tags or answer.")] = None,
     audio_mode: Annotated[str | None, typer.Option(help="sound or speech.")] = None,
     max_similarity: Annotated[
-        float | None, typer.Option(help="Cosine to a memory above which it is drawn again.")
+        float | None,
+        typer.Option(
+            help="Likeness to a memory (cosine, or that of the media, whichever is greater) above "
+            "which it is drawn again."
+        ),
     ] = None,
     candidates: Annotated[
         int | None, typer.Option(help="So many are made, and the best is kept: 1 to 8.")
@@ -141,7 +145,7 @@ def generate(
     explain: Annotated[
         bool, typer.Option("--explain", help="Measure what each memory did, by leaving it out.")
     ] = False,
-    k: options.K = None,
+    k: options.Episodes = None,
     mode: options.Mode = None,
     filter_: options.Filter = None,
     context_weight: options.ContextWeight = None,

@@ -39,6 +39,7 @@ OtherMedia = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 K = Annotated[int | None, typer.Option("--k", "-k", help="Memories per modality.")]
+Episodes = Annotated[int | None, typer.Option("--k", "-k", help="Episodes that it draws on.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="direct, associative or auto.")]
 Filter = Annotated[
     str | None, typer.Option("--filter", help='Metadata to match: {"place": "farm"}.')

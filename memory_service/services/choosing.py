@@ -29,7 +29,12 @@ class Candidate:
     seed: int
     made: Generated
     vector: Vector | None = None
-    score: float | None = None  # cosine to what was asked, and what the generator itself thinks
+    score: float | None = None  # cosine to what was asked
+
+    @property
+    def standing(self) -> float:
+        """By what the best is chosen: the score, and what the generator itself thinks of it."""
+        return (self.score or 0.0) + self.made.merit
 
 
 def count_of(
@@ -51,19 +56,30 @@ def ranked(
     seeds: Sequence[int],
     creativity: float,
     encode: Encode | None,
+    refused: int = 0,
 ) -> list[Candidate]:
-    """One for each seed, the best first; a single one is not encoded."""
+    """One for each seed, the best first; a single one is not encoded. `refused`: how often all were
+    before."""
     with generator_errors():
-        made = generator.candidates(condition, seeds=seeds, creativity=creativity)
+        made = generator.candidates(condition, seeds=seeds, creativity=creativity, refused=refused)
     if len(made) == 1 or encode is None:
         return [Candidate(0, seeds[0], made[0])]
     wanted = (1 - FUSED) * condition.query + FUSED * condition.fused
-    vectors = encode([each.media for each in made])
+    vectors = _encoded([each.media for each in made], encode)
     found = [
-        Candidate(number, seed, each, vector, float(vector @ wanted) + each.merit)
+        Candidate(number, seed, each, vector, float(vector @ wanted))
         for number, (seed, each, vector) in enumerate(zip(seeds, made, vectors, strict=True))
     ]
-    return sorted(found, key=lambda each: -(each.score or 0.0))
+    return sorted(found, key=lambda each: -each.standing)
+
+
+def _encoded(media: Sequence[Any], encode: Encode) -> Sequence[Vector]:
+    """(N, D); texts that are the same are encoded once, since drafts often are."""
+    if not all(isinstance(each, str) for each in media):
+        return encode(media)  # type: ignore[no-any-return]
+    different = list(dict.fromkeys(media))
+    vectors = dict(zip(different, encode(different), strict=True))
+    return [vectors[each] for each in media]
 
 
 def encoding(models: Models, modality: str, space: SpaceKey) -> Encode | None:

@@ -26,7 +26,8 @@ from memory_service.storage.catalog import SpaceKey
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import SubMemory
 
-MAX_DRAWS = 8
+MAX_DRAWS = 8  # one by one
+MAX_ROUNDS = 4  # of several candidates
 NOVELTY_DEPTH = 16  # nearest memories that are looked at: the first may have expired
 
 
@@ -114,19 +115,20 @@ class Maker:
         limit = self._max_similarity if generator.draws else None
         count = self._count(generator)
         draws: list[Draw] = []
-        for first in range(0, MAX_DRAWS, count):
+        for round in range(_rounds(count)):
             ranked = choosing.ranked(
                 generator,
                 condition,
-                choosing.seeds_of(self._record.seed, count, first),
+                choosing.seeds_of(self._record.seed, count, round * count),
                 self._record.creativity,
                 _encoding(modality, self._record, self._models),
+                refused=round,
             )
             # Without a limit the best one is taken, and how new the others are is not measured.
             compared = ranked[:1] if limit is None else ranked
             seen = {each.number: self._measure(modality, each) for each in compared}
             taken = _first_allowed(modality, ranked, seen, limit)
-            draws += _told(modality, ranked, seen, taken, first // count)
+            draws += _told(modality, ranked, seen, taken, round)
             if taken is not None:
                 told = () if limit is None and count == 1 else tuple(draws)
                 return self._made(generator, taken, seen[taken.number], told, details or {})
@@ -225,14 +227,14 @@ def make_again(
         conditions = [
             replace(each, draft=text) for each, text in zip(conditions, texts, strict=True)
         ]
-    seeds, taken = _drawn_with(output)
+    seeds, taken, refused = _drawn_with(output)
     creativity = record.creativity
     with generator_errors():
-        if len(conditions) > 1 and (len(seeds) == 1 or generator.seeds_stand_alone):
+        if len(conditions) > 1 and not refused and (len(seeds) == 1 or generator.seeds_stand_alone):
             alike = [seeds[taken]] * len(conditions)
             return generator.generate_each(conditions, seeds=alike, creativity=creativity)
         return [
-            generator.candidates(each, seeds=seeds, creativity=creativity)[taken]
+            generator.candidates(each, seeds=seeds, creativity=creativity, refused=refused)[taken]
             for each in conditions
         ]
 
@@ -254,13 +256,19 @@ def drafts(
     return [str(each.made.media) for each in chosen]
 
 
-def _drawn_with(output: GenerationOutput) -> tuple[list[int], int]:
-    """The seeds of those that were made together with the one that was taken, and its place."""
+def _drawn_with(output: GenerationOutput) -> tuple[list[int], int, int]:
+    """The seeds of those that were made together with the one that was taken, its place, and how
+    many rounds were refused before."""
     taken = next((each for each in output.draws if each.taken), None)
     if taken is None:  # the only one, or made by a version that drew one by one
-        return [output.seed], 0
+        return [output.seed], 0, 0
     together = [each for each in output.draws if each.round == taken.round]
-    return [each.seed for each in together], together.index(taken)
+    return [each.seed for each in together], together.index(taken), taken.round
+
+
+def _rounds(count: int) -> int:
+    """How often `count` candidates are made before it is given up."""
+    return max(MAX_DRAWS // count, MAX_ROUNDS)
 
 
 def _first_allowed(

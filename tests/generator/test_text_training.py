@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 from encoders.base import normalize
 from encoders.training.data import Item
 from encoders.training.data.records import MANIFEST
+from generator.caption_decoder import IGNORED, CaptionDecoder, Prompt, TextSettings, special_tokens
+from generator.drafting import Writer
 from generator.registry import WEIGHTS
-from generator.text import IGNORED, CaptionDecoder, Prompt, TextSettings, _Writer, special_tokens
 from generator.training import text as training
 from generator.training.shown import NEAR, Shown, chosen, nothing_shown, shown, shown_vectors
 from generator.training.text import batch_loss
@@ -116,7 +117,7 @@ def test_training_reads_what_serving_reads(decoder: CaptionDecoder, lines: Lines
         loss = float(batch_loss(decoder, collate([example], lines), "cpu"))
         captions = tuple(lines.remembered[row] for row in (4, 1))
         prompt = Prompt(vectors, (0.5, 0.3, 0.2), captions, (0.5, 0.3), (False, True))
-        writer = _Writer(decoder, [prompt], 1)
+        writer = Writer(decoder, [prompt], 1)
         token, logs = decoder.bos, []
         for wanted in (*lines.written[0], decoder.eos):
             probabilities = writer.probabilities(torch.tensor([token]))[0]
@@ -241,3 +242,25 @@ def test_batches_depend_on_the_step_alone(lines: Lines) -> None:
     for name, rows in one.at(17).items():
         assert torch.equal(rows, other.at(17)[name])
     assert not torch.equal(one.at(17)["vectors"], one.at(1)["vectors"])
+
+
+@torch.inference_mode()
+def test_the_writer_computes_what_the_network_does(decoder: CaptionDecoder) -> None:
+    """The prompt at once and tokens one by one, beside all of it in one pass of its own class."""
+    random = np.random.default_rng(0)
+    vectors = normalize(random.standard_normal((2, 4, 384))).astype(np.float32)
+    caption = (5, 9, 12)
+    prompts = [Prompt(each, (0.7, 0.3), (caption,), (0.7,), (True,)) for each in vectors]
+    writer = Writer(decoder, prompts, 2)
+    tokens = [torch.tensor(row) for row in ([1, 1, 1, 1], [7, 8, 9, 10], [11, 11, 12, 13])]
+    step = [writer.probabilities(row) for row in tokens][-1]
+    for row in range(4):
+        written = decoder.written(torch.stack(tokens)[:, row])
+        whole = torch.cat([decoder.prefix(prompts[row // 2]), written])
+        hidden = decoder.gpt.transformer(inputs_embeds=whole[None]).last_hidden_state[0]
+        keys = decoder.copy_key(hidden[4:8])
+        scores = decoder.pointing(hidden[-1:], keys)
+        vocabulary, pointer = decoder.mixed(hidden[-1:], scores, torch.ones(1, 4, dtype=torch.bool))
+        following = torch.tensor([*caption, decoder.eos])
+        expected = vocabulary.exp().index_add(1, following, pointer)[0]
+        torch.testing.assert_close(step[row], expected, atol=1e-6, rtol=1e-4)

@@ -1,5 +1,6 @@
 """Several candidates of one output: the best is kept, the record tells of all."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from generator.fusion import fuse
 from memory_service.app import Application
 from memory_service.errors import InvalidInput, TooSimilar
 from memory_service.records import Episode, Generation, QueryPart
+from memory_service.services.making import MAX_ROUNDS
+
+Open = Callable[..., Application]
 
 WHALE = QueryPart("text", b"a blue whale")
 ALL = ("image", "text", "audio")
@@ -67,9 +71,9 @@ def test_a_replay_makes_the_same_candidates(
     calls: list[list[int]] = []
     candidates = Generator.candidates
 
-    def watched(self: Generator, condition: Condition, *, seeds: Any, creativity: float) -> Any:
+    def watched(self: Generator, condition: Condition, *, seeds: Any, **options: Any) -> Any:
         calls.append(list(seeds))
-        return candidates(self, condition, seeds=seeds, creativity=creativity)
+        return candidates(self, condition, seeds=seeds, **options)
 
     monkeypatch.setattr(FakeGenerator, "candidates", watched)
     assert all(app.generation.replay(record.id).values())
@@ -110,7 +114,44 @@ def test_copies_without_end_are_refused(app: Application, monkeypatch: pytest.Mo
     copying(monkeypatch, [])
     with pytest.raises(TooSimilar) as caught:
         drawn(app, outputs=["text"], candidates=4, max_similarity=0.9)
-    assert len({draw["seed"] for draw in caught.value.details["draws"]}) == 8
+    assert len({draw["seed"] for draw in caught.value.details["draws"]}) == 4 * MAX_ROUNDS
+
+
+def test_a_score_is_a_cosine_whatever_the_generator_thinks(open_app: Open) -> None:
+    """The decoder that is shipped puts copies last; its opinion is no part of what is told."""
+    app = open_app(profile="bundled")
+    for words in ("A red apple.", "A green apple.", "A yellow pear."):
+        app.memory.store([text(words)])
+    record = app.generation.generate(
+        [QueryPart("text", b"a red apple")], outputs=["text"], seed=1, creativity=0.5
+    )
+    (output,) = record.outputs
+    scores = [draw.score for draw in output.draws if draw.score is not None]
+    assert len(scores) == len(output.draws) == 8
+    assert all(0.1 < score <= 1.0 for score in scores)
+    facts = app.generation.card(record.id).outputs[0].facts
+    assert facts["how they fit"] == " ".join(f"{score:.2f}" for score in scores)
+    taken = next(draw for draw in output.draws if draw.taken)
+    assert output.vector is not None
+    nearest = max(scores)
+    assert output.details["is_copy"] is False
+    assert (taken.score or 0.0) < nearest  # that of a copy, which was put aside
+    assert app.generation.replay(record.id) == {output.id: True}
+
+
+def test_drafts_that_repeat_no_memory_are_found(open_app: Open) -> None:
+    app = open_app(profile="bundled")
+    for words in ("A red apple.", "A green apple.", "A yellow pear."):
+        app.memory.store([text(words)])
+    record = app.generation.generate(
+        [QueryPart("text", b"a red apple")],
+        outputs=["text"], seed=1, creativity=0.3, max_similarity=0.8,
+    )  # fmt: skip
+    (output,) = record.outputs
+    taken = next(draw for draw in output.draws if draw.taken)
+    assert (taken.similarity or 0.0) <= 0.8
+    assert not output.details["is_copy"]
+    assert app.generation.replay(record.id) == {output.id: True}
 
 
 def copying(monkeypatch: pytest.MonkeyPatch, allowed: list[int]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from service_media import audio, image, png, text, wav
 
 from memory_service.app import Application
@@ -81,6 +81,41 @@ def test_nothing_runs_and_nothing_is_loaded(app: Application) -> None:
             assert (value or "").startswith("data:")
     assert "url(" not in tags.text
     assert "@import" not in tags.text
+
+
+def test_all_facts_of_an_output_are_within_its_box(
+    app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where something is drawn, and where the boxes end, is noted as it is drawn."""
+    boxes: list[tuple[float, ...]] = []
+    lines: list[tuple[float, ...]] = []
+    box, words = ImageDraw.ImageDraw.rounded_rectangle, ImageDraw.ImageDraw.text
+
+    def rounded(pen: Any, at: Any, *rest: Any, **more: Any) -> None:
+        boxes.append(at)
+        box(pen, at, *rest, **more)
+
+    def text_at(pen: Any, at: Any, said: str, fill: Any, face: Any) -> None:
+        lines.append(pen.textbbox(at, said, face))
+        words(pen, at, said, fill, face)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "rounded_rectangle", rounded)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text_at)
+    record = app.generation.generate(
+        [WHALE], outputs=ALL, creativity=0.8, candidates=3, max_similarity=1.0
+    )
+    card = app.generation.card(record.id)
+    assert [len(output.facts) for output in card.outputs] == [6, 6, 6]
+    draw(card)
+    outputs = [each for each in boxes if each[3] - each[1] > 200]
+    assert len(outputs) == 3
+    for left, top, right, bottom in outputs:
+        within = [
+            each for each in lines if left <= each[0] < right and top <= each[1] < bottom + 100
+        ]
+        facts = [each for each in within if each[1] < bottom]
+        assert len(facts) >= 12
+        assert all(each[3] <= bottom - 4 and each[2] <= right for each in facts)
 
 
 def test_what_was_not_measured_is_not_shown(app: Application, animals: dict[str, Episode]) -> None:

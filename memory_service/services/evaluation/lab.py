@@ -200,6 +200,8 @@ class Lab:
         creativity: float,
         candidates: int | None,
     ) -> Any:
+        # What is measured is what is made: a text that is quoted would be right without doing.
+        condition = replace(condition, quotes=False)
         encode = choosing.encoding(self.models, generator.modality, key_of(self.space))
         count = choosing.count_of(generator, candidates, creativity, encode)
         seeds = choosing.seeds_of(seed, count)
