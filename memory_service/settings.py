@@ -46,8 +46,8 @@ class Settings(BaseSettings):
     )
     load_generators: Literal["ahead", "first-use"] = Field(
         "ahead",
-        description="Weights of generators (some 600 MB of memory) are loaded once the service is "
-        "ready, or when the first generation needs them.",
+        description="Weights of generators (some 600 MB of memory): ahead, loaded once the service "
+        "is ready, or first-use.",
     )
     generator_steps: int = Field(20, ge=1, le=1000, description="Steps of unclip and audioldm.")
     chat_base_url: str = Field(
