@@ -355,7 +355,8 @@ class TestLosses:
         )
         monkeypatch.setattr(removal._reserve, "keep", lambda: order.append("kept") or keep())
         app.memory.forget(memory.id, Manner(wait=True))
-        assert order == ["cleared", "kept"]
+        # Upkeep keeps it, too, when it happens to come along.
+        assert "kept" in order[order.index("cleared") :]
 
     def test_a_full_disk_is_noted_until_something_can_be_written(
         self, app: Application, monkeypatch: pytest.MonkeyPatch
