@@ -72,13 +72,13 @@ async def make_stop(memory: AsyncClient, number: int, scene: str, out: Path) -> 
     )
     for part in made.outputs:
         (out / f"{number}{SUFFIX[part.modality]}").write_bytes(part.content or b"")
+    told = await guide(memory, number, scene)
     sources = []
-    for share in made.memories:
+    for share in {share.memory_id: share for share in (*made.memories, *told.memories)}.values():
         if share.weight >= NAMED:
             source = await memory.memory(share.memory_id)
             name = source.metadata.get("path") or (source.text or source.id).strip()
             sources.append(f"{share.weight:.2f} {share.modality} of {name}")
-    told = await guide(memory, number, scene)
     text, *speech = told.outputs
     (out / f"{number}.txt").write_text(text.text or "", encoding="utf-8")
     for part in speech:
