@@ -15,35 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from memory_service.ids import new_id
-from memory_service.records import Episode, Memory
-from memory_service.storage.catalog import Embedding
-from memory_service.storage.intake import NewEpisode, NewMemory
+from benchmarks.episodes import episode
 from memory_service.storage.store import Store
 
 AT_ONCE = 1000  # episodes written together
 DIMENSION = 384
-
-
-def episode(number: int, namespace: str, vector: np.ndarray) -> NewEpisode:
-    content = f"a note of number {number} in namespace {namespace}".encode()
-    memory_id, episode_id, now = new_id(), new_id(), time.time()
-    memory = Memory(
-        id=memory_id,
-        sequence=0,
-        namespace=namespace,
-        episode_id=episode_id,
-        modality="text",
-        media_type="text/plain",
-        blob="",
-        size_bytes=len(content),
-        metadata={"number": number},
-        created_at=now,
-        text=content.decode(),
-    )
-    record = Episode(episode_id, namespace, now, (memory,))
-    embedding = Embedding(("benchmark", "0"), vector)
-    return NewEpisode(record, [NewMemory(content, (embedding,))])
 
 
 def fill(store: Store, namespace: str, count: int) -> None:
@@ -51,7 +27,19 @@ def fill(store: Store, namespace: str, count: int) -> None:
     for first in range(0, count, AT_ONCE):
         vectors = rng.standard_normal((min(AT_ONCE, count - first), DIMENSION), np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        store.add_episodes([episode(first + n, namespace, v) for n, v in enumerate(vectors)])
+        store.add_episodes(
+            [
+                episode(
+                    f"a note of number {number} in namespace {namespace}",
+                    vector,
+                    ("benchmark", "0"),
+                    namespace=namespace,
+                    number=number,
+                    created_at=time.time(),
+                )
+                for number, vector in enumerate(vectors, first)
+            ]
+        )
 
 
 def written_bytes() -> int:

@@ -106,6 +106,8 @@ class Spelling:
         )
 
     def _has_characters(self, text: str, pending: bytes, known: Collection[str]) -> bool:
+        if text.isascii() and not pending:  # as nearly always, and this is asked for each token
+            return True
         there = {*MARKS, *(each for word in known for each in word if not each.isascii())}
         return all(each.isascii() or each.lower() in there for each in text) and (
             not pending

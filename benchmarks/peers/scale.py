@@ -22,6 +22,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.episodes import episode
 from benchmarks.large_index import QUERIES, chunks
 from benchmarks.peers.databases import K
 from benchmarks.peers.limit import recall
@@ -30,10 +31,7 @@ from benchmarks.peers.measure import Row
 from benchmarks.peers.servers import Server, started
 from benchmarks.peers.wide import SPACE
 from memory_service.demo.service import free_port
-from memory_service.ids import new_id
-from memory_service.records import Episode, Memory
-from memory_service.storage.catalog import Embedding
-from memory_service.storage.intake import NewEpisode, NewMemory
+from memory_service.storage.intake import NewEpisode
 from memory_service.storage.store import Store
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -109,23 +107,10 @@ def served(folder: Path) -> Iterator[Server]:
 
 
 def _episode(number: int, vector: Vectors) -> NewEpisode:
-    content, episode = f"memory {number}".encode(), new_id()
-    memory = Memory(
-        id=new_id(),
-        sequence=0,
-        namespace="wide",
-        episode_id=episode,
-        modality="text",
-        media_type="text/plain",
-        blob="",
-        size_bytes=len(content),
-        metadata={"number": number},
-        created_at=1e9,
-        text=content.decode(),
+    space = SPACE.id, SPACE.fingerprint
+    return episode(
+        f"memory {number}", vector, space, namespace="wide", number=number, created_at=1e9
     )
-    embedding = Embedding((SPACE.id, SPACE.fingerprint), vector)
-    record = Episode(episode, memory.namespace, memory.created_at, (memory,))
-    return NewEpisode(record, [NewMemory(content, (embedding,))])
 
 
 def _query(vector: Vectors) -> bytes:
