@@ -42,6 +42,9 @@ def forget(
     no_receipt: Annotated[
         bool, typer.Option("--no-receipt", help="The service keeps no receipt.")
     ] = False,
+    no_follow: Annotated[
+        bool, typer.Option("--no-follow", help="Do not wait for the end of what takes long.")
+    ] = False,
     as_json: options.AsJson = False,
     url: options.Url = DEFAULT_URL,
 ) -> None:
@@ -65,7 +68,9 @@ def forget(
             if expected is None:
                 options.fail(_how_to(count))
         if drop_namespace is not None:
-            receipt = client.forget_namespace(drop_namespace, expected=expected, **how)
+            receipt = client.forget_namespace(
+                drop_namespace, expected=expected, follow=not no_follow, **how
+            )
         elif by_filter:
             assert expected is not None
             receipt = client.forget_matching(
@@ -74,6 +79,7 @@ def forget(
                 modality=modality,
                 all=all_,
                 expected=expected,
+                follow=not no_follow,
                 **how,
             )
         else:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack
 
+import anyio
 import httpx
 
 from memory_service.client import operations, results
@@ -18,6 +19,7 @@ from memory_service.client.arguments import (
 )
 from memory_service.client.connection import DEFAULT_URL, headers
 from memory_service.client.failures import ServiceError, unreachable
+from memory_service.client.following import PATIENCE_S, Following
 from memory_service.client.operations import Operation
 
 T = TypeVar("T")
@@ -58,6 +60,22 @@ class AsyncClient:
         except httpx.HTTPError as cause:
             raise unreachable(self._http.base_url, cause) from cause
         return operation.answer(response)
+
+    async def _forget(
+        self, operation: Operation[results.Forgotten], follow: bool, patience_s: float
+    ) -> results.Forgotten:
+        begun = await self._send(operation)
+        if not follow:
+            return begun
+        following = Following(begun, patience_s)
+        while following.goes_on:
+            await anyio.sleep(following.pause_s())
+            try:
+                following.saw(await self._send(following.job))
+            except ServiceError as error:
+                following.failed(error)
+        found = following.receipt()
+        return await self._send(found) if isinstance(found, Operation) else found
 
     async def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
         return await self._send(operations.store(given))
@@ -162,11 +180,12 @@ class AsyncClient:
         modality: str | None = None,
         expected: int,
         all: bool = False,
+        follow: bool = True,
+        patience_s: float = PATIENCE_S,
         **how: Unpack[ForgetArguments],
     ) -> results.Forgotten:
-        return await self._send(
-            operations.forget_matching(filter, namespace, modality, all, expected, how)
-        )
+        operation = operations.forget_matching(filter, namespace, modality, all, expected, how)
+        return await self._forget(operation, follow, patience_s)
 
     async def namespaces(self) -> tuple[Mapping[str, Any], ...]:
         return await self._send(operations.namespaces())
@@ -175,9 +194,16 @@ class AsyncClient:
         return await self._send(operations.namespace(name))
 
     async def forget_namespace(
-        self, name: str, *, expected: int | None = None, **how: Unpack[ForgetArguments]
+        self,
+        name: str,
+        *,
+        expected: int | None = None,
+        follow: bool = True,
+        patience_s: float = PATIENCE_S,
+        **how: Unpack[ForgetArguments],
     ) -> results.Forgotten:
-        return await self._send(operations.forget_namespace(name, expected, how))
+        operation = operations.forget_namespace(name, expected, how)
+        return await self._forget(operation, follow, patience_s)
 
     async def receipt(self, receipt_id: str) -> results.Forgotten:
         return await self._send(operations.receipt(receipt_id))

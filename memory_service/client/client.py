@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack
@@ -18,6 +19,7 @@ from memory_service.client.arguments import (
 )
 from memory_service.client.connection import DEFAULT_URL, headers
 from memory_service.client.failures import ServiceError, unreachable
+from memory_service.client.following import PATIENCE_S, Following
 from memory_service.client.operations import Operation
 
 T = TypeVar("T")
@@ -65,6 +67,22 @@ class Client:
         except httpx.HTTPError as cause:
             raise unreachable(self._http.base_url, cause) from cause
         return operation.answer(response)
+
+    def _forget(
+        self, operation: Operation[results.Forgotten], follow: bool, patience_s: float
+    ) -> results.Forgotten:
+        begun = self._send(operation)
+        if not follow:
+            return begun
+        following = Following(begun, patience_s)
+        while following.goes_on:
+            time.sleep(following.pause_s())
+            try:
+                following.saw(self._send(following.job))
+            except ServiceError as error:
+                following.failed(error)
+        found = following.receipt()
+        return self._send(found) if isinstance(found, Operation) else found
 
     def store(self, **given: Unpack[StoreArguments]) -> results.Stored:
         """Store pictures, texts and sounds as one episode."""
@@ -190,13 +208,20 @@ class Client:
         modality: str | None = None,
         expected: int,
         all: bool = False,
+        follow: bool = True,
+        patience_s: float = PATIENCE_S,
         **how: Unpack[ForgetArguments],
     ) -> results.Forgotten:
         """Delete what a filter matches, or with `all` the whole namespace, if it is `expected`
-        memories, as `count_matching` tells."""
-        return self._send(
-            operations.forget_matching(filter, namespace, modality, all, expected, how)
-        )
+        memories, as `count_matching` tells.
+
+        Many are a job of the service, which is waited for, at most `patience_s`; besides, its
+        failure is raised, and `timeout`, `cancelled` and `interrupted`, with `job` and `receipt_id`
+        among the `details`. Without `follow` the receipt is answered as it is when the service has
+        begun: one that is not `complete` is of a `job` that goes on.
+        """
+        operation = operations.forget_matching(filter, namespace, modality, all, expected, how)
+        return self._forget(operation, follow, patience_s)
 
     def namespaces(self) -> tuple[Mapping[str, Any], ...]:
         """Those that hold anything, and how much."""
@@ -207,10 +232,18 @@ class Client:
         return self._send(operations.namespace(name))
 
     def forget_namespace(
-        self, name: str, *, expected: int | None = None, **how: Unpack[ForgetArguments]
+        self,
+        name: str,
+        *,
+        expected: int | None = None,
+        follow: bool = True,
+        patience_s: float = PATIENCE_S,
+        **how: Unpack[ForgetArguments],
     ) -> results.Forgotten:
-        """Delete its memories, generations and settings, if it has `expected` memories."""
-        return self._send(operations.forget_namespace(name, expected, how))
+        """Delete its memories, generations and settings, if it has `expected` memories; many as
+        `forget_matching` does."""
+        operation = operations.forget_namespace(name, expected, how)
+        return self._forget(operation, follow, patience_s)
 
     def receipt(self, receipt_id: str) -> results.Forgotten:
         """The receipt of an earlier deletion."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -22,6 +23,7 @@ from encoders.fake import FakeImageEncoder, FakeTextEncoder
 from memory_service.bootstrap import build
 from memory_service.cli import app
 from memory_service.cli.serve import _application, hosts_of
+from memory_service.client import Client, Forgotten
 from memory_service.demo.service import running_service
 from memory_service.records import Upload
 from memory_service.settings import Settings
@@ -240,6 +242,26 @@ def test_forgetting(url: str) -> None:
     assert "forest" not in invoke("namespaces", "--url", url).stdout
     assert invoke("forget", "--url", url).exit_code == 1
     assert invoke("forget", "--url", url, "--all", "--episode", "x").exit_code == 1
+
+
+@pytest.mark.parametrize(("more", "follow"), [((), True), (("--no-follow",), False)])
+def test_a_large_forgetting_is_followed(
+    url: str, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], follow: bool
+) -> None:
+    asked = []
+
+    def forget(client: Client, *given: Any, **how: Any) -> Forgotten:
+        asked.append(how["follow"])
+        return Forgotten.read({"id": "r1", "complete": follow, "job": "j1"})
+
+    monkeypatch.setattr(Client, "forget_matching", forget)
+    monkeypatch.setattr(Client, "forget_namespace", forget)
+    invoke("store", "--url", url, "--namespace", "marsh", "--text", "a heron")
+    for what in (("--all", "-n", "marsh"), ("--drop-namespace", "marsh")):
+        done = invoke("forget", "--url", url, *what, "--expected", "1", *more)
+        assert done.exit_code == 0, done.output
+        assert ("GET /jobs/j1" in done.stdout) is not follow
+    assert asked == [follow, follow]
 
 
 def test_serve_names_a_wrong_setting() -> None:
