@@ -1,8 +1,11 @@
 """Graphs of sealed segments: as good as comparing all, whatever is asked for and was removed."""
 
+import sys
+import weakref
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from clustered import clustered, recall_at_10, unit
@@ -10,11 +13,12 @@ from clustered import clustered, recall_at_10, unit
 from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes, linking
 from memory_service.storage.vectors import graph as module
 from memory_service.storage.vectors import snapshots as snapshots_module
-from memory_service.storage.vectors.parts import Interrupted
+from memory_service.storage.vectors.parts import Interrupted, fp16_index
 from memory_service.storage.vectors.sealed import Segment
-from memory_service.storage.vectors.snapshots import Opening, Snapshots
+from memory_service.storage.vectors.snapshots import Opening, Snapshot, Snapshots
 
 DIMENSION, COUNT = 48, 4000
+FEW = 1600  # are sealed, too
 SIZES = Sizes(exact=1500, buffer=1000, segment=5000, least_segment=400, block=4000, unsaved=10**6)
 ROWS = clustered(COUNT + 60, DIMENSION, seed=5)
 QUERIES = ROWS[COUNT:]
@@ -22,9 +26,9 @@ SEQUENCES = np.arange(1, COUNT + 1)
 KEY = SubMemory("n", "text", "s", "f")
 
 
-def sealed() -> VectorIndex:
-    index = VectorIndex(DIMENSION, sizes=SIZES)
-    index.add(SEQUENCES, ROWS[:COUNT])
+def sealed(count: int = COUNT, snapshot: Snapshot | None = None) -> VectorIndex:
+    index = VectorIndex(DIMENSION, sizes=SIZES, snapshot=snapshot)
+    index.add(SEQUENCES[:count], ROWS[:count])
     assert index.merge()
     return index
 
@@ -123,6 +127,48 @@ def test_a_graph_leaves_with_its_segment() -> None:
     assert segment_of(index).graph is None
     assert index.link()
     assert recall_at_10(index, ROWS[3:COUNT], QUERIES[:20], SEQUENCES[3:]) >= 0.99
+
+
+def test_a_graph_keeps_no_other_copy_of_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def noted(dimension: int) -> faiss.IndexScalarQuantizer:
+        index = fp16_index(dimension)
+        made.append(weakref.ref(index))
+        return index
+
+    monkeypatch.setattr(linking, "fp16_index", noted)
+    index = sealed(FEW)
+    index.link()
+    assert segment_of(index).graph is not None
+    assert [each() for each in made] == [None]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is mapped")
+@pytest.mark.parametrize("read", [False, True])
+def test_the_vectors_of_a_segment_with_a_graph_leave_memory_with_it(
+    tmp_path: Path, read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`read`: the graph was made before a restart."""
+    monkeypatch.setattr(snapshots_module, "LEAST_ROWS", 10)
+    snapshots = Snapshots(tmp_path, Opening("a", {"a": 10**6}))
+
+    def mapped() -> int:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        return sum(str(tmp_path) in line and ".flat" in line for line in lines)
+
+    index = sealed(FEW, snapshots.of(KEY, DIMENSION))
+    index.link()
+    index.save()
+    if read:
+        index = VectorIndex(DIMENSION, sizes=SIZES, snapshot=snapshots.of(KEY, DIMENSION))
+        index.restore()
+    assert segment_of(index).graph is not None
+    assert mapped() == 1
+    index.remove(SEQUENCES[:3])
+    index.compact()
+    assert segment_of(index).graph is None
+    assert mapped() == 1
 
 
 def test_segments_that_take_too_long_are_left_for_later() -> None:

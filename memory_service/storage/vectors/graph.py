@@ -53,8 +53,11 @@ class Graph:
     ) -> None:
         index.storage = flat
         index.own_fields = False
+        # SWIG takes it that what is assigned is the index' own from now on, and would never free
+        # it; and what the index was made with, a copy of all vectors, is kept for as long as it.
+        flat.this.acquire()  # type: ignore[attr-defined]
+        index.referenced_objects = [flat]  # type: ignore[attr-defined]
         self.index, self.walk = index, walk
-        self._flat = flat  # FAISS does not keep it alive
         self._list_of = list_of
         self._deep = np.full(int(list_of.max(initial=0)) + 1, walk.depth)
         for number, depth in walk.deep:
