@@ -424,6 +424,7 @@ class Forgotten:
     probe: Mapping[str, Any] | None = None  # what was found of it, before and after
     digest: str | None = None  # of all memories: see storage.tally; None: made before there was one
     job: str | None = None  # that forgets it, or did
+    damaged: tuple[str, ...] = ()  # "ID KIND", as fsck calls it: could not be verified before
 
 
 @dataclass(frozen=True)

@@ -114,16 +114,16 @@ async def _require_own(request: Request, caller: Caller, how: Namespace) -> None
 def _namespace(application: Application, how: Namespace, name: str) -> str | None:
     """Where something is, None for the whole store; raises NotFound."""
     if how is Namespace.MEMORY:
-        return application.memory.get(name).namespace
+        return application.memory.namespace_of(name)
     if how is Namespace.EPISODE:
-        return application.memory.episode(name).namespace
+        return application.memory.namespace_of_episode(name)
     if how is Namespace.GENERATION:
         return application.generation.get(name).namespace
     if how is Namespace.RECEIPT:
         return application.forgetting.receipt(name).namespace
     if how is Namespace.CONSOLIDATION:  # a job, or a prototype
         try:
-            return application.memory.get(name).namespace
+            return application.memory.namespace_of(name)
         except NotFound:
             pass
     return job_namespace(application.jobs.get(name).parameters)

@@ -105,6 +105,11 @@ class ReceiptOut(BaseModel):
         "SHA-256 of the content, with a space between. null: of an earlier version."
     )
     job: str | None = Field(description="That forgets it, or did: GET /jobs/{job}.")
+    damaged: list[str] = Field(
+        description="What was not as it had been stored, so that it could not be verified: `ID "
+        "KIND`, as fsck calls it. Contents that are files are looked at by their size, or with "
+        "`probe` by their hash."
+    )
 
 
 class ReceiptSummary(BaseModel):

@@ -149,6 +149,8 @@ def _print(found: Forgotten, as_json: bool) -> None:
             "not complete: it goes on in the service, or was interrupted; "
             f"{job}memory-service receipt {found.id}"
         )
+    for each in found.damaged:
+        options.output.print(f"damaged, and forgotten all the same: {each}")
     if found.probe is not None:
         options.output.print(tables.mapping_table(found.probe, "probe"))
         absent = found.probe["absent"]

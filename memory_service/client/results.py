@@ -376,6 +376,7 @@ class Forgotten:
     probe: Mapping[str, Any] | None  # what was found before and after, where that was asked for
     digest: str | None = None  # of all memories, where lists name the first 10,000
     job: str | None = None  # of many memories: where not `complete`, it goes on
+    damaged: tuple[str, ...] = ()  # "ID KIND", as fsck calls it: was not as it had been stored
 
     @classmethod
     def read(cls, data: Json) -> Forgotten:
@@ -396,6 +397,7 @@ class Forgotten:
             probe=data.get("probe"),
             digest=data.get("digest"),
             job=data.get("job"),
+            damaged=listed("damaged"),
         )
 
 

@@ -61,6 +61,14 @@ class MemoryStore(Service):
         """Raises NotFound."""
         return self._store.catalog.memory(memory_id)
 
+    def namespace_of(self, memory_id: str) -> str:
+        """Where it is, damaged or not; raises NotFound."""
+        return self._store.catalog.remnant(memory_id).namespace
+
+    def namespace_of_episode(self, episode_id: str) -> str:
+        """Likewise."""
+        return self._store.catalog.namespace_of_episode(episode_id)
+
     def explain(self, memory_id: str) -> Explained:
         """The memory, how strong it is and why, and whether a prototype stands for it; raises
         NotFound."""

@@ -129,6 +129,19 @@ class BlobStore:
             on_failure.pop_all()
         return file
 
+    def fault(self, digest: str, size_bytes: int, *, hashed: bool) -> str | None:
+        """What fsck calls it where the file is missing, or not what it was, by its hash or only by
+        its size; None where it is intact."""
+        path = self.path(digest)
+        try:
+            if path.stat().st_size != size_bytes or (hashed and sha256_of(path) != digest):
+                return "content_altered"
+        except FileNotFoundError:
+            return "content_missing"
+        except OSError:
+            return "content_altered"
+        return None
+
     def delete(self, digest: str) -> bool:
         """Remove the file; False when there was none."""
         path = self.path(digest)

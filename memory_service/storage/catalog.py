@@ -254,25 +254,30 @@ class Catalog:
     def _leave_traces(
         self, connection: sqlite3.Connection, memories: Iterable[Memory]
     ) -> list[traces.Key]:
-        """Returns the traces of which mostly rounding is left."""
+        """Returns the traces that are to be summed anew: mostly rounding is left of them, or what
+        had been added cannot be told from a damaged vector."""
         # A prototype has no share.
         of = {each.sequence: each for each in memories if each.consolidated_by is None}
         shares: dict[traces.Key, list[tuple[Vector, float]]] = {}
+        worn: set[traces.Key] = set()
         for found in connection.execute(
-            "SELECT sequence, space, vector FROM json_each(?) JOIN vectors ON sequence = value"
-            " WHERE segment = 0",
+            "SELECT sequence, space, dimension, vector FROM json_each(?)"
+            " JOIN vectors ON sequence = value JOIN spaces ON number = space WHERE segment = 0",
             (json.dumps(list(of)),),
         ):
             memory = of[found["sequence"]]
             key = (memory.namespace, memory.modality, found["space"])
-            shares.setdefault(key, []).append((rows.vector(found["vector"]), memory.created_at))
-        return [
-            key
-            for key, each in shares.items()
-            if traces.take_out(
+            vector = rows.whole_vector(found["vector"], found["dimension"])
+            if vector is None:
+                worn.add(key)
+            else:
+                shares.setdefault(key, []).append((vector, memory.created_at))
+        for key, each in shares.items():
+            if key not in worn and traces.take_out(
                 connection, key, np.stack([v for v, _ in each]), [when for _, when in each]
-            )
-        ]
+            ):
+                worn.add(key)
+        return sorted(worn)
 
     def delete_episode_if_empty(self, connection: sqlite3.Connection, episode_id: str) -> bool:
         """Delete the episode without memories, or note what it still holds."""
@@ -294,10 +299,17 @@ class Catalog:
     # Reading.
 
     def memory(self, memory_id: str) -> Memory:
+        return rows.memory(self._row(memory_id))
+
+    def _row(self, memory_id: str) -> sqlite3.Row:
         found = self.select("SELECT * FROM alive WHERE id = ?", (memory_id,))
         if not found:
             raise NotFound(f"there is no memory {memory_id!r}", kind="memory", id=memory_id)
-        return rows.memory(found[0])
+        return found[0]
+
+    def remnant(self, memory_id: str) -> Memory:
+        """The memory, or of a damaged one what can be read; raises NotFound."""
+        return rows.remnant(self._row(memory_id))
 
     def memories(self, sequences: Iterable[int], *, members: bool = True) -> dict[int, Memory]:
         """Those of `sequences` that exist; without `members`, none that a prototype stands for."""
@@ -337,6 +349,18 @@ class Catalog:
             raise NotFound(f"there is no episode {episode_id!r}", kind="episode", id=episode_id)
         row = found[0]
         return Episode(row["id"], row["namespace"], row["created_at"], tuple(members))
+
+    def namespace_of_episode(self, episode_id: str) -> str:
+        """Of one that has a memory, damaged or not; raises NotFound."""
+        found = self.select(
+            "SELECT e.namespace FROM episodes e JOIN alive m ON m.episode_id = e.id"
+            " WHERE e.id = ? AND m.consolidated_by IS NULL LIMIT 1",
+            (episode_id,),
+        )
+        if not found:
+            raise NotFound(f"there is no episode {episode_id!r}", kind="episode", id=episode_id)
+        namespace: str = found[0]["namespace"]
+        return namespace
 
     def members(self, episode_ids: Iterable[str]) -> list[Memory]:
         """What was stored in these episodes, in that order: prototypes are left out."""

@@ -11,10 +11,11 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from memory_service.errors import StorageFailure, StorageFull
-from memory_service.records import Memory, Vector
-from memory_service.storage import residue, rows
+from memory_service.records import Memory
+from memory_service.storage import residue
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.contents import Contents
 from memory_service.storage.vectors import VectorIndexes
@@ -61,12 +62,12 @@ class Clearing:
 
     def marks(self, memories: Sequence[Memory]) -> Iterator[bytes]:
         """What memories that are about to be deleted can be known by in files."""
-        vectors: dict[int, list[Vector]] = defaultdict(list)
+        vectors: dict[int, list[Any]] = defaultdict(list)
         for row in self._catalog.select(
             "SELECT sequence, vector FROM json_each(?) JOIN vectors ON sequence = value",
             (json.dumps([memory.sequence for memory in memories]),),
         ):
-            vectors[row["sequence"]].append(rows.vector(row["vector"]))
+            vectors[row["sequence"]].append(row["vector"])
         for memory in memories:
             yield from residue.marks(memory, vectors[memory.sequence])
         for digest, content in self._blobs.small(memory.blob for memory in memories).items():

@@ -131,6 +131,10 @@ class Contents:
         """Where the file of a large content is."""
         return self._files.path(digest)
 
+    def fault(self, digest: str, size_bytes: int, *, hashed: bool) -> str | None:
+        """Of a large content, as `BlobStore.fault`."""
+        return self._files.fault(digest, size_bytes, hashed=hashed)
+
     def delete(self, digest: str) -> bool:
         """Remove a content that no row names any more; False when there was none."""
         there = self._small(digest) is not None

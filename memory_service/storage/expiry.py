@@ -1,4 +1,4 @@
-"""Memories whose time has passed: which they are."""
+"""Memories whose time has passed: which they are, damaged ones among them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def due(catalog: Catalog, now: float, limit: int) -> list[Memory]:
         "SELECT * FROM memories WHERE expires_at <= ? ORDER BY expires_at, sequence LIMIT ?",
         (now, limit),
     )
-    return [rows.memory(row) for row in found]
+    return [rows.remnant(row) for row in found]
 
 
 def in_episode(catalog: Catalog, episode_id: str) -> list[Memory]:
@@ -21,4 +21,4 @@ def in_episode(catalog: Catalog, episode_id: str) -> list[Memory]:
     found = catalog.select(
         "SELECT * FROM memories WHERE episode_id = ? ORDER BY sequence", (episode_id,)
     )
-    return [rows.memory(row) for row in found]
+    return [rows.remnant(row) for row in found]

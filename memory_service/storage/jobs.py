@@ -46,7 +46,10 @@ def forget(connection: sqlite3.Connection, memory_ids: Collection[str]) -> int:
             text = row[column]
             if text is None or gone.isdisjoint(_UUID.findall(text)):
                 continue
-            kept, count = _without(json.loads(text), gone)
+            try:
+                kept, count = _without(json.loads(text), gone)
+            except ValueError:  # damaged, and it may say anything of them
+                kept, count = {}, 1
             taken += count
             connection.execute(
                 f"UPDATE jobs SET {column} = ? WHERE id = ?", (json.dumps(kept), row["id"])

@@ -24,7 +24,7 @@ def with_prototypes(catalog: Catalog, memories: Sequence[Memory]) -> list[Memory
         (json.dumps([memory.sequence for memory in memories]),),
     )
     every = {memory.sequence: memory for memory in memories}
-    return list({**every, **{row["sequence"]: rows.memory(row) for row in found}}.values())
+    return list({**every, **{row["sequence"]: rows.remnant(row) for row in found}}.values())
 
 
 def of(catalog: Catalog, memory: Memory) -> Lineage | None:

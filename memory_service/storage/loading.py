@@ -57,7 +57,7 @@ def ids(catalog: Catalog, group: Group) -> Ids:
 
 
 def vectors(catalog: Catalog, group: Group, wanted: Ids) -> Iterator[tuple[Ids, Vectors]]:
-    """The vectors of these ids that are in the catalog."""
+    """The vectors of these ids that are in the catalog, and not damaged: those are not searched."""
     for start in range(0, len(wanted), CHUNK):
         pairs = wanted[start : start + CHUNK]
         found = catalog.select(
@@ -69,9 +69,16 @@ def vectors(catalog: Catalog, group: Group, wanted: Ids) -> Iterator[tuple[Ids, 
                 group.space,
             ),
         )
-        if found:
-            read = np.array([row["id"] for row in found], np.int64)
-            yield read, np.stack([rows.vector(row["vector"]) for row in found])
+        read = {row["id"]: rows.whole_vector(row["vector"], group.dimension) for row in found}
+        whole = {each: vector for each, vector in read.items() if vector is not None}
+        if len(whole) < len(read):
+            log.error(
+                "%d vectors of %s are damaged, and not searched: memory-service fsck names them",
+                len(read) - len(whole),
+                group.sub_memory,
+            )
+        if whole:
+            yield np.array(list(whole), np.int64), np.stack(list(whole.values()))
 
 
 def fill(catalog: Catalog, indexes: VectorIndexes, role: Role | None = None) -> None:

@@ -47,6 +47,7 @@ class Probe:
         self._indexes = indexes
         self._blobs = blobs
         self._memories = memories[:MOST]
+        self._sub_memories: set[SubMemory] = set()
         self._searches = [search for memory in self._memories for search in self._of(memory)]
         self._found_before = self._found()
 
@@ -56,21 +57,19 @@ class Probe:
         return len(self._memories)
 
     def _of(self, memory: Memory) -> list[_Search]:
-        """By its own vectors, in the spaces that are searched."""
-        found = self._catalog.select(
-            "SELECT id, fingerprint, vector FROM vectors JOIN spaces ON space = number"
+        """By its own vectors, those that are whole, in the spaces that are searched."""
+        searches = []
+        for row in self._catalog.select(
+            "SELECT id, fingerprint, dimension, vector FROM vectors JOIN spaces ON space = number"
             " WHERE sequence = ? AND segment = 0",
             (memory.sequence,),
-        )
-        keys = [
-            (SubMemory(memory.namespace, memory.modality, row["id"], row["fingerprint"]), row)
-            for row in found
-        ]
-        return [
-            _Search(memory.sequence, key, rows.vector(row["vector"]))
-            for key, row in keys
-            if self._indexes.get(key) is not None
-        ]
+        ):
+            key = SubMemory(memory.namespace, memory.modality, row["id"], row["fingerprint"])
+            self._sub_memories.add(key)
+            vector = rows.whole_vector(row["vector"], row["dimension"])
+            if vector is not None and self._indexes.get(key) is not None:
+                searches.append(_Search(memory.sequence, key, vector))
+        return searches
 
     def _found(self) -> int:
         found = 0
@@ -103,8 +102,8 @@ class Probe:
 
     def _held_by_indexes(self) -> int:
         gone = {memory.sequence for memory in self._memories}
-        keys = {search.sub_memory for search in self._searches}
-        indexes = [index for key in keys if (index := self._indexes.get(key)) is not None]
+        found = [self._indexes.get(key) for key in self._sub_memories]
+        indexes = [index for index in found if index is not None]
         return sum(len(gone.intersection(index.sequences().tolist())) for index in indexes)
 
     def _rows(self) -> dict[str, int]:

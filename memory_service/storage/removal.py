@@ -24,7 +24,7 @@ from memory_service import trail
 from memory_service.clock import Clock
 from memory_service.errors import MemoryServiceError, StorageFailure, StorageFull
 from memory_service.records import PLAIN, Forgotten, Manner, Memory
-from memory_service.storage import expiry, generations, jobs, lineage, receipts, rows
+from memory_service.storage import damage, expiry, generations, jobs, lineage, receipts, rows
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.clearing import Clearing
 from memory_service.storage.contents import Contents
@@ -93,7 +93,7 @@ class Removal:
         """A memory; raises NotFound."""
 
         def found() -> Batches:
-            yield [self._catalog.memory(memory_id)]
+            yield [self._catalog.remnant(memory_id)]
 
         return self._forget("memory", manner, found())
 
@@ -101,7 +101,7 @@ class Removal:
         """All memories of an episode; raises NotFound."""
 
         def found() -> Batches:
-            self._catalog.episode(episode_id)  # there, and not expired
+            self._catalog.namespace_of_episode(episode_id)  # there, and not expired
             yield expiry.in_episode(self._catalog, episode_id)
 
         return self._forget("episode", manner, found())
@@ -185,7 +185,7 @@ class Removal:
         for first in range(0, len(found), AT_ONCE):
             part = json.dumps(list(found[first : first + AT_ONCE]))
             yield [
-                rows.memory(row)
+                rows.remnant(row)
                 for row in self._catalog.select(
                     "WITH batch AS MATERIALIZED (SELECT m.* FROM json_each(?)"
                     f" CROSS JOIN {among} m ON sequence = value)"
@@ -255,7 +255,9 @@ class Removal:
             tally.probes.append(Probe(self._catalog, self._indexes, self._blobs, memories))
         if tally.more_marks():
             tally.marks.update(self._clearing.marks(memories))
-        leaving = self._with_reserve(lambda: self._delete_rows(tally, memories))
+        hashed = tally.manner.probe
+        damaged = damage.found(self._catalog, self._blobs, memories, hashed=hashed)
+        leaving = self._with_reserve(lambda: self._delete_rows(tally, memories, damaged))
         grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
         for memory in memories:
             grouped[memory.namespace, memory.modality].append(memory.sequence)
@@ -265,7 +267,9 @@ class Removal:
         self._changed()
         self._remove_files(tally, leaving)
 
-    def _delete_rows(self, tally: Tally, memories: Sequence[Memory]) -> list[str]:
+    def _delete_rows(
+        self, tally: Tally, memories: Sequence[Memory], damaged: Sequence[str]
+    ) -> list[str]:
         """Returns the contents that the deleted rows named."""
         ids = [memory.id for memory in memories]
         counted: Counter[str] = Counter(memories=len(memories))
@@ -289,6 +293,7 @@ class Removal:
                 "contents": leaving,
                 "generations_marked": made,
                 "generations_erased": erased,
+                "damaged": damaged,
             }
             part = tally.part(lists, counted, memories)
             self._note(connection, tally, part, leaving)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import mmap
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from memory_service.records import Memory, Vector
+from memory_service.records import Memory
 
 _HEADER_BYTES = {2: 12, 5: 12, 10: 8, 13: 8}  # of a b-tree page, by its type
 _FILE_HEADER_BYTES = 100  # before that of the first page
@@ -20,22 +21,30 @@ CONTENT_BYTES = slice(300, 364)  # likewise
 VECTOR_BYTES = slice(16, 80)  # a part that lies on the row's own page, and behind its first bytes
 
 
-def marks(memory: Memory, vectors: Iterable[Vector]) -> list[bytes]:
+def marks(memory: Memory, vectors: Iterable[Any]) -> list[bytes]:
     """Bytes by which the rows of a memory are told from all others, wherever they lie: of its own
-    row two places, since new entries may have overwritten its beginning or its end."""
+    row two places, since new entries may have overwritten its beginning or its end. `vectors`: as
+    they are in their rows."""
     return [
         f"{memory.id}{memory.namespace}{memory.episode_id}".encode(),
         f"{memory.media_type}{memory.blob}".encode(),
-        *(vector.astype("<f4").tobytes()[VECTOR_BYTES] for vector in vectors),
+        *(each[VECTOR_BYTES] for each in vectors if _has(each, VECTOR_BYTES)),
     ]
 
 
-def content_marks(digest: str, content: bytes) -> list[bytes]:
+def content_marks(digest: str, content: Any) -> list[bytes]:
     """The same of a content that lies in the catalog."""
+    if not isinstance(content, bytes):  # damaged
+        return [digest.encode()]
     return [
         digest.encode() + content[:16],
         *([content[CONTENT_BYTES]] if len(content) > 400 else []),
     ]
+
+
+def _has(content: Any, part: slice) -> bool:
+    """Whether there is something of its own to look for: a damaged one may be short, or zeros."""
+    return isinstance(content, bytes) and len(content) >= part.stop and any(content[part])
 
 
 def left(catalog: Path, wanted: Collection[bytes]) -> bool:

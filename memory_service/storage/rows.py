@@ -23,8 +23,19 @@ _named: set[str] = set()
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
+UNIT = 1e-3  # by which the length of a vector may differ from 1
+
+
 def vector(content: bytes) -> Vector:
     return np.frombuffer(content, "<f4").astype(np.float32)
+
+
+def whole_vector(content: Any, dimension: int) -> Vector | None:
+    """None for what is no vector (D,) of unit length: the row is damaged."""
+    if not isinstance(content, bytes) or len(content) != 4 * dimension:
+        return None
+    found = vector(content)
+    return found if abs(float(np.linalg.norm(found)) - 1.0) <= UNIT else None
 
 
 def readable(row: sqlite3.Row) -> Memory | None:
@@ -50,6 +61,18 @@ def memory(row: sqlite3.Row) -> Memory:
             "memory-service fsck tells what else is",
             id=row["id"],
         ) from error
+    return _memory(row, metadata)
+
+
+def remnant(row: sqlite3.Row) -> Memory:
+    """For what is forgotten: of a damaged row, what can be read."""
+    try:
+        return memory(row)
+    except StorageFailure:
+        return _memory(row, {})
+
+
+def _memory(row: sqlite3.Row, metadata: Mapping[str, Any]) -> Memory:
     return Memory(
         id=row["id"],
         sequence=row["sequence"],

@@ -27,6 +27,7 @@ LISTS = (
     "blobs_removed",
     "generations_marked",
     "generations_erased",
+    "damaged",
 )
 _DIGEST_BITS = 256
 

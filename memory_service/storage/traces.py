@@ -141,31 +141,41 @@ class Trace:
 
 
 def sum_anew(connection: sqlite3.Connection, key: Key, half_life_s: float | None) -> None:
-    """From the vectors of the memories that are there, prototypes left out."""
-    found = summed(connection, key, half_life_s)
+    """From the vectors of the memories that are there, prototypes left out, and what is damaged."""
+    found = summed(connection, key, half_life_s, whole=True)
     if found is None:
         connection.execute(f"DELETE FROM traces WHERE {_HERE}", key)
     else:
         _write(connection, key, found.vector, found.count, half_life_s, found.reference)
 
 
-def summed(connection: sqlite3.Connection, key: Key, half_life_s: float | None) -> Trace | None:
+def summed(
+    connection: sqlite3.Connection, key: Key, half_life_s: float | None, *, whole: bool = False
+) -> Trace | None:
     """What the trace has to be; None when there is no memory. Raises ValueError for vectors that
-    are not of one length."""
+    are not of one length. `whole`: of those alone that are not damaged, though all are counted."""
     bounds = connection.execute(
         f"SELECT MAX(created_at) AS latest, COUNT(*) AS count {_SUMMED}", key
     ).fetchone()
     if not bounds["count"]:
         return None
     latest = float(bounds["latest"])
-    trace: Double | None = None
+    dimension = connection.execute(
+        "SELECT dimension FROM spaces WHERE number = ?", key[2:]
+    ).fetchone()["dimension"]
+    trace: Double = np.zeros(dimension)
     cursor = connection.execute(f"SELECT created_at, vector {_SUMMED}", key)
     while found := cursor.fetchmany(SUMMED_AT_ONCE):
-        vectors = np.stack([rows.vector(row["vector"]) for row in found]).astype(np.float64)
-        weights = [_weight(row["created_at"], latest, half_life_s) for row in found]
-        part: Double = np.array(weights) @ vectors
-        trace = part if trace is None else trace + part
-    assert trace is not None
+        read = [
+            (rows.whole_vector(row["vector"], dimension) if whole else rows.vector(row["vector"]))
+            for row in found
+        ]
+        weights = [
+            _weight(row["created_at"], latest, half_life_s) if vector is not None else 0.0
+            for row, vector in zip(found, read, strict=True)
+        ]
+        vectors = np.stack([np.zeros(dimension) if each is None else each for each in read])
+        trace = trace + np.array(weights) @ vectors.astype(np.float64)
     return Trace(trace, bounds["count"], half_life_s, latest)
 
 

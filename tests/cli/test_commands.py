@@ -252,7 +252,8 @@ def test_a_large_forgetting_is_followed(
 
     def forget(client: Client, *given: Any, **how: Any) -> Forgotten:
         asked.append(how["follow"])
-        return Forgotten.read({"id": "r1", "complete": follow, "job": "j1"})
+        damaged = ["m1 vector_broken"]
+        return Forgotten.read({"id": "r1", "complete": follow, "job": "j1", "damaged": damaged})
 
     monkeypatch.setattr(Client, "forget_matching", forget)
     monkeypatch.setattr(Client, "forget_namespace", forget)
@@ -261,6 +262,7 @@ def test_a_large_forgetting_is_followed(
         done = invoke("forget", "--url", url, *what, "--expected", "1", *more)
         assert done.exit_code == 0, done.output
         assert ("GET /jobs/j1" in done.stdout) is not follow
+        assert "m1 vector_broken" in done.stdout
     assert asked == [follow, follow]
 
 

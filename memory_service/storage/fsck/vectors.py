@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from memory_service.errors import StorageFailure
-from memory_service.storage import namespace_settings, traces
+from memory_service.storage import namespace_settings, rows, traces
 from memory_service.storage.fsck.findings import EMBED, Finding, Folder
 
 AT_ONCE = 8192  # vectors read at a time
-UNIT = 1e-3  # by which a length may differ from 1
 ROUNDING = 1e-5  # of a trace, relative to its length and at least of one vector
 
 _SEARCHED = (
@@ -68,11 +67,14 @@ def _broken(folder: Folder, space: sqlite3.Row) -> Iterator[Finding]:
                 yield _finding(folder, space, row, detail)
 
 
-def _fault(content: bytes, dimension: int) -> str | None:
+def _fault(content: Any, dimension: int) -> str | None:
+    if rows.whole_vector(content, dimension) is not None:
+        return None
+    if not isinstance(content, bytes):
+        return "no bytes"
     if len(content) != 4 * dimension:
         return f"{len(content)} bytes for {dimension} numbers"
-    length = float(np.linalg.norm(np.frombuffer(content, "<f4").astype(np.float64)))
-    return None if abs(length - 1.0) <= UNIT else f"of length {length:g}"
+    return f"of length {np.linalg.norm(rows.vector(content)):g}"
 
 
 def _finding(folder: Folder, space: sqlite3.Row, row: sqlite3.Row, detail: str) -> Finding:
@@ -83,7 +85,9 @@ def _finding(folder: Folder, space: sqlite3.Row, row: sqlite3.Row, detail: str) 
 
     def repair() -> str:
         name = f"vector-{memory_id}-{space['number']}-{segment}"
-        aside = folder.put_aside(name, row["vector"])
+        content = row["vector"]
+        content = content if isinstance(content, bytes) else str(content).encode()
+        aside = folder.put_aside(name, content)
         with folder.catalog.transaction("putting a vector aside") as connection:
             if prototype:
                 connection.execute("DELETE FROM memories WHERE sequence = ?", (sequence,))
@@ -102,7 +106,7 @@ def check_traces(folder: Folder) -> Iterator[Finding]:
     for key in map(tuple, folder.catalog.select(_KEYS)):
         try:
             detail = _difference(folder, key)
-        except ValueError:
+        except (TypeError, ValueError):
             detail = _miscount(folder, key)
         if detail is not None:
             subject = f"{key[0]}/{key[1]} in space {key[2]}"
@@ -144,10 +148,7 @@ def _summing(folder: Folder, key: traces.Key) -> Callable[[], str]:
     def repair() -> str:
         with folder.catalog.transaction("summing a trace") as connection:
             half_life_s = namespace_settings.life(connection, key[0]).trace_half_life_s
-            try:
-                traces.sum_anew(connection, key, half_life_s)
-            except ValueError as error:
-                raise StorageFailure("a vector of it is broken still") from error
+            traces.sum_anew(connection, key, half_life_s)
         return "summed anew from the vectors"
 
     return repair
