@@ -23,7 +23,7 @@ from memory_service.errors import InvalidMedia, NotFound, StorageFailure, Unsupp
 from memory_service.records import Memory, Reach, Retrieval, Segment, Vector
 from memory_service.services.models import Models, key_of, media_errors
 from memory_service.services.queries import Query
-from memory_service.services.retrieval import RANK_CONSTANT
+from memory_service.services.ranking import RANK_CONSTANT
 from memory_service.storage import lineage, segments
 from memory_service.storage.store import Store
 

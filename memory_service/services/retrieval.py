@@ -1,8 +1,7 @@
 """Recall by any modality into any modality. Knows no HTTP.
 
 Two ways lead to a memory. *Direct*: its vector is near the query's, in a space that both share.
-*Associative*: another memory of its episode is. `auto` takes both and joins the two rankings by
-reciprocal ranks (Cormack et al. 2009), which needs no common scale of scores.
+*Associative*: another memory of its episode is. `auto` takes both and joins the two rankings.
 
 Where a prototype stands for its members, it is found in their place, and leads to the episodes of
 all of them.
@@ -11,7 +10,6 @@ all of them.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,6 +33,7 @@ from memory_service.services import checks
 from memory_service.services.active import ActiveModels, Service, steady
 from memory_service.services.models import Models, key_of, require_same_space
 from memory_service.services.queries import Query, best_for, encode_parts, primed
+from memory_service.services.ranking import Found, by_score, joined, keep_better
 from memory_service.services.recalls import Recalls
 from memory_service.services.searches import NONE_AHEAD, Ahead, Search
 from memory_service.services.timing import Stopwatch
@@ -45,27 +44,12 @@ from memory_service.storage.filters import Filter
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import NOTHING, Allowed, Nearest, SubMemory, VectorIndex
 
-RANK_CONSTANT = 60  # of reciprocal-rank fusion, as in the source above
 SAME_ITEM = 0.999  # cosine, within the query's modality, from which a memory is the query itself
-SAME_ITEM_WAYS = 4  # more than the two ways of any other memory together
 MIN_DEPTH = 64  # how far each ranking goes at least before they are joined
 DEEPER = 8  # times as far, when what was found is hidden or has expired
 
 Ranked = TypeVar("Ranked")
 _Match = tuple[float, Segment | None]  # cosine, and the segment that it is of; None: the whole
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A memory that may become a hit: only these are read whole from the catalog."""
-
-    sequence: int
-    id: str
-    episode_id: str
-    score: float
-    reached_by: tuple[Reach, ...]
-    same_item: bool = False  # the match is what the query shows
-    members: frozenset[int] = frozenset()  # of a prototype: the sequences that it stands for
 
 
 @dataclass(frozen=True)
@@ -80,8 +64,8 @@ class _Request:
     # By modality, the query in a space of its.
     found: dict[str, Query | None] = field(default_factory=dict)
     # Searches without a restriction: each modality asked for follows the same ones.
-    searched: dict[Modality, list[_Found]] = field(default_factory=dict)
-    branched: dict[Modality, list[_Found]] = field(default_factory=dict)
+    searched: dict[Modality, list[Found]] = field(default_factory=dict)
+    branched: dict[Modality, list[Found]] = field(default_factory=dict)
     # By modality, the query with its share of the trace, where that is asked for.
     primed: dict[Modality, Query] = field(default_factory=dict)
     # By modality, what the filter allows.
@@ -230,7 +214,7 @@ class Retriever(Service):
         associative = [] if mode == "direct" else self._associative(request, modality, k)
         direct, associative = (self._weighted(request, each) for each in (direct, associative))
         if direct and associative:
-            found = self._join(direct, associative)[:k]
+            found = joined(direct, associative, self._sizes(direct))[:k]
         else:
             found = (direct or associative)[:k]
         memories = self._store.catalog.memories(each.sequence for each in found)
@@ -261,12 +245,12 @@ class Retriever(Service):
                 hits.append(Hit(memory, score, cosine, (reach,), segment))
         return tuple(hits[: request.depth])
 
-    def _direct(self, request: _Request, modality: Modality) -> list[_Found]:
+    def _direct(self, request: _Request, modality: Modality) -> list[Found]:
         """Memories near the query, best first."""
         allowed = self._allowed(request, modality)
         return self._search(request, modality, allowed, members=allowed is not None)
 
-    def _weighted(self, request: _Request, found: list[_Found]) -> list[_Found]:
+    def _weighted(self, request: _Request, found: list[Found]) -> list[Found]:
         """One way's ranking, by scores that recency and strength have their share in."""
         weights = request.weights
         if not (found and (weights.recency or weights.strength)):
@@ -280,7 +264,7 @@ class Retriever(Service):
                 for each in found
                 if each.sequence in scores
             ),
-            key=_by_score,
+            key=by_score,
         )
         return [
             replace(each, reached_by=(replace(each.reached_by[0], rank=rank),))
@@ -315,7 +299,7 @@ class Retriever(Service):
         allowed: Allowed | None,
         *,
         members: bool = False,
-    ) -> list[_Found]:
+    ) -> list[Found]:
         """Memories of one modality near the query, best first, those just forgotten left out, and
         members of prototypes unless `members` says otherwise."""
         query = self._query(request, modality)
@@ -327,12 +311,12 @@ class Retriever(Service):
         nearest, places = self._nearest_ranked(request, modality, allowed, read)
         scores = self._scores(nearest, query, modality)
         matches = self._matches(nearest, query)
-        found: list[_Found] = []
+        found: list[Found] = []
         for (sequence, (cosine, segment)), score in zip(matches.items(), scores, strict=True):
             if sequence in places:
                 reach = Reach("direct", len(found) + 1, cosine, segment=segment)
                 same = query.modality == modality and cosine >= SAME_ITEM
-                found.append(_Found(sequence, *places[sequence], score, (reach,), same))
+                found.append(Found(sequence, *places[sequence], score, (reach,), same))
         found = found[: request.depth]
         if allowed is None:
             request.searched[modality] = found
@@ -394,7 +378,7 @@ class Retriever(Service):
             for pair, cosine in zip(pairs, nearest.cosines.tolist(), strict=True)
         }
 
-    def _associative(self, request: _Request, modality: Modality, k: int) -> list[_Found]:
+    def _associative(self, request: _Request, modality: Modality, k: int) -> list[Found]:
         """Memories whose episode holds another one near the query, best first.
 
         Such a memory has the score of the one that matched. First the nearest memories of every
@@ -421,13 +405,13 @@ class Retriever(Service):
         modality: Modality,
         targets: Allowed | None,
         mates: Mapping[str, Allowed] | None = None,
-    ) -> list[_Found]:
+    ) -> list[Found]:
         """From matches to other memories of their episodes; ranks are not yet set.
 
         With `targets`, only to these; with `mates`, only from these, which are mates of a target.
         """
         catalog = self._store.catalog
-        best: dict[int, _Found] = {}
+        best: dict[int, Found] = {}
         for route in self._models.encoders:
             allowed = None if mates is None else mates.get(route, NOBODY)
             if allowed is not None and not len(allowed):
@@ -437,15 +421,15 @@ class Retriever(Service):
             for match in matches:
                 for sequence, memory_id in members.get(match.episode_id, ()):
                     if targets is None or sequence in targets:
-                        _keep_better(best, sequence, memory_id, match, route)
+                        keep_better(best, sequence, memory_id, match, route)
         if targets is None:  # the filter's targets are all to be ranked
             ranked = catalog.places(list(best))
             best = {sequence: each for sequence, each in best.items() if sequence in ranked}
-        return sorted(best.values(), key=_by_score)
+        return sorted(best.values(), key=by_score)
 
     def _branched(
         self, request: _Request, modality: Modality, allowed: Allowed | None
-    ) -> list[_Found]:
+    ) -> list[Found]:
         """What is near the query, a prototype once for each episode of its members: it leads to
         all of them."""
         if allowed is None and modality in request.branched:
@@ -465,35 +449,12 @@ class Retriever(Service):
             request.branched[modality] = branched
         return branched
 
-    def _join(self, direct: Sequence[_Found], associative: Sequence[_Found]) -> list[_Found]:
-        """Both rankings in one, by the sum of reciprocal ranks, each times its way's score.
-
-        The scores keep a way that believes in none of its matches from having as much say as one
-        that found what was asked for: plain ranks cannot tell these apart. A memory that is alone
-        in its episode cannot be reached by association; its rank counts twice, or any mediocre
-        memory that has mates would go before it. What the query itself was stored with goes first:
-        no likeness in other modalities outvotes having met the very same item.
-        """
-        sizes = self._store.catalog.episode_sizes(each.episode_id for each in direct)
-        joined: dict[int, _Found] = {}
-        worth: dict[int, float] = defaultdict(float)
-        for each in (*direct, *associative):
-            reach = each.reached_by[0]
-            alone = reach.path == "direct" and sizes.get(each.episode_id, 1) == 1
-            ways = SAME_ITEM_WAYS if each.same_item else 2 if alone else 1
-            worth[each.sequence] += ways * each.score / (RANK_CONSTANT + reach.rank)
-            known = joined.setdefault(each.sequence, each)
-            if known is not each:
-                joined[each.sequence] = replace(
-                    known,
-                    score=max(known.score, each.score),
-                    reached_by=(*known.reached_by, reach),
-                )
-        # Equal worth: the better score, then what was reached directly, goes first.
-        return sorted(joined.values(), key=lambda each: (-worth[each.sequence], _by_score(each)))
+    def _sizes(self, found: Sequence[Found]) -> Mapping[str, int]:
+        """How many memories the episodes have."""
+        return self._store.catalog.episode_sizes(each.episode_id for each in found)
 
     def _own_matches(
-        self, request: _Request, modality: Modality, found: Sequence[_Found]
+        self, request: _Request, modality: Modality, found: Sequence[Found]
     ) -> dict[int, _Match]:
         """The memories' own cosines to the query, by sequence; empty where spaces differ."""
         known: dict[int, _Match] = {
@@ -522,23 +483,3 @@ class Retriever(Service):
             else:
                 found[modality] = float(query.vector @ trace) / length
         return found
-
-
-def _keep_better(
-    best: dict[int, _Found], sequence: int, memory_id: str, match: _Found, route: Modality
-) -> None:
-    """Note that `match` leads to the memory `sequence`, unless a better match is known."""
-    if sequence == match.sequence or sequence in match.members:
-        return
-    matched = match.reached_by[0]
-    reach = Reach("associative", 0, matched.cosine, match.id, route, matched.segment)
-    found = _Found(sequence, memory_id, match.episode_id, match.score, (reach,), match.same_item)
-    known = best.get(sequence)
-    if known is None or _by_score(found) < _by_score(known):
-        best[sequence] = found
-
-
-def _by_score(found: _Found) -> tuple[float, bool, float, int]:
-    """Sorts the best first: score, direct before associative, cosine, order of storing."""
-    reach = found.reached_by[0]
-    return -found.score, reach.path != "direct", -reach.cosine, found.sequence

@@ -268,24 +268,6 @@ def test_unknown_modality_names_the_valid_ones(empty_app: Application) -> None:
     assert caught.value.details["accepted"] == ["image", "text", "audio", "sensor"]
 
 
-def test_what_the_query_itself_was_stored_with_goes_first(
-    app: Application, animals: dict[str, Episode]
-) -> None:
-    """Another memory leads both rankings but for the very same item: that one is first."""
-
-    def found(sequence: int, path: Any, rank: int, score: float, same: bool = False) -> Any:
-        reach = retrieval_module.Reach(path, rank, score)
-        return retrieval_module._Found(
-            sequence, f"id {sequence}", f"episode {sequence}", score, (reach,), same
-        )
-
-    direct = [found(1, "direct", 1, 0.95), found(2, "direct", 40, 0.6)]
-    associative = [found(1, "associative", 2, 0.95), found(2, "associative", 1, 1.0, same=True)]
-    joined = app.retriever._join(direct, associative)
-    assert [each.sequence for each in joined] == [2, 1]
-    assert joined[0].score == 1.0
-
-
 def test_a_stored_item_asked_for_again_scores_one(
     app: Application, animals: dict[str, Episode]
 ) -> None:
