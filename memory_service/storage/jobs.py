@@ -35,25 +35,51 @@ def write(connection: sqlite3.Connection, record: Job) -> None:
     )
 
 
-def forget(connection: sqlite3.Connection, memory_ids: Collection[str]) -> int:
-    """Take what names these memories out of the lists in results and errors, within an open
-    transaction; returns how many entries that were."""
-    gone, taken = set(memory_ids), 0
-    for row in connection.execute(
-        "SELECT id, result, error FROM jobs WHERE result IS NOT NULL OR error IS NOT NULL"
-    ).fetchall():
-        for column in ("result", "error"):
-            text = row[column]
-            if text is None or gone.isdisjoint(_UUID.findall(text)):
-                continue
-            try:
-                kept, count = _without(json.loads(text), gone)
-            except ValueError:  # damaged, and it may say anything of them
-                kept, count = {}, 1
-            taken += count
-            connection.execute(
-                f"UPDATE jobs SET {column} = ? WHERE id = ?", (json.dumps(kept), row["id"])
-            )
+class Mentions:
+    """Which ids the results and errors of jobs name, so that a deletion need not read them all. Of
+    each job as it was last written; used within the catalog's write lock."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[tuple[Any, ...], frozenset[str]]] = {}
+
+    def forget(self, connection: sqlite3.Connection, memory_ids: Collection[str]) -> int:
+        """Take what names these memories out of the lists in results and errors, within an open
+        transaction; returns how many entries that were."""
+        gone, taken = set(memory_ids), 0
+        for row in connection.execute(
+            "SELECT id, state, updated_at, finished_at FROM jobs"
+            " WHERE result IS NOT NULL OR error IS NOT NULL"
+        ).fetchall():
+            if not gone.isdisjoint(self._named(connection, *row)):
+                del self._of[row["id"]]  # whatever becomes of the transaction
+                taken += _forget(connection, row["id"], gone)
+        return taken
+
+    def _named(self, connection: sqlite3.Connection, job_id: str, *written: Any) -> frozenset[str]:
+        known = self._of.get(job_id)
+        if known is None or known[0] != written:
+            texts = _texts(connection, job_id)
+            found = frozenset(each for text in texts.values() for each in _UUID.findall(text))
+            known = self._of[job_id] = written, found
+        return known[1]
+
+
+def _texts(connection: sqlite3.Connection, job_id: str) -> dict[str, str]:
+    (row,) = connection.execute("SELECT result, error FROM jobs WHERE id = ?", (job_id,))
+    return {column: row[column] for column in ("result", "error") if row[column] is not None}
+
+
+def _forget(connection: sqlite3.Connection, job_id: str, gone: set[str]) -> int:
+    taken = 0
+    for column, text in _texts(connection, job_id).items():
+        if gone.isdisjoint(_UUID.findall(text)):
+            continue
+        try:
+            kept, count = _without(json.loads(text), gone)
+        except ValueError:  # damaged, and it may say anything of them
+            kept, count = {}, 1
+        taken += count
+        connection.execute(f"UPDATE jobs SET {column} = ? WHERE id = ?", (json.dumps(kept), job_id))
     return taken
 
 

@@ -81,6 +81,7 @@ class Removal:
         self.thumbnails = Thumbnails(folder / "thumbnails")
         self.quarantine = Quarantine(folder / "quarantine")
         self._clearing = Clearing(catalog, blobs, indexes)
+        self._mentions = jobs.Mentions()
 
     @property
     def full(self) -> bool:
@@ -279,7 +280,7 @@ class Removal:
             leaving = [memory.blob for memory in memories]
             leaving += generations.delete(connection, erased)
             counted["generations"] = len(erased)
-            counted["job_entries"] = jobs.forget(connection, ids)
+            counted["job_entries"] = self._mentions.forget(connection, ids)
             counted.update(_count_rows(connection, memories))
             self._catalog.delete_memories(connection, memories)
             emptied = [

@@ -9,14 +9,20 @@ written there. Only a VACUUM is sure to clear them. Page format: https://sqlite.
 from __future__ import annotations
 
 import mmap
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from memory_service.records import Memory
 
 _HEADER_BYTES = {2: 12, 5: 12, 10: 8, 13: 8}  # of a b-tree page, by its type
 _FILE_HEADER_BYTES = 100  # before that of the first page
+_START = 8  # bytes of a mark, by which it is looked for
+_LOOKED_AT_ONCE = 2**20  # bytes
 CONTENT_BYTES = slice(300, 364)  # likewise
 VECTOR_BYTES = slice(16, 80)  # a part that lies on the row's own page, and behind its first bytes
 
@@ -48,11 +54,44 @@ def _has(content: Any, part: slice) -> bool:
 
 
 def left(catalog: Path, wanted: Collection[bytes]) -> bool:
-    """Whether any of `wanted` is in an unallocated part of a page. Reads the whole file; its log
-    has to be folded in. A page that is changed meanwhile may be misread, which does no harm."""
-    return bool(wanted) and any(
-        each in unallocated for unallocated in _unallocated(catalog) for each in wanted
-    )
+    """Whether any of `wanted`, of eight bytes at least, is in an unallocated part of a page. Reads
+    the whole file; its log has to be folded in. A page that is changed meanwhile may be misread,
+    which does no harm."""
+    if not wanted:
+        return False
+    marks = set(wanted)
+    lengths: dict[bytes, set[int]] = defaultdict(set)
+    for each in marks:
+        lengths[each[:_START]].add(len(each))
+    starts = np.unique(np.frombuffer(b"".join(lengths), "<u8"))
+    for part in _together(_unallocated(catalog)):
+        for place in _places(part, starts):
+            for length in lengths[part[place : place + _START]]:
+                if part[place : place + length] in marks:
+                    return True
+    return False
+
+
+def _places(part: bytes, starts: npt.NDArray[np.uint64]) -> list[int]:
+    """Where eight bytes are as one of the marks begins: so many marks take as long as few."""
+    each = np.lib.stride_tricks.sliding_window_view(np.frombuffer(part, np.uint8), _START)
+    windows = np.ascontiguousarray(each).view("<u8")[:, 0]
+    found = np.minimum(np.searchsorted(starts, windows), len(starts) - 1)
+    places: list[int] = np.flatnonzero(starts[found] == windows).tolist()
+    return places
+
+
+def _together(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Some at a time, and a gap between them."""
+    some, size = [], 0
+    for part in parts:
+        some.append(part)
+        size += len(part)
+        if size >= _LOOKED_AT_ONCE:
+            yield bytes(_START).join([*some, b""])
+            some, size = [], 0
+    if some:
+        yield bytes(_START).join([*some, b""])
 
 
 def _unallocated(catalog: Path) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from memory_service.storage.probe import Probe
 
 MOST_LISTED = 10_000  # entries of each list of a receipt
 MOST_PROBED = 1024  # memories: each is searched for, before and after
-MOST_MARKS = 8192  # to look for in each page; of more, the catalog is written anew unseen
+MOST_MARKS = 200_000  # to look for, some 30 MB; of more, the catalog is written anew unseen
 
 LISTS = (
     "memory_ids",

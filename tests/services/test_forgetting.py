@@ -399,7 +399,7 @@ class TestNothingIsLeft:
     def test_of_much_the_catalog_is_written_anew_unseen(
         self, app: Application, secret: tuple[Episode, bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each page would be searched for each of its marks."""
+        """What it is known by takes memory."""
         monkeypatch.setattr(tally, "MOST_MARKS", 1)
         monkeypatch.setattr(residue, "left", lambda *_: pytest.fail("searched"))
         rewritten: list[int] = []
