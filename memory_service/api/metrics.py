@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
@@ -258,8 +259,8 @@ class _Sizes(Collector):
         gauge = GaugeMetricFamily(
             "memory_service_jobs_running", "Jobs that run now.", labels=("kind",)
         )
-        for kind in self._application.jobs.running():
-            gauge.add_metric((kind,), 1)
+        for kind, count in Counts(self._application.jobs.running()).items():
+            gauge.add_metric((kind,), count)
         return gauge
 
     def _decoders(self) -> GaugeMetricFamily:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from memory_service import trail
@@ -16,12 +17,14 @@ from memory_service.records import PLAIN, Forgotten, Manner, NamespaceCounts, Se
 from memory_service.services import checks
 from memory_service.services.jobs import Jobs, Run, Stopped
 from memory_service.services.namespaces import Namespaces
+from memory_service.services.turns import Turns
 from memory_service.storage import census, filters, receipts
 from memory_service.storage.removal import Steps
 from memory_service.storage.store import Store
 
 KIND = "forget"
 LARGE = 1000  # memories, from which on it is a job
+MOST_JOBS = 8  # one at a time; so many with those that wait for their turn
 PATIENCE_S = 5.0  # for the end of a job, before the answer is that it goes on
 # Of a job's result, which those may read who may see the namespace: whether the bytes of a content
 # are gone says whether another namespace has the same, and so do these counts.
@@ -70,6 +73,7 @@ class Forgetting:
         self._store = store
         self._namespaces = namespaces
         self._jobs = jobs
+        self._turns = Turns()
 
     def count(self, selection: Selection) -> int:
         """How many memories `forget` would forget. Raises InvalidInput."""
@@ -82,7 +86,7 @@ class Forgetting:
         does not match any more when its turn comes stays.
 
         A receipt that is not `complete` is of a `job` that goes on. Raises InvalidInput,
-        UnexpectedCount, and JobConflict while another such job runs, with nothing forgotten.
+        UnexpectedCount, and Overloaded while many such jobs wait, with nothing forgotten.
         """
         namespace, modality, filter = _checked(selection)
         if expected is None:
@@ -150,12 +154,18 @@ class Forgetting:
                 run.progress(forgotten=gone, of=count)
                 run.go_on()
 
+            def begun(receipt: Forgotten) -> None:
+                run.progress(forgotten=0, of=count)
+                following.begun(receipt)
+                turn.enter_context(self._turns.turn(run.go_on))
+
             trail.follow(asked)
-            steps = Steps(run.job.id, following.begun, step)
-            return _result(following.run(lambda: work(steps)))
+            with ExitStack() as turn:
+                steps = Steps(run.job.id, begun, step)
+                return _result(following.run(lambda: work(steps)))
 
         parameters = {"namespace": namespace, "what": what, "memories": count}
-        self._jobs.start(KIND, parameters, in_job, behind_requests=False)
+        self._jobs.start(KIND, parameters, in_job, behind_requests=False, most=MOST_JOBS)
         return following.receipt(PATIENCE_S)
 
     def forget_generation(self, generation_id: str, manner: Manner = PLAIN) -> Forgotten:

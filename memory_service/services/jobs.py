@@ -1,6 +1,7 @@
 """Work that goes on after its request was answered, with a record that outlives the process.
 
-One job of a kind runs at a time. Knows nothing about what a job does, nor HTTP.
+One job of a kind runs at a time, unless its kind can have several. Knows nothing about what a job
+does, nor HTTP.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from memory_service import trail
 from memory_service.clock import Clock
-from memory_service.errors import JobConflict, MemoryServiceError, NotReady
+from memory_service.errors import JobConflict, MemoryServiceError, NotReady, Overloaded
 from memory_service.ids import new_id
 from memory_service.records import Job, JobState
 from memory_service.storage import jobs as records
@@ -25,6 +26,7 @@ from memory_service.storage.store import Store
 log = logging.getLogger(__name__)
 
 NICENESS = 10  # of a job's thread: requests go first
+RETRY_AFTER_S = 5
 CLOSING_S = 30.0  # how long `close` waits for a job to come to a stop
 
 
@@ -75,7 +77,7 @@ class Jobs:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
-        self._runs: dict[str, tuple[Run, threading.Thread | None]] = {}  # by kind
+        self._runs: dict[str, tuple[Run, threading.Thread | None]] = {}  # by id
         self._held: set[str] = set()  # kinds that may not start
         self._closed = False
         for job in records.running(store.catalog):
@@ -98,8 +100,8 @@ class Jobs:
         return [replace(job, state="running", finished_at=None) for job in jobs]
 
     def running(self) -> list[str]:
-        """The kinds of the jobs that run now."""
-        return list(self._runs)
+        """The kinds of the jobs that run now, one for each."""
+        return [run.job.kind for run, _ in list(self._runs.values())]
 
     def latest(self, limit: int, kind: str | None = None) -> list[Job]:
         """The newest first."""
@@ -108,27 +110,33 @@ class Jobs:
         return [present.get(job.id, job) for job in found]
 
     def start(
-        self, kind: str, parameters: Mapping[str, Any], work: Work, *, behind_requests: bool = True
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        work: Work,
+        *,
+        behind_requests: bool = True,
+        most: int = 1,
     ) -> Job:
         """Begin in a thread of its own. An interrupted or cancelled job of the same parameters is
         taken up, under its old id. Not `behind_requests`: work that holds the write lock most of
         its time, on which requests would wait for longer, were it slower. Raises JobConflict while
-        another of the kind runs."""
-        run = self._new_run(kind, parameters)
+        another of the kind runs, or, where it can have several, Overloaded while `most` do."""
+        run = self._new_run(kind, parameters, most=most)
 
         def in_background() -> None:
             if behind_requests:
                 _lower_priority()
-            self._run(kind, run, work)
+            self._run(run, work)
             log.info("job %s (%s): %s %s", run.job.id, kind, run.job.state, run.job.error or "")
 
         thread = threading.Thread(target=in_background, name=f"job-{kind}", daemon=True)
-        self._runs[kind] = run, thread
+        self._runs[run.job.id] = run, thread
         begun = run.job  # soon it may say how it ends, before its end holds
         try:
             thread.start()
         except RuntimeError as error:  # the system has no thread for it
-            self._end(kind, replace(begun, state="interrupted"))
+            self._end(replace(begun, state="interrupted"))
             raise NotReady(f"the job could not be started: {error}") from error
         return begun
 
@@ -141,7 +149,7 @@ class Jobs:
     ) -> Job:
         """`start`, but in the calling thread; returns the finished job."""
         run = self._new_run(kind, parameters, on_change)
-        self._run(kind, run, work)
+        self._run(run, work)
         return run.job
 
     def _new_run(
@@ -149,9 +157,10 @@ class Jobs:
         kind: str,
         parameters: Mapping[str, Any],
         on_change: Callable[[Job], None] = lambda job: None,
+        most: int = 1,
     ) -> Run:
         with self._lock:
-            self._require_none(kind)
+            self._require_room(kind, most)
             if self._closed:
                 raise NotReady("the service is shutting down")
             now = self._clock.now()
@@ -161,7 +170,7 @@ class Jobs:
             job = replace(job, state="running", updated_at=now, finished_at=None, error=None)
             self._write(job)
             run = Run(job, self._clock, on_change)
-            self._runs[kind] = run, None
+            self._runs[job.id] = run, None
         trail.told(jobs=[job.id])
         return run
 
@@ -169,17 +178,25 @@ class Jobs:
     def none(self, kind: str) -> Iterator[None]:
         """No job of the kind runs, and none starts. Raises JobConflict."""
         with self._lock:
-            self._require_none(kind)
+            self._require_room(kind)
             self._held.add(kind)
         try:
             yield
         finally:
             self._held.remove(kind)
 
-    def _require_none(self, kind: str) -> None:
-        if kind in self._runs:
-            job = self._runs[kind][0].job
-            raise JobConflict(f"{kind}: job {job.id} is running", id=job.id)
+    def _require_room(self, kind: str, most: int = 1) -> None:
+        present = [run.job for run, _ in list(self._runs.values()) if run.job.kind == kind]
+        if len(present) >= most:
+            job = present[0]
+            if most == 1:
+                raise JobConflict(f"{kind}: job {job.id} is running", id=job.id)
+            raise Overloaded(
+                f"{kind}: {len(present)} jobs run or wait, the first of them {job.id}",
+                id=job.id,
+                retry_after_s=RETRY_AFTER_S,
+                accepted=most,
+            )
         if kind in self._held:
             raise JobConflict(f"{kind}: what an earlier job left is being cleared away")
 
@@ -189,7 +206,7 @@ class Jobs:
                 return job
         return None
 
-    def _run(self, kind: str, run: Run, work: Work) -> None:
+    def _run(self, run: Run, work: Work) -> None:
         try:
             result = work(run)
             run.finished("succeeded", result=result)
@@ -206,15 +223,15 @@ class Jobs:
             problem = {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
             run.finished("failed", error=problem)
         finally:
-            self._end(kind, run.job)
+            self._end(run.job)
 
-    def _end(self, kind: str, job: Job) -> None:
+    def _end(self, job: Job) -> None:
         try:
             self._write(job)
         except Exception:  # a full disk, most likely: the next start says interrupted
             log.exception("the end of job %s could not be recorded", job.id)
         finally:  # whatever it is: the next of its kind must be able to begin
-            del self._runs[kind]
+            del self._runs[job.id]
 
     def cancel(self, job_id: str) -> Job:
         """Ask a running job to stop, which it does at its next step. Raises NotFound, and

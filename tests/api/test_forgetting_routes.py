@@ -49,13 +49,13 @@ def test_much_goes_on_as_a_job(
     client: TestClient, farm: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = threading.Event()
-    real = removal.Removal._delete
+    real = removal.Removal._delete_all
 
     def delete(*given: Any) -> None:
         assert free.wait(20)
         real(*given)
 
-    monkeypatch.setattr(removal.Removal, "_delete", delete)
+    monkeypatch.setattr(removal.Removal, "_delete_all", delete)
     monkeypatch.setattr(forgetting, "LARGE", 3)
     monkeypatch.setattr(forgetting, "PATIENCE_S", 0.0)
     chosen = {"filter": {"place": "farm"}, "expected": 3}
@@ -67,8 +67,15 @@ def test_much_goes_on_as_a_job(
     assert client.get(f"/receipts/{begun['id']}").json() == begun
     assert answer.headers["location"] == f"/jobs/{begun['job']}"
     assert client.get(answer.headers["location"]).json()["state"] == "running"
-    again = forget(client, **chosen)
-    assert (again.status_code, again.json()["code"]) == (409, "job_conflict")
+    monkeypatch.setattr(forgetting, "MOST_JOBS", 2)
+    again = forget(client, **chosen)  # its turn comes then
+    assert again.status_code == 202
+    assert again.json()["job"] != begun["job"]
+    metrics = client.get("/metrics").text
+    assert 'memory_service_jobs_running{kind="forget"} 2.0' in metrics
+    refused = forget(client, **chosen)
+    assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+    assert int(refused.headers["retry-after"]) > 0
     free.set()
     for _, thread in list(client.app.state.application.jobs._runs.values()):  # type: ignore[attr-defined]
         thread.join(20)

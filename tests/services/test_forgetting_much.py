@@ -9,7 +9,7 @@ from service_media import text
 from store_consistency import assert_consistent
 
 from memory_service.app import Application
-from memory_service.errors import JobConflict, StorageFull
+from memory_service.errors import Overloaded, StorageFull
 from memory_service.records import Forgotten, Manner, Selection
 from memory_service.services import forgetting
 from memory_service.storage import removal
@@ -80,8 +80,6 @@ def test_what_takes_long_goes_on(much: Application, monkeypatch: pytest.MonkeyPa
     so_far = much.forgetting.receipt(begun.id)
     assert (so_far.complete, so_far.job, len(so_far.memory_ids)) == (False, begun.job, 2)
     assert much.jobs.get(begun.job).progress == {"forgotten": 2, "of": COUNT}
-    with pytest.raises(JobConflict):
-        much.forgetting.forget_namespace("default")
     hold.free.set()
     receipt = ended(much, begun)
     assert receipt.complete
@@ -108,6 +106,75 @@ def test_others_have_their_turn_between(much: Application, monkeypatch: pytest.M
     hold.free.set()
     assert ended(much, begun).removed["memories"] == COUNT + 1
     assert much.memory.episode(kept.id) == kept
+
+
+def test_several_go_on_one_after_the_other(
+    much: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "PATIENCE_S", 0.0)
+    hold = Held(monkeypatch)
+    for number in range(5):
+        much.memory.store([text(f"a bird {number}")], namespace="birds", metadata={"n": number})
+    first = much.forgetting.forget(OLD, COUNT)
+    assert hold.held.wait(20)
+    second = much.forgetting.forget_namespace("birds", 5)
+    kept = much.memory.store([text("stored after it was asked for")], namespace="birds").episode
+    again = much.forgetting.forget(OLD, COUNT - 2)
+    assert not any(each.complete for each in (first, second, again))
+    assert second.job is not None
+    assert again.job is not None
+    waiting = much.jobs.get(second.job)
+    assert (waiting.state, waiting.progress) == ("running", {"forgotten": 0, "of": 5})
+    assert much.jobs.running() == ["forget"] * 3
+    assert much.forgetting.receipt(second.id) == second
+    hold.free.set()
+    assert ended(much, first).removed["memories"] == COUNT
+    receipt = much.forgetting.receipt(second.id)
+    assert (receipt.complete, receipt.removed["memories"]) == (True, 5)
+    assert much.memory.episode(kept.id) == kept
+    nothing = much.forgetting.receipt(again.id)
+    assert (nothing.complete, nothing.memory_ids) == (True, ())
+    times = [much.jobs.get(str(each.job)).finished_at or 0 for each in (first, second, again)]
+    assert times == sorted(times)
+    assert_consistent(much)
+
+
+def test_one_that_waits_can_be_cancelled(
+    much: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "PATIENCE_S", 0.0)
+    hold = Held(monkeypatch)
+    for number in range(5):
+        much.memory.store([text(f"a bird {number}")], namespace="birds")
+    first = much.forgetting.forget(OLD, COUNT)
+    assert hold.held.wait(20)
+    second = much.forgetting.forget_namespace("birds")
+    assert second.job is not None
+    thread = much.jobs._runs[second.job][1]
+    assert thread is not None
+    much.jobs.cancel(second.job)
+    thread.join(20)
+    assert much.jobs.get(second.job).state == "cancelled"
+    assert not much.forgetting.receipt(second.id).complete
+    assert much.memory.count(["birds"]) == 5
+    hold.free.set()
+    assert ended(much, first).complete
+
+
+def test_not_more_than_some_wait(much: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forgetting, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(forgetting, "MOST_JOBS", 2)
+    hold = Held(monkeypatch)
+    begun = [much.forgetting.forget(OLD, COUNT)]
+    assert hold.held.wait(20)
+    begun.append(much.forgetting.forget_namespace("default"))
+    with pytest.raises(Overloaded) as caught:
+        much.forgetting.forget_namespace("default")
+    assert caught.value.details["retry_after_s"] > 0
+    hold.free.set()
+    assert ended(much, begun[0]).complete
+    assert ended(much, begun[1]).complete
+    assert much.memory.count() == 0
 
 
 def test_one_that_was_cancelled_says_what_is_gone(
