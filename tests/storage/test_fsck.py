@@ -160,6 +160,7 @@ def test_every_kind_is_tested() -> None:
         "deletion_unfinished",
         "thumbnail_unnamed",
         "snapshot_broken",
+        "index_unknown",
         "keys_damaged",
         "key_broken",
         "audit_broken",
@@ -326,7 +327,7 @@ class TestSnapshots:
         assert check(folder).findings == []
         return first
 
-    @pytest.mark.parametrize("damage", ["altered", "missing", "manifest", "stranger"])
+    @pytest.mark.parametrize("damage", ["altered", "missing", "manifest", "of no index", "beside"])
     def test_are_made_anew(self, snapshot: Path, damage: str) -> None:
         file = next(path for path in snapshot.iterdir() if path.suffix != ".json")
         match damage:
@@ -336,12 +337,37 @@ class TestSnapshots:
                 file.unlink()
             case "manifest":
                 (snapshot / "manifest.json").write_text("{}")
-            case "stranger":
-                (snapshot.parent / "stranger").mkdir()
+            case "of no index":
+                (snapshot.parent / ("0" * 32)).mkdir()
+            case "beside":
+                shutil.copy(file, snapshot.parent)
         folder = snapshot.parents[1]
         assert kinds(check(folder)) == {"snapshot_broken"}
         assert check(folder, repair=True).left == 0
         assert check(folder).findings == []
+
+    @pytest.mark.parametrize("name", ["0" * 32, f"{'0' * 32}.flat", "manifest.json.part"])
+    def test_stray_files_of_ours_are_removed(self, folder: Path, name: str) -> None:
+        stray = folder / "indexes" / name
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_bytes(b"left")
+        (found,) = check(folder).findings
+        assert (found.kind, found.subject) == ("snapshot_broken", name)
+        assert check(folder, repair=True).left == 0
+        assert not stray.exists()
+
+    @pytest.mark.parametrize("name", [".DS_Store", "notes.txt", "lost+found/", f"{'0' * 31}.flat"])
+    def test_what_is_not_ours_is_told_and_left(self, folder: Path, name: str) -> None:
+        stray = folder / "indexes" / name
+        stray.parent.mkdir(exist_ok=True)
+        if name.endswith("/"):
+            stray.mkdir()
+        else:
+            stray.write_bytes(b"of somebody else")
+        (found,) = check(folder, repair=True).findings
+        assert (found.kind, found.subject, found.repaired) == ("index_unknown", stray.name, False)
+        assert "move it" in found.note
+        assert stray.exists()
 
 
 class TestNotRun:

@@ -280,8 +280,20 @@ def test_one_from_an_earlier_opening_is_used(folder: Path) -> None:
 def test_folders_without_an_index_are_removed(folder: Path) -> None:
     indexes = opened(folder)
     indexes.add(SubMemory("n", "image", "s", "f"), SEQUENCES[:5], ROWS[:5])
+    (folder / f"{'0' * 32}.flat").write_bytes(b"left")
     indexes.start()
-    assert not files(folder)
+    assert not list(folder.iterdir())
+    indexes.close()
+
+
+def test_what_others_put_beside_them_stays(folder: Path) -> None:
+    (folder / "notes").mkdir()
+    (folder / "notes/mine.txt").write_text("mine")
+    (folder / ".DS_Store").write_bytes(b"mine")
+    indexes = opened(folder)
+    indexes.start()
+    assert {path.name for path in folder.iterdir()} == {".DS_Store", "notes"}
+    assert (folder / "notes/mine.txt").exists()
     indexes.close()
 
 

@@ -117,6 +117,7 @@ KINDS = {
     "segments_broken": "the parts of a long sound are not numbered without a gap",
     "trace_wrong": "a trace is not the sum of its vectors",
     "snapshot_broken": "the snapshot of an index is damaged, or of no index",
+    "index_unknown": "something among the indexes that is not of this service",
     "generation_broken": "a generation without an output, or with a query of the wrong length",
     "keys_damaged": "SQLite finds the file of keys damaged",
     "key_broken": "a key that cannot be read",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
@@ -11,9 +10,17 @@ from pathlib import Path
 
 from memory_service.storage.fsck.findings import Finding, Folder
 from memory_service.storage.vectors import SubMemory
-from memory_service.storage.vectors.snapshots import FORMAT, MANIFEST, checksum, folder_of
+from memory_service.storage.vectors.snapshots import (
+    FORMAT,
+    MANIFEST,
+    checksum,
+    folder_of,
+    is_ours,
+    remove,
+)
 
 FOLDER = "indexes"
+MOVE = "move it elsewhere: it is no file of this service, which leaves it where it is"
 _SUB_MEMORIES = (
     "SELECT DISTINCT namespace, modality, s.id, fingerprint FROM memories"
     " JOIN vectors USING (sequence) JOIN spaces s ON s.number = space"
@@ -25,7 +32,9 @@ def check(folder: Folder) -> Iterator[Finding]:
         folder_of(SubMemory(*row)): SubMemory(*row) for row in folder.catalog.select(_SUB_MEMORIES)
     }
     for path in sorted((folder.path / FOLDER).glob("*")):
-        if path.name not in known:
+        if path.name not in known and not is_ours(path.name):
+            yield Finding("index_unknown", path.name, str(path), advice=MOVE)
+        elif path.name not in known:
             yield Finding("snapshot_broken", path.name, "of no index", _removing(path))
         elif (fault := _fault(path)) is not None:
             subject = "/".join(astuple(known[path.name]))
@@ -50,7 +59,7 @@ def _fault(path: Path) -> str | None:
 
 def _removing(path: Path) -> Callable[[], str]:
     def repair() -> str:
-        shutil.rmtree(path)
+        remove(path)
         return "deleted: the next start builds the index from the catalog"
 
     return repair

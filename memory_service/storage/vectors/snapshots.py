@@ -15,10 +15,12 @@ import json
 import logging
 import mmap
 import os
+import re
 import shutil
 import uuid
 import zlib
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 LEAST_ROWS = 4096  # fewer are read from the catalog as fast
 CHECKED_AT_ONCE = 64 * 2**20
+_KINDS = r"flat|lists|links|ids\.npy|buffer\.ids\.npy|buffer\.codes\.npy"
+_OURS = re.compile(rf"[0-9a-f]{{32}}(\.({_KINDS}))?|manifest\.json(\.part)?")
 
 
 class Unusable(Exception):
@@ -68,17 +72,32 @@ class Snapshots:
         return Snapshot(self._folder / folder_of(sub_memory), sub_memory, dimension, self._opening)
 
     def keep_only(self, sub_memories: Iterable[SubMemory]) -> None:
-        """Remove the folders of indexes that there are no more."""
+        """Remove what is left of indexes that there are no more. What others have put there stays,
+        whatever it is."""
         kept = {folder_of(sub_memory) for sub_memory in sub_memories}
         if self._folder.is_dir():
-            for folder in self._folder.iterdir():
-                if folder.name not in kept:
-                    shutil.rmtree(folder, ignore_errors=True)
+            for path in self._folder.iterdir():
+                if path.name not in kept and is_ours(path.name):
+                    with suppress(OSError):
+                        remove(path)
 
 
 def folder_of(sub_memory: SubMemory) -> str:
     key = json.dumps([*asdict(sub_memory).values()])
     return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def is_ours(name: str) -> bool:
+    """Whether a folder or file of this name can only be of an index, or of its snapshot."""
+    return _OURS.fullmatch(name) is not None
+
+
+def remove(path: Path) -> None:
+    """A folder or a file. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class Snapshot:
