@@ -1,16 +1,15 @@
 """Sounds from memory: a variational autoencoder of log-mels, and a generator over its latents.
 
-What is remembered is the sound that matches best, and with it another that matches nearly as
-well, added in power and encoded. Creativity 0 decodes that. Above, its latents are noised and then
+Creativity 0 decodes the latents of the sound that matches best. Above, these are noised and then
 led back by a small rectified-flow network (Liu et al. 2022; SDEdit, Meng et al. 2021) conditioned
 on the fused vector, the query, the neighbours' vectors and those latents; creativity 1 starts from
-noise alone.
+noise alone. Of several candidates, some start from other sounds that match nearly as well.
 Knows nothing about encoders (but their log-mel front end) and storage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +41,6 @@ Floats = npt.NDArray[np.float32]
 FEW_STEPS = 4  # of the flow: more candidates are made where these are enough
 MIN_DURATION_S = 1.0  # shorter sounds are kept up to here, silence included
 AUDIBLE = 0.02  # of the peak: what is below at the end of a sound is silence
-TOGETHER = 0.7  # of the best match: from here on another is heard with it (docs/experiments.md)
 
 
 @dataclass(frozen=True)
@@ -147,34 +145,6 @@ def mel_window(sound: Waveform, settings: SoundSettings) -> Floats:
     return mel_of(audible(sound), settings.frames)
 
 
-def mix(mels: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    """One log-mel of the two heaviest played together: power adds, by weight to the fourth.
-
-    Sharpened so that what is hardly remembered does not fill the pauses of what is: a tenth of
-    the weight sounds 40 dB below. More than two at once are heard as noise.
-    """
-    shares = (np.asarray(weights, np.float64) / max(weights)) ** 4
-    power = sum(shares[i] * np.exp(2.0 * mels[i].astype(np.float64)) for i in mixed(weights))
-    return np.asarray(0.5 * np.log(np.maximum(power, FLOOR**2)), np.float32)
-
-
-def mixed(weights: Sequence[float]) -> list[int]:
-    """Places of the two heaviest, of one alone where no other is heard beside it."""
-    shares = (np.asarray(weights, np.float64) / max(weights)) ** 4
-    return [int(i) for i in np.argsort(-shares, kind="stable")[:2] if shares[i] > 1e-5]
-
-
-def heard_weights(weights: Sequence[float]) -> list[float]:
-    """The weights of those that match nearly as well as the best, and 0 of the others.
-
-    A worse match fills the pauses of the better one. Weights that are all 0 count alike.
-    """
-    best = max(weights)
-    if best <= 0:
-        return [1.0] * len(weights)
-    return [weight if weight >= TOGETHER * best else 0.0 for weight in weights]
-
-
 class SoundGenerator(Generator):
     """Makes one to four seconds of sound from a condition, as long as what is remembered."""
 
@@ -213,7 +183,7 @@ class SoundGenerator(Generator):
 
         Without a remembered sound it is drawn from the learned prior at any creativity, and has at
         most 2.05 s.
-        `details`: the ids of the sounds that were mixed, the noise that was added, the steps.
+        `details`: the id of the sound that it starts from, the noise that was added, the steps.
         """
         return self.generate_each([condition], seeds=[seed], creativity=creativity)[0]
 
@@ -223,38 +193,27 @@ class SoundGenerator(Generator):
     def generate_each(
         self, conditions: Sequence[Condition], *, seeds: Sequence[int], creativity: float
     ) -> list[Generated]:
-        """Each remembered sound is read once, and the flow leads those of one length together."""
+        """Each start is read once, and the flow leads those of one length together."""
         require_creativity(creativity)
-        different = {id(each): each for each in conditions}
-        heard = {key: self._heard(each) for key, each in different.items()}
-        known = {sound.id: sound.media for sounds in heard.values() for sound, _ in sounds}
-        samples = {id: audible(media) for id, media in known.items()}
-        remembered = {key: self._remembered(sounds, samples) for key, sounds in heard.items()}
-        memories = [remembered[id(each)] for each in conditions]
+        heard = [each.ranked("audio") for each in conditions]
+        first = {sounds[0].id: sounds[0].media for sounds in heard if sounds}
+        encoded = {id: self._remembered(media) for id, media in first.items()}
+        memories = [[encoded[sounds[0].id]] if sounds else [] for sounds in heard]
         latents = sample_each(self._networks.flow, conditions, memories, creativity, seeds)
         return [
-            self._generated(each, heard[id(condition)], noise_for(creativity, known), seed)
-            for each, condition, known, seed in zip(
-                latents, conditions, memories, seeds, strict=True
-            )
+            self._generated(each, sounds, noise_for(creativity, sounds), seed)
+            for each, sounds, seed in zip(latents, heard, seeds, strict=True)
         ]
 
-    def _heard(self, condition: Condition) -> list[tuple[Neighbour, float]]:
-        pairs = zip(condition.neighbours, condition.ranking, strict=True)
-        return [(each, float(weight)) for each, weight in pairs if each.modality == "audio"]
-
     def _generated(
-        self,
-        latents: torch.Tensor,
-        sounds: Sequence[tuple[Neighbour, float]],
-        noise: float,
-        seed: int,
+        self, latents: torch.Tensor, sounds: Sequence[Neighbour], noise: float, seed: int
     ) -> Generated:
         samples = griffin_lim(magnitude_from_log_mel(self.decode(latents)), seed=seed)
         return Generated(
             media=Waveform(finish(samples), SAMPLE_RATE),
             details={
-                "read_memories": [neighbour.id for neighbour, _ in sounds],
+                "starts_from": sounds[0].id if sounds else None,
+                "read_memories": [sound.id for sound in sounds[:1]],
                 "noise": noise,
                 "flow_steps": steps_for(self.settings.flow, noise),
                 "runtime": self._networks.runtime,
@@ -287,18 +246,10 @@ class SoundGenerator(Generator):
         mel = self._networks.decode(raw)[0, 0] * self.settings.mel_scale + self.settings.mel_mean
         return np.asarray(mel.clamp(float(np.log(FLOOR)), 6.0).numpy(), np.float32)
 
-    def _remembered(
-        self, sounds: Sequence[tuple[Neighbour, float]], samples: Mapping[str, Floats]
-    ) -> list[torch.Tensor]:
-        """Latents of the mixture of remembered sounds; weights that are all 0 count alike."""
-        if not sounds:
-            return []
-        weights = heard_weights([weight for _, weight in sounds])
-        places = mixed(weights)
-        heard = [samples[sounds[at][0].id] for at in places]
-        frames = frames_for(heard, self.settings)
-        mels = [mel_of(each, frames) for each in heard]
-        return [self.encode(mix(mels, [weights[at] for at in places]))]
+    def _remembered(self, sound: Waveform) -> torch.Tensor:
+        """Latents (1, C, H, W), as long as the sound is heard."""
+        samples = audible(sound)
+        return self.encode(mel_of(samples, frames_for([samples], self.settings)))
 
 
 def finish(samples: Floats) -> Floats:

@@ -11,12 +11,17 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
 from typing import Any, ClassVar
 
 import numpy as np
 
 from encoders.base import Modality, Vectors
+
+# Which memories several candidates start from (docs/experiments.md): those with this share of the
+# best one's ranking, and so many at most.
+ALIKE, MOST_STARTS = 0.3, 3
 
 
 class Unavailable(RuntimeError):
@@ -52,6 +57,7 @@ class Condition:
     draft: str | None = None  # the text that was made for the same condition, where one was
     pointed: bool = False  # the query has more than words: a picture, a sound or a bare vector
     quotes: bool = True  # whether what is remembered may be given as it is, in place of being made
+    start: str | None = None  # id of what comes before better matches; None, or not there: the best
 
     @property
     def episode_weights(self) -> Vectors:
@@ -75,9 +81,22 @@ class Condition:
         return self.weights if self.matches is None else self.matches
 
     def ranked(self, modality: Modality) -> list[Neighbour]:
-        """What is remembered of one modality, the best match first."""
-        order = np.argsort(-self.ranking, kind="stable")
-        return [self.neighbours[at] for at in order if self.neighbours[at].modality == modality]
+        """What is remembered of one modality, `start` first, then the best match."""
+        found = [self.neighbours[at] for at in self._order(modality)]
+        return sorted(found, key=lambda each: each.id != self.start)
+
+    def starts(self, modality: Modality) -> list[str]:
+        """Ids of what candidates start from in turns: those of one modality that match nearly as
+        well as the best, that one first."""
+        order = self._order(modality)
+        least = ALIKE * max((float(self.ranking[at]) for at in order), default=0.0)
+        alike = [self.neighbours[at].id for at in order if self.ranking[at] >= least]
+        return alike[:MOST_STARTS]
+
+    def _order(self, modality: Modality) -> list[int]:
+        """Places of what is remembered of one modality, the best match first."""
+        order = np.argsort(-self.ranking, kind="stable").tolist()
+        return [at for at in order if self.neighbours[at].modality == modality]
 
 
 @dataclass(frozen=True)
@@ -103,7 +122,8 @@ class Generator(ABC):
     latent: ClassVar[bool] = False  # an autoencoder and a flow: `recode`, `short_epoch`
     # False where a seed draws nothing new: what it makes quotes the memory, or reads it out.
     draws: ClassVar[bool] = True
-    # Whether a seed gives alone what it gives among several candidates, but for the last bits.
+    # Whether a seed gives alone, with the same `Condition.start`, what it gives among several
+    # candidates, but for the last bits.
     seeds_stand_alone: ClassVar[bool] = True
     reads_draft: ClassVar[bool] = False  # it needs `Condition.draft`
     needs_words: ClassVar[bool] = False  # it needs `Condition.words`
@@ -146,11 +166,17 @@ class Generator(ABC):
     ) -> list[Generated]:
         """One for each seed, of which one is to be kept; of a single seed what `generate` gives.
 
+        What starts from a memory's latents starts from each of `Condition.starts` in turn, so that
+        there is something to choose from, or from `Condition.start` where one is named.
         `refused`: how often all were too like a memory before; a generator may go further from it.
         The same arguments give the same media on the same machine.
         """
-        conditions = [condition] * len(seeds)
-        return self.generate_each(conditions, seeds=seeds, creativity=creativity)
+        conditions = [condition]
+        if self.latent and condition.start is None:
+            starts = condition.starts(self.modality)
+            conditions = [replace(condition, start=each) for each in starts] or conditions
+        turns = list(islice(cycle(conditions), len(seeds)))
+        return self.generate_each(turns, seeds=seeds, creativity=creativity)
 
 
 def derived_seed(seed: int, number: int) -> int:

@@ -2,7 +2,8 @@
 
 Creativity 0 decodes the latents of the heaviest remembered picture; above, they are noised and led
 back by a rectified flow that sees the fused vector, the query and all the neighbours; 1 starts
-from noise alone. Knows nothing about encoders and storage.
+from noise alone. Of several candidates, some start from other pictures that match nearly as well.
+Knows nothing about encoders and storage.
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ import torch
 from encoders.base import Vectors, Waveform, normalize
 from encoders.training.data import Item, load_collection
 from encoders.training.data.speech import TEST_VOICES
-from generator.audio import SoundSettings, heard_weights, mel_window, mix
+from generator.audio import SoundSettings, mel_window
 from generator.training.epochs import told
 from generator.training.errors import Refused
+from generator.training.mixing import heard_weights, mix
 from generator.training.shown import bundled_towers, chosen, shown_vectors
 from generator.training.text_data import Encode, noisy, vectors_of
 
@@ -190,7 +191,7 @@ def similar_sounds(sounds: Sounds, count: int, seed: int) -> npt.NDArray[np.int6
 
 
 def mixture(mels: npt.NDArray[np.float16], rows: Sequence[int], shares: Sequence[float]) -> Floats:
-    """The log-mel of the sounds of a memory, as the generator mixes them."""
+    """The log-mel of the sounds of a memory: the best, with another that matches nearly as well."""
     weights = heard_weights(shares[: len(rows)])
     return mix([mels[row].astype(np.float32) for row in rows], weights)
 

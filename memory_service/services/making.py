@@ -219,7 +219,8 @@ def make_again(
     output: GenerationOutput, conditions: Sequence[Condition], record: Generation, models: Models
 ) -> list[Generated]:
     """An output of each condition, by the record's seed and mode: of the record's own condition
-    alone the very same bytes, of several what can be compared with each other."""
+    alone the very same bytes, of several what can be compared with each other: all start from the
+    memory that the output started from, where they have it."""
     modality = checks.modality(output.modality, models.generators, "generator")
     generator = models.generator(modality, record.modes.get(modality))
     if generator.reads_draft:
@@ -229,6 +230,9 @@ def make_again(
         ]
     seeds, taken, refused = _drawn_with(output)
     creativity = record.creativity
+    if len(conditions) > 1:
+        start = output.details.get("starts_from")
+        conditions = [replace(each, start=start) for each in conditions]
     with generator_errors():
         if len(conditions) > 1 and not refused and (len(seeds) == 1 or generator.seeds_stand_alone):
             alike = [seeds[taken]] * len(conditions)

@@ -1,5 +1,6 @@
 """The bundled picture generator with its committed weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_pictures_of_any_shape_keep_their_proportions() -> None:
 
 def test_candidates_are_those_of_their_seeds(generator: PictureGenerator) -> None:
     """But for the last bits, which several at once may round otherwise."""
-    condition = remembering(*PICTURES)
+    condition = remembering("food/fruit/apple_red")
     made = generator.candidates(condition, seeds=(3, 4, 3), creativity=0.6)
     first, second, again = (np.asarray(each.media, np.int16) for each in made)
     assert (first == again).all()
@@ -112,3 +113,34 @@ def test_candidates_are_those_of_their_seeds(generator: PictureGenerator) -> Non
     for seed, each in ((3, first), (4, second)):
         alone = pixels(generator, condition, seed, 0.6).astype(np.int16)
         assert np.abs(alone - each).max() <= 1
+
+
+def test_candidates_start_from_each_picture_that_matches_alike(generator: PictureGenerator) -> None:
+    """In turns, with that one first among those that are read; each is like its own start."""
+    cow, apple, beetle = PICTURES
+    known = replace(remembering(cow, apple, beetle), weights=np.array([0.3, 0.1, 0.6], np.float32))
+    made = generator.candidates(known, seeds=range(3), creativity=0.3)
+    assert [each.details["starts_from"] for each in made] == [beetle, cow, beetle]
+    assert made[1].details["read_memories"] == [cow, beetle, apple]
+    for each in made:
+        likeness = {
+            name: structural_similarity(
+                np.asarray(each.media), square(picture(name), 64), channel_axis=2
+            )
+            for name in PICTURES
+        }
+        assert max(likeness, key=lambda name: likeness[name]) == each.details["starts_from"]
+    named = replace(known, start=cow)
+    alone = pixels(generator, named, 1, 0.3).astype(np.int16)
+    assert np.abs(alone - np.asarray(made[1].media, np.int16)).max() <= 1
+    again = generator.candidates(named, seeds=range(3), creativity=0.3)
+    assert {each.details["starts_from"] for each in again} == {cow}
+
+
+def test_what_is_recalled_without_doubt_is_what_all_start_from(generator: PictureGenerator) -> None:
+    cow, apple, _ = PICTURES
+    known = replace(remembering(cow, apple), weights=np.array([0.05, 0.95], np.float32))
+    made = generator.candidates(known, seeds=range(3), creativity=0.3)
+    assert {each.details["starts_from"] for each in made} == {apple}
+    gone = generator.generate(replace(known, start="forgotten"), seed=0, creativity=0.3)
+    assert gone.details["starts_from"] == apple

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from service_media import text
 
-from generator.base import Condition, Generator, derived_seed
+from generator.base import Condition, Generated, Generator, derived_seed
 from generator.fake import FakeGenerator
 from generator.fusion import fuse
 from memory_service.app import Application
@@ -179,3 +179,44 @@ def test_other_numbers_are_refused(
     with pytest.raises(InvalidInput, match="candidates") as caught:
         drawn(app, candidates=wrong)
     assert caught.value.details["accepted"] == [1, 8]
+
+
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Texts that repeat what they start from, or the query where that is one of the list."""
+    found: list[str] = []
+
+    def generate(self: FakeGenerator, condition: Condition, **options: Any) -> Generated:
+        known = condition.ranked("text")
+        if not known:
+            return Generated("nothing", {"starts_from": None})
+        words = "a blue whale" if known[0].media in found else known[0].media
+        return Generated(words, {"starts_from": known[0].id})
+
+    monkeypatch.setattr(FakeGenerator, "latent", True)
+    monkeypatch.setattr(FakeGenerator, "generate", generate)
+    return found
+
+
+@pytest.mark.parametrize("limit", [None, 0.95])
+def test_what_starts_from_a_memory_is_made_again_from_it(
+    app: Application, starting: list[str], limit: float | None
+) -> None:
+    """The memories count alike, the second one leads to the best text: leaving out the first, which
+    is no start any more, changes nothing."""
+    for words in ("an old song", "a green field", "a red barn"):
+        app.memory.store([text(words)])
+    first = drawn(app, outputs=["text"], fusion="sum", k=3, candidates=1)
+    best, second, third = [app.memory.get(share.memory_id) for share in first.memories]
+    assert first.outputs[0].details["starts_from"] == best.id
+    starting.append(str(second.text))
+    record = drawn(
+        app, outputs=["text"], fusion="sum", k=3, candidates=4, max_similarity=limit, explain=True
+    )
+    (output,) = record.outputs
+    assert output.details["starts_from"] == second.id
+    assert [draw.taken for draw in output.draws] == [False, True, False, False]
+    assert app.generation.replay(record.id) == {output.id: True}
+    effects = {share.memory_id: share.effects["text"] for share in record.memories}
+    assert effects[best.id] == effects[third.id] == 0
+    assert effects[second.id] > 0
