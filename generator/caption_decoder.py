@@ -48,6 +48,7 @@ class Prompt:
     captions: tuple[tuple[int, ...], ...]  # token ids of remembered texts
     caption_shares: tuple[float, ...]
     whole: tuple[bool, ...]  # of each caption; False: it went on
+    reads: bool = True  # False: the captions are as if they were not there
 
 
 class CaptionDecoder(nn.Module):

@@ -18,13 +18,15 @@ from generator.spelling import Spelling
 from generator.wording import goes_on_after
 
 MOST_LIKELY = 256  # tokens, of which one is drawn
+MOST_TRIED = 64  # draws until one spells something
 
 
 class Writer:
     """Several texts in the making: the cache of their prompts, and the pointer's keys into it.
 
-    `prompts` differ in their vectors alone; each is written on from `count` times. Computes what
-    the decoder's own class does, without its preparations of each token, which take longer.
+    `prompts` differ in their vectors and in whether their captions are read; each is written on
+    from `count` times. Computes what the decoder's own class does, without its preparations of
+    each token, which take longer.
     """
 
     def __init__(self, decoder: CaptionDecoder, prompts: Sequence[Prompt], count: int) -> None:
@@ -32,7 +34,15 @@ class Writer:
         prefix = torch.stack([decoder.prefix(each) for each in prompts])
         self.cache: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.length = 0
-        hidden = self._forward(prefix)[:, len(prompts[0].vectors) :]
+        read = len(prompts[0].vectors)  # positions that all see, before those of the captions
+        hidden = self._forward(prefix)[:, read:]
+        reads = torch.tensor([each.reads for each in prompts]).repeat_interleave(count)[:, None]
+        self.behind = hidden.shape[1] * ~reads  # (B, 1): positions that a row goes without
+        self.seen: torch.Tensor | None = None  # (B, 1, 1, most); None: every position
+        if not reads.all():
+            most = self.length + decoder.settings.max_tokens
+            self.seen = torch.ones(len(reads), 1, 1, most, dtype=torch.bool)
+            self.seen[..., read : self.length] = reads[..., None, None]
         room = (0, 0, 0, decoder.settings.max_tokens)
         self.cache = [
             (
@@ -50,14 +60,14 @@ class Writer:
             for caption, whole in zip(prompt.captions, prompt.whole, strict=True)
             for known in (*[True] * len(caption), whole)
         ]
-        self.valid = torch.tensor(known, dtype=torch.bool)
+        self.valid = torch.tensor(known, dtype=torch.bool) & reads  # (B, S)
         self.keys = decoder.copy_key(hidden).repeat_interleave(count, 0)  # (B, S, copy_width)
 
     def probabilities(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, V) of what follows `tokens` (B,)."""
         hidden = self._forward(self.decoder.written(tokens[:, None]))[:, 0]  # (B, width)
         scores = self.decoder.pointing(hidden[:, None], self.keys)[:, 0]
-        vocabulary, pointer = self.decoder.mixed(hidden, scores, self.valid.expand_as(scores))
+        vocabulary, pointer = self.decoder.mixed(hidden, scores, self.valid)
         return vocabulary.exp().index_add(1, self.values, pointer)
 
     def _forward(self, embedded: torch.Tensor) -> torch.Tensor:
@@ -66,7 +76,9 @@ class Writer:
         batch, count, width = embedded.shape
         heads = self.decoder.settings.heads
         start, self.length = self.length, self.length + count
-        hidden = embedded + gpt.wpe.weight[start : self.length]
+        places = torch.arange(start, self.length)
+        hidden = embedded + gpt.wpe.weight[places - self.behind if start else places]
+        seen = self.seen[..., : self.length] if start and self.seen is not None else None
         for layer, block in enumerate(gpt.h):
             joined = block.attn.c_attn(block.ln_1(hidden)).view(batch, count, 3, heads, -1)
             query, key, value = joined.permute(2, 0, 3, 1, 4)  # (B, heads, T, width / heads)
@@ -76,8 +88,8 @@ class Writer:
                 keys, values = self.cache[layer]
                 keys[:, :, start : self.length], values[:, :, start : self.length] = key, value
                 key, value = keys[:, :, : self.length], values[:, :, : self.length]
-            seen = scaled_dot_product_attention(query, key, value, is_causal=start == 0)
-            hidden = hidden + block.attn.c_proj(seen.transpose(1, 2).reshape(batch, count, width))
+            found = scaled_dot_product_attention(query, key, value, seen, is_causal=start == 0)
+            hidden = hidden + block.attn.c_proj(found.transpose(1, 2).reshape(batch, count, width))
             hidden = hidden + block.mlp.c_proj(
                 gelu(block.mlp.c_fc(block.ln_2(hidden)), approximate="tanh")
             )
@@ -110,13 +122,15 @@ def drafts(
 ) -> list[Draft]:
     """A draft for each temperature by its generator: greedy at 0, else nucleus sampling (0.9).
 
-    As many of them in turn write on from each of the prompts, which differ in their vectors alone.
+    As many of them in turn write on from each of the prompts, which are those of one `Writer`.
     A draft begins with a word, a word that begins like a remembered one goes on, and of words only
     those of the spelling's lexicon and `known` ones, in lower case, come out.
     """
-    remembered = {word for caption in prompts[0].captions for word in spelling.words(caption)}
+    words = {word for caption in prompts[0].captions for word in spelling.words(caption)}
     count = len(randoms)
-    writer = Writer(decoder, prompts, count // len(prompts))
+    each_times = count // len(prompts)
+    begun = [words if each.reads else set() for each in prompts for _ in range(each_times)]
+    writer = Writer(decoder, prompts, each_times)
     written: list[list[int]] = [[] for _ in randoms]
     scores: list[list[float]] = [[] for _ in randoms]
     open_rows, cut_rows = set(range(count)), set[int]()
@@ -131,7 +145,7 @@ def drafts(
                 allowed[[each for each in _repeats(ids) if not spelling.goes_on[each]]] = 0
             if not ids:
                 allowed[~spelling.begins] = 0
-            elif spelling.breaks_off(ids, remembered):
+            elif spelling.breaks_off(ids, begun[row]):
                 allowed[~spelling.goes_on] = 0
             if not spelling.may_end(ids, known) or goes_on_after(spelling.text(ids)):
                 allowed[decoder.eos] = 0
@@ -147,7 +161,7 @@ def drafts(
                 tokens[row] = token
     cut_rows |= open_rows
     for row in cut_rows:
-        _cut(written[row], remembered, spelling, known)
+        _cut(written[row], begun[row], spelling, known)
     return [
         Draft(tuple(ids), sum(logs) / len(logs) + min(logs), row not in cut_rows)
         for row, (ids, logs) in enumerate(zip(written, scores, strict=True))
@@ -163,8 +177,11 @@ def _spelt(
     known: Collection[str],
     decoder: CaptionDecoder,
 ) -> int | None:
-    """A token of those `allowed` (V,) that spells something; None where there is none."""
-    while float(allowed.max()) > 0:
+    """A token of those `allowed` (V,) that spells something; None where there is none, or, of those
+    that are sampled, none among so many: a draft at a dead end is not worth looking at all."""
+    for _ in range(MOST_TRIED if temperature > 0 else len(allowed)):
+        if float(allowed.max()) <= 0:
+            return None
         token = _draw(allowed, temperature, random)
         if token == decoder.eos or spelling.may_follow(ids, token, known):
             return token

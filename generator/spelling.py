@@ -21,6 +21,7 @@ WORD_LIST = Path(__file__).parent / "weights/words.txt"
 SHORT_NUMBER = 2  # digits of a number that needs not be remembered
 MARKS = "“”‘’—–…é"
 _WORD = re.compile(r"[^\W_]+")
+_TWICE = re.compile(r"\b([^\W_]+)\W*\s\W*\1\b", re.IGNORECASE)  # a yo-yo is one word
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ class Spelling:
     def may_follow(self, ids: Sequence[int], token: int, known: Collection[str]) -> bool:
         """Whether `token` goes on from `ids` with whole characters and words that there are.
 
-        Words: those of the lexicon, `known` ones in lower case, and short numbers. Characters that
-        are not ASCII: those of `known`, and common marks.
+        Words: those of the lexicon, `known` ones in lower case, and short numbers; none twice in a
+        row ("badger badger") but as in `known`. Characters that are not ASCII: those of `known`,
+        and common marks.
         """
         if not self.pieces[token]:
             return False
@@ -96,9 +98,11 @@ class Spelling:
             text, pending = _decoded(before + self.pieces[token])
         except UnicodeDecodeError:
             return False
+        seen = len(_decoded(before)[0])
+        if any(twice not in known for twice in _doubled(text, seen)):
+            return False
         if not self.lexicon:
             return True
-        seen = len(_decoded(before)[0])
         return self._has_characters(text[seen:], pending, known) and all(
             (self._is_word if word.end() < len(text) else self._begins_word)(word.group(), known)
             for word in _WORD.finditer(text)
@@ -136,14 +140,22 @@ class Spelling:
 
 
 def words_in(text: str) -> list[str]:
-    """Words and characters that are no ASCII, in lower case: what `Spelling` may be told of."""
-    return [word.lower() for word in _WORD.findall(text)] + [c for c in text if not c.isascii()]
+    """Words and characters that are no ASCII, in lower case, and words that come twice in a row
+    ("choo choo"): what `Spelling` may be told of."""
+    words = [word.lower() for word in _WORD.findall(text)]
+    return [*words, *(c for c in text if not c.isascii()), *_doubled(text)]
 
 
 @cache
 def word_list() -> tuple[str, ...]:
     """The words of the texts that the decoder has learnt from, and of the texts' encoder."""
     return tuple(WORD_LIST.read_text("utf-8").split())
+
+
+def _doubled(text: str, seen: int = 0) -> list[str]:
+    """Words that come twice in a row, as such pairs in lower case; those before `seen` left out."""
+    pairs = (found for found in _TWICE.finditer(text) if found.end() >= seen)
+    return [f"{pair[1]} {pair[1]}".lower() for pair in pairs]
 
 
 def _ending(text: str) -> list[str]:

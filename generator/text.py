@@ -37,7 +37,7 @@ from generator.drafting import Draft, drafts
 from generator.quoting import passage, quotable
 from generator.spelling import Spelling, word_list, words_in
 from generator.weight_files import FILES, NAMES, fingerprint, read_settings
-from generator.wording import ends, goes_on_after, is_copy, likeness, repeated, rounded_off
+from generator.wording import ends, goes_on_after, is_copy, likeness, once, rounded_off, slips
 
 STRAY = 0.6  # length of the random vector added to query and fused vector at creativity 1
 DRAFTS = 8  # written side by side
@@ -45,9 +45,15 @@ TOGETHER = 2  # drafts that stray the same way
 TOWARDS_TEXTS = 0.3  # strength of DeCap's projection
 STRAY_FURTHER = (0.0, 0.6, 1.4)  # as long as every draft is a copy
 FREE = 0.5  # creativity from which on captions are left unread where every draft is a copy
+# Cosine of query and best match from which on what is meant is what is remembered: all drafts read
+# its captions. Below, one of so many ways to stray does; the others know the memories by their
+# vectors alone, since a decoder that reads what another thing is called calls it so.
+RECOGNISED, ONE_READS_OF = 0.9, 4  # docs/experiments.md
+RECOGNISED_IN_PART = 0.75  # by words and something else, which lie apart: nothing is near to both
 # In cosines: of a draft's score (see `Draft`), and what being a copy takes away, or being cut by
 # the most tokens there may be. Both are more than any cosine: the last resort.
 LIKELIHOOD, COPY, CUT = 0.03, 100.0, 10.0
+SLIP = 0.15  # each
 ENDLESS = 0.1  # without a full stop, where what is remembered has one
 MOST_READ = 400  # characters of a remembered text
 NEARLY = 0.5  # likeness to a remembered text from which on that text is what was meant
@@ -176,20 +182,29 @@ class TextGenerator(Generator):
         best = self._best(condition)
         # Part of a text that is too long, and no more, is no use: then rather all of it.
         long = None if best is None or self._fits(_said(best)) else _quoted(best, condition.words)
+        mixed = creativity > 0 and not refused and long is None and not _recognised(condition)
         randoms = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
         leaders = randoms[:: TOGETHER if len(randoms) % TOGETHER == 0 else 1]
         for further, reads in _steps(creativity, refused, long is not None):
             size = STRAY * creativity + further
-            told = prompt if reads else replace(prompt, captions=(), caption_shares=(), whole=())
+            ways = _ways(prompt, condition, len(leaders)) if mixed else [prompt] * len(leaders)
+            told = [
+                replace(strayed(way, size, each), reads=reads and way.reads)
+                for way, each in zip(ways, leaders, strict=True)
+            ]
             written = drafts(
                 self.decoder,
-                [strayed(told, size, each) for each in leaders],
+                told,
                 temperatures=[temperature] * len(randoms),
                 randoms=randoms,
                 spelling=self.spelling,
                 known={word for text in remembered for word in words_in(text[:MOST_READ])},
             )
-            made = [self._generated(each, remembered, temperature, used) for each in written]
+            each_times = len(randoms) // len(leaders)
+            made = [
+                self._generated(each, remembered, temperature, used, told[at // each_times].reads)
+                for at, each in enumerate(written)
+            ]
             if long is not None:
                 made = [long if _is_part(each) else each for each in made]
             if not all(each.details["is_copy"] for each in made):
@@ -197,7 +212,12 @@ class TextGenerator(Generator):
         return made
 
     def _generated(
-        self, draft: Draft, remembered: Sequence[str], temperature: float, used: list[str]
+        self,
+        draft: Draft,
+        remembered: Sequence[str],
+        temperature: float,
+        used: list[str],
+        reads: bool,
     ) -> Generated:
         text = tidy(self.spelling.text(draft.ids))
         if not draft.ended:
@@ -209,13 +229,15 @@ class TextGenerator(Generator):
             details={
                 "temperature": round(temperature, 3),
                 "read_memories": used,
+                "captions_read": reads and bool(used),
                 "tokens": len(draft.ids),
                 "ended": draft.ended,
                 "is_copy": copy,
             },
-            merit=LIKELIHOOD * (draft.score - 2 * repeated(text))
+            merit=LIKELIHOOD * draft.score
+            - SLIP * slips(text)
             - ENDLESS * endless
-            - COPY * copy
+            - COPY * (copy or is_copy(once(text), remembered))
             - CUT * (not draft.ended)
             - COPY * goes_on_after(text),
         )
@@ -269,6 +291,26 @@ def _steps(creativity: float, refused: int, long: bool) -> list[tuple[float, boo
         return [(further, True) for further in STRAY_FURTHER[:2]]
     free = [(STRAY_FURTHER[1], False)] if creativity >= FREE else []
     return [*((further, True) for further in STRAY_FURTHER), *free]
+
+
+def _ways(prompt: Prompt, condition: Condition, count: int) -> list[Prompt]:
+    """What the drafts are written from where what is asked is not remembered itself: one reads the
+    captions, and of the others every second has the query drawn towards the remembered texts."""
+    query = condition.query
+    texts = [each.vector for each in condition.neighbours if each.modality == "text"]
+    if texts:
+        query = towards_texts(query, np.stack(texts), strength=TOWARDS_TEXTS)
+    vectors = np.concatenate([prompt.vectors[:1], query[None], prompt.vectors[2:]])
+    unread = replace(prompt, reads=False)
+    drawn = replace(unread, vectors=vectors.astype(np.float32))
+    cycle = [prompt, *(drawn if at % 2 else unread for at in range(1, ONE_READS_OF))]
+    return [cycle[at % ONE_READS_OF] for at in range(count)]
+
+
+def _recognised(condition: Condition) -> bool:
+    cosines = [float(each.vector @ condition.query) for each in condition.neighbours]
+    parts = condition.words and condition.pointed
+    return max(cosines, default=0.0) >= (RECOGNISED_IN_PART if parts else RECOGNISED)
 
 
 def _said(memory: Neighbour) -> str:

@@ -18,6 +18,11 @@ beside between through because although while when where which who whose if than
 their our my your this that these those is are was were be
 """
 LEADING = frozenset(_LEADING.split())
+_ENDINGS = {"", "s", "es", "ed", "er", "ers", "ing"}
+# Letters and how they usually sound: a "one", a "European", an "hour", an "X".
+_MISFIT = re.compile(
+    r"\b(?:[Aa] (?!one|once|eu|ew)[aeio]|[Aa]n (?!hour|hono|hones|heir)[b-df-hj-np-tv-z][a-z])"
+)
 _CLAUSE_END = re.compile(r"[,;:](?=\s)|\s?[—–]")
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)")
 
@@ -40,10 +45,31 @@ def likeness(text: str, remembered: str) -> float:
     return SequenceMatcher(None, _words(text), _words(remembered), autojunk=False).ratio()
 
 
-def repeated(text: str) -> int:
-    """How often a word comes again ("dog and dog")."""
-    words = [word for word in re.findall(r"\w{3,}", text.lower()) if word not in JOINTS]
-    return len(words) - len(set(words))
+def slips(text: str) -> int:
+    """How often a word comes again ("dog and dogs"), and an article does not fit ("a olive")."""
+    return len(_again(text)) + len(_MISFIT.findall(text))
+
+
+def once(text: str) -> str:
+    """What is said before a word comes again: "A dog" of "A dog with a dog."."""
+    places = _again(text)
+    return rounded_off(text[: places[0]]) if places else text
+
+
+def _again(text: str) -> list[int]:
+    """Where words begin that were there before."""
+    words = [each for each in re.finditer(r"\w{3,}", text.lower()) if each[0] not in JOINTS]
+    return [
+        word.start()
+        for place, word in enumerate(words)
+        if any(_same(word[0], before[0]) for before in words[:place])
+    ]
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two words are equal but for a common ending."""
+    short, long = sorted((one, other), key=len)
+    return long.startswith(short) and long[len(short) :] in _ENDINGS
 
 
 def rounded_off(text: str) -> str:

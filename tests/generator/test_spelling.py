@@ -7,8 +7,8 @@ from tokenizers import Tokenizer
 
 from generator.quoting import passage
 from generator.registry import WEIGHTS
-from generator.spelling import Spelling, word_list
-from generator.wording import ends, longest_start, rounded_off
+from generator.spelling import Spelling, word_list, words_in
+from generator.wording import ends, is_copy, longest_start, once, rounded_off, slips
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,13 @@ def allowed(tokenizer: Tokenizer, spelling: Spelling, text: str, known: set[str]
         ("A rose 🌹.", {"🌹"}, True),
         ("A straw", set(), True),
         ("A strawb", set(), False),
+        ("A badger badger.", set(), False),
+        ("A cat: cat", set(), False),
+        ("A A cat", set(), False),
+        ("A cat and a cat.", set(), True),
+        ("A yo-yo.", set(), True),
+        ("Choo choo, says the train.", {"choo"}, False),
+        ("Choo choo, says the train.", {*words_in("A choo-choo."), "choo choo"}, True),
     ],
 )
 def test_words_and_characters_there_are(
@@ -116,3 +123,38 @@ def test_a_passage_grows_from_the_best_sentence() -> None:
     assert of(12, "") == "A dog barks."
     assert passage(" \n ", "", lambda each: True)[:2] == (3, 3)
     assert passage("…!", "", lambda each: len(each) < 2) == (0, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("A cat and a dog.", 0),
+        ("A bowl of bowl.", 1),
+        ("A cloud with clouds, clouding.", 2),
+        ("A car and a card.", 0),
+        ("A olive and a eye.", 2),
+        ("An penguin.", 1),
+        ("An hour of a European, a one-eyed and an 8-legged spider: an X.", 0),
+    ],
+)
+def test_slips_are_counted(text: str, count: int) -> None:
+    assert slips(text) == count
+
+
+def test_what_is_said_before_a_word_comes_again() -> None:
+    """Else "A frog with a frog." passes for another way to say "A frog."."""
+    assert once("A frog with a frog.") == "A frog"
+    assert once("A european bear with a bear.") == "A european bear"
+    assert once("A frog with a toad.") == "A frog with a toad."
+    assert is_copy(once("A frog and frogs."), ["A frog."])
+
+
+def test_what_comes_twice_in_a_row_is_known_of_a_memory() -> None:
+    assert words_in("The choo choo, Choo train") == [
+        "the",
+        "choo",
+        "choo",
+        "choo",
+        "train",
+        "choo choo",
+    ]

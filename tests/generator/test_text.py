@@ -7,9 +7,10 @@ import pytest
 
 from encoders.base import Vectors, normalize
 from encoders.registry import load_profile
-from generator.base import Condition, Neighbour
+from generator.base import Condition, Neighbour, derived_seed
 from generator.fusion import fuse
 from generator.registry import WEIGHTS
+from generator.spelling import words_in
 from generator.text import TextGenerator, towards_texts
 from generator.wording import is_copy
 
@@ -165,3 +166,33 @@ def test_candidates_are_drafts_of_their_own(
     assert max(first, key=lambda each: each.merit) in new
     alone = generator.candidates(known, seeds=[3], creativity=1.0)
     assert alone == [generator.generate(known, seed=3, creativity=1.0)]
+
+
+def test_what_is_not_recognised_is_mostly_written_in_other_words(
+    generator: TextGenerator, vectors: dict[str, Vectors]
+) -> None:
+    """Captions of something else are read by one pair of drafts: the others cannot repeat them."""
+    reading = []
+    for query, texts in (("a cat", MEMORIES), ("A red truck.", MEMORIES)):
+        known = condition(vectors, query, texts)
+        made = generator.candidates(known, seeds=range(8), creativity=0.3)
+        reading.append([each.details["captions_read"] for each in made])
+        assert all(len(each.details["read_memories"]) == 3 for each in made)
+    assert reading == [[True] * 8, [True] * 2 + [False] * 6]
+    alone = generator.candidates(
+        condition(vectors, "A red truck.", ()), seeds=range(8), creativity=0.3
+    )
+    assert not any(each.details["captions_read"] for each in alone)
+
+
+def test_another_thing_is_not_called_what_is_remembered(
+    generator: TextGenerator, vectors: dict[str, Vectors]
+) -> None:
+    """All drafts used to read the captions, and half of them named a remembered animal."""
+    known = condition(vectors, "A red truck.", MEMORIES)
+    named = 0
+    for seed in range(3):
+        seeds = [derived_seed(seed, number) for number in range(8)]
+        made = generator.candidates(known, seeds=seeds, creativity=0.3)
+        named += sum(bool({"cat", "dog", "horse"} & {*words_in(each.media)}) for each in made)
+    assert named <= 6

@@ -264,3 +264,21 @@ def test_the_writer_computes_what_the_network_does(decoder: CaptionDecoder) -> N
         following = torch.tensor([*caption, decoder.eos])
         expected = vocabulary.exp().index_add(1, following, pointer)[0]
         torch.testing.assert_close(step[row], expected, atol=1e-6, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_captions_that_are_not_read_are_as_none(decoder: CaptionDecoder) -> None:
+    """Beside a prompt that reads them, in one batch."""
+    vectors = normalize(np.random.default_rng(0).standard_normal((4, 384))).astype(np.float32)
+    prompt = Prompt(vectors, (0.7, 0.3), ((5, 9, 12), (7,)), (0.7, 0.3), (True, True))
+    without = Prompt(vectors, (0.7, 0.3), (), (), ())
+    writer = Writer(decoder, [replace(prompt, reads=False), prompt], 2)
+    beside = [Writer(decoder, [each], 2) for each in (without, prompt)]
+    for row in ([1, 1, 1, 1], [7, 8, 9, 10], [11, 11, 12, 13]):
+        tokens = torch.tensor(row)
+        expected = [
+            each.probabilities(part) for each, part in zip(beside, tokens.split(2), strict=True)
+        ]
+        torch.testing.assert_close(
+            writer.probabilities(tokens), torch.cat(expected), atol=1e-6, rtol=1e-4
+        )
