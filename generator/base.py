@@ -22,6 +22,7 @@ from encoders.base import Modality, Vectors
 # Which memories several candidates start from (docs/experiments.md): those with this share of the
 # best one's ranking, and so many at most.
 ALIKE, MOST_STARTS = 0.3, 3
+ITSELF = 0.99  # cosine of a query to a memory from which on that very memory is asked for
 
 
 class Unavailable(RuntimeError):
@@ -87,11 +88,16 @@ class Condition:
 
     def starts(self, modality: Modality) -> list[str]:
         """Ids of what candidates start from in turns: those of one modality that match nearly as
-        well as the best, that one first."""
+        well as the best, that one first. The best alone where its memory itself is asked for."""
         order = self._order(modality)
-        least = ALIKE * max((float(self.ranking[at]) for at in order), default=0.0)
-        alike = [self.neighbours[at].id for at in order if self.ranking[at] >= least]
-        return alike[:MOST_STARTS]
+        if not order:
+            return []
+        best = float(self.ranking[order[0]])
+        # Of the best one's episode all have its ranking.
+        together = (self.neighbours[at] for at in np.flatnonzero(self.ranking == best))
+        itself = any(float(each.vector @ self.query) >= ITSELF for each in together)
+        alike = [at for at in order if self.ranking[at] >= ALIKE * best]
+        return [self.neighbours[at].id for at in alike[: 1 if itself else MOST_STARTS]]
 
     def _order(self, modality: Modality) -> list[int]:
         """Places of what is remembered of one modality, the best match first."""
@@ -167,12 +173,13 @@ class Generator(ABC):
         """One for each seed, of which one is to be kept; of a single seed what `generate` gives.
 
         What starts from a memory's latents starts from each of `Condition.starts` in turn, so that
-        there is something to choose from, or from `Condition.start` where one is named.
+        there is something to choose from, or from `Condition.start` where one is named. At
+        creativity 1 nothing is started from, and the best is read first.
         `refused`: how often all were too like a memory before; a generator may go further from it.
         The same arguments give the same media on the same machine.
         """
         conditions = [condition]
-        if self.latent and condition.start is None:
+        if self.latent and condition.start is None and creativity < 1:
             starts = condition.starts(self.modality)
             conditions = [replace(condition, start=each) for each in starts] or conditions
         turns = list(islice(cycle(conditions), len(seeds)))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from encoders.base import normalize
+from encoders.base import Vectors, normalize
 from generator.base import Condition, Neighbour
 from generator.image import PictureGenerator, square
 from generator.registry import WEIGHTS
@@ -19,7 +19,7 @@ PICTURES = {
     name: SAMPLES / f"{name}.png"
     for name in ("animals/mammals/bovines/cow", "food/fruit/apple_red", "vehicles/auto/beetle")
 }
-QUERY = normalize(np.random.default_rng(0).standard_normal(384))
+QUERY, OTHER = (normalize(np.random.default_rng(n).standard_normal(384)) for n in (0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def picture(name: str) -> Image.Image:
     return Image.open(PICTURES[name])
 
 
-def remembering(*names: str) -> Condition:
-    neighbours = tuple(Neighbour(name, "image", QUERY, picture(name)) for name in names)
+def remembering(*names: str, vector: Vectors = QUERY) -> Condition:
+    neighbours = tuple(Neighbour(name, "image", vector, picture(name)) for name in names)
     weights = np.full(len(names), 1 / max(1, len(names)), np.float32)
     return Condition(QUERY, QUERY, neighbours, weights)
 
@@ -118,7 +118,8 @@ def test_candidates_are_those_of_their_seeds(generator: PictureGenerator) -> Non
 def test_candidates_start_from_each_picture_that_matches_alike(generator: PictureGenerator) -> None:
     """In turns, with that one first among those that are read; each is like its own start."""
     cow, apple, beetle = PICTURES
-    known = replace(remembering(cow, apple, beetle), weights=np.array([0.3, 0.1, 0.6], np.float32))
+    known = remembering(cow, apple, beetle, vector=OTHER)
+    known = replace(known, weights=np.array([0.3, 0.1, 0.6], np.float32))
     made = generator.candidates(known, seeds=range(3), creativity=0.3)
     assert [each.details["starts_from"] for each in made] == [beetle, cow, beetle]
     assert made[1].details["read_memories"] == [cow, beetle, apple]
@@ -130,6 +131,8 @@ def test_candidates_start_from_each_picture_that_matches_alike(generator: Pictur
             for name in PICTURES
         }
         assert max(likeness, key=lambda name: likeness[name]) == each.details["starts_from"]
+    free = generator.candidates(known, seeds=range(2), creativity=1.0)
+    assert [each.details["starts_from"] for each in free] == [beetle, beetle]
     named = replace(known, start=cow)
     alone = pixels(generator, named, 1, 0.3).astype(np.int16)
     assert np.abs(alone - np.asarray(made[1].media, np.int16)).max() <= 1
@@ -138,9 +141,19 @@ def test_candidates_start_from_each_picture_that_matches_alike(generator: Pictur
 
 
 def test_what_is_recalled_without_doubt_is_what_all_start_from(generator: PictureGenerator) -> None:
+    """By weight; or the query is a memory itself, however near another one comes."""
     cow, apple, _ = PICTURES
-    known = replace(remembering(cow, apple), weights=np.array([0.05, 0.95], np.float32))
-    made = generator.candidates(known, seeds=range(3), creativity=0.3)
-    assert {each.details["starts_from"] for each in made} == {apple}
+    known = replace(
+        remembering(cow, apple, vector=OTHER), weights=np.array([0.05, 0.95], np.float32)
+    )
+    itself = replace(remembering(cow, apple), weights=np.array([0.45, 0.55], np.float32))
+    for condition in (known, itself):
+        made = generator.candidates(condition, seeds=range(3), creativity=0.3)
+        assert {each.details["starts_from"] for each in made} == {apple}
+    # A text alone that is the query says nothing of the pictures.
+    note = Neighbour("note", "text", QUERY, "a note")
+    weights = np.array([0.2, 0.2, 0.6], np.float32)
+    noted = replace(known, neighbours=(*known.neighbours, note), weights=weights)
+    assert noted.starts("image") == [cow, apple]
     gone = generator.generate(replace(known, start="forgotten"), seed=0, creativity=0.3)
     assert gone.details["starts_from"] == apple
