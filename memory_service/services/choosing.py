@@ -16,6 +16,7 @@ from memory_service.services.models import Models, generator_errors, key_of
 from memory_service.storage.catalog import SpaceKey
 
 MOST = 8  # candidates
+AGREES = 0.5  # of the cosine to what was written for the same request (docs/experiments.md)
 FUSED = 0.5  # share of the fused vector in what they are compared with (docs/experiments.md)
 
 Encode = Callable[[Sequence[Any]], Any]
@@ -30,11 +31,13 @@ class Candidate:
     made: Generated
     vector: Vector | None = None
     score: float | None = None  # cosine to what was asked
+    agreement: float = 0.0  # cosine to what was written for the same request, where something was
 
     @property
     def standing(self) -> float:
-        """By what the best is chosen: the score, and what the generator itself thinks of it."""
-        return (self.score or 0.0) + self.made.merit
+        """By what the best is chosen: the score, what the generator itself thinks of it, and how
+        well it goes with the text."""
+        return (self.score or 0.0) + self.made.merit + AGREES * self.agreement
 
 
 def count_of(
@@ -57,9 +60,10 @@ def ranked(
     creativity: float,
     encode: Encode | None,
     refused: int = 0,
+    written: Vector | None = None,
 ) -> list[Candidate]:
     """One for each seed, the best first; a single one is not encoded. `refused`: how often all were
-    before."""
+    before. `written` (D,): of the text beside which it is to stand."""
     with generator_errors():
         made = generator.candidates(condition, seeds=seeds, creativity=creativity, refused=refused)
     if len(made) == 1 or encode is None:
@@ -67,7 +71,14 @@ def ranked(
     wanted = (1 - FUSED) * condition.query + FUSED * condition.fused
     vectors = _encoded([each.media for each in made], encode)
     found = [
-        Candidate(number, seed, each, vector, float(vector @ wanted))
+        Candidate(
+            number,
+            seed,
+            each,
+            vector,
+            float(vector @ wanted),
+            0.0 if written is None else float(vector @ written),
+        )
         for number, (seed, each, vector) in enumerate(zip(seeds, made, vectors, strict=True))
     ]
     return sorted(found, key=lambda each: -each.standing)

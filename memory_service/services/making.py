@@ -77,14 +77,15 @@ class Maker:
         self._models = models
 
     def make_all(self, outputs: Sequence[Modality], condition: Condition) -> list[Made]:
-        """In the order given. Raises TooSimilar when no draw is as unlike the memory as was asked
-        for."""
+        """In the order given; the text is made first, and of the others those are chosen that go
+        with it. Raises TooSimilar when no draw is as unlike the memory as was asked for."""
         made: dict[Modality, Made] = {}
-        for modality in sorted(outputs, key=lambda each: self._generator(each).reads_draft):
+        for modality in sorted(outputs, key=lambda each: each != "text"):
             if self._generator(modality).reads_draft:
                 made[modality] = self._spoken(modality, condition, made.get("text"))
             else:
-                made[modality] = self._make(modality, condition)
+                written = self._meaning(made.get("text"))
+                made[modality] = self._make(modality, condition, written=written)
         return [made[modality] for modality in outputs]
 
     def _spoken(self, modality: Modality, condition: Condition, written: Made | None) -> Made:
@@ -101,6 +102,14 @@ class Maker:
             (draft,) = drafts([condition], self._record, self._models, count)
         return self._make(modality, replace(condition, draft=draft), details)
 
+    def _meaning(self, written: Made | None) -> Vector | None:
+        """(D,) of a text, unless it is a quotation or a list, or lies in another space."""
+        if written is None or not self._generator("text").draws:
+            return None
+        vector = written.output.vector
+        known = vector is not None and key_of(self._models.space("text")) == _space_of(self._record)
+        return vector if known else None
+
     def _generator(self, modality: Modality) -> Generator:
         return self._models.generator(modality, self._record.modes.get(modality))
 
@@ -109,7 +118,11 @@ class Maker:
         return choosing.count_of(generator, self._candidates, self._record.creativity, encode)
 
     def _make(
-        self, modality: Modality, condition: Condition, details: Mapping[str, Any] | None = None
+        self,
+        modality: Modality,
+        condition: Condition,
+        details: Mapping[str, Any] | None = None,
+        written: Vector | None = None,
     ) -> Made:
         generator = self._generator(modality)
         limit = self._max_similarity if generator.draws else None
@@ -123,6 +136,7 @@ class Maker:
                 self._record.creativity,
                 _encoding(modality, self._record, self._models),
                 refused=round,
+                written=written,
             )
             # Without a limit the best one is taken, and how new the others are is not measured.
             compared = ranked[:1] if limit is None else ranked

@@ -63,6 +63,30 @@ def test_it_is_repeated_bit_for_bit(app: Application, animals: dict[str, Episode
     assert any(share.effects["image"] > 0 for share in record.memories)
 
 
+def test_what_goes_with_the_text_is_kept(app: Application, animals: dict[str, Episode]) -> None:
+    """Compared with each of the pictures made alone, out of the same memories."""
+    changed = 0
+    for seed in range(6):
+        options = {"candidates": 5, "seed": seed, "creativity": 0.8}
+        picture, written = app.generation.generate(
+            [WHALE], outputs=["image", "text"], **options
+        ).outputs
+        standing = []
+        for draw in picture.draws:
+            one, _ = app.generation.generate(
+                [WHALE],
+                outputs=["image", "text"],
+                **{**options, "candidates": 1, "seed": draw.seed},
+            ).outputs
+            assert one.vector is not None
+            assert written.vector is not None
+            standing.append((draw.score or 0.0) + 0.5 * float(one.vector @ written.vector))
+        taken = [draw.taken for draw in picture.draws].index(True)
+        assert taken == int(np.argmax(standing))
+        changed += taken != int(np.argmax([draw.score or 0.0 for draw in picture.draws]))
+    assert changed
+
+
 def test_a_replay_makes_the_same_candidates(
     app: Application, animals: dict[str, Episode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
