@@ -8,8 +8,8 @@ from threading import Lock
 
 from memory_service.records import Memory
 
-MOST = 8192  # memories
-MOST_CHARACTERS = 2048  # of text and metadata: what has more is read each time
+MOST = 16_384  # memories: what a thousand queries find, and more
+MOST_CHARACTERS = 1024  # of text and metadata: what has more is read each time
 AT_ONCE = 128  # memories: who reads more of them goes through the store, and does not come back
 
 
