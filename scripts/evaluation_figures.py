@@ -27,7 +27,7 @@ FIGURES = ROOT / "docs/figures"
 DOCUMENT = ROOT / "docs/evaluation.md"
 # By name of the figures, what is evaluated; the second one needs the collection.
 SHIPPED, UNSEEN = "evaluation", "evaluation-unseen"
-UNSEEN_ITEMS, UNSEEN_QUERIES = 320, 40
+UNSEEN_ITEMS, UNSEEN_QUERIES = 320, 24
 # In the document as long as there are no figures of it, so that no table stands empty.
 NOT_MADE = f"Not made yet: `python scripts/{Path(__file__).name}` makes it where the collection is."
 

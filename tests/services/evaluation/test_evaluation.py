@@ -281,6 +281,20 @@ def test_only_texts_are_enough(app: Application) -> None:
     assert app.evaluation.report(done.id).page
 
 
+def test_pictures_and_sounds_that_were_never_stored_together(app: Application) -> None:
+    """No episode has all that could be made at once, so that takes no time."""
+    for number, noun in enumerate(NOUNS[:FEWEST]):
+        app.memory.store([image(number), text(f"a {noun} that is seen")])
+        app.memory.store([audio(200 + 150 * number), text(f"a {noun} that is heard")])
+    done = app.evaluation.run(QUICK)
+    assert done.result is not None, done.error
+    timed = [row["task"] for row in done.result["figures"]["efficiency"]["latency"]]
+    assert "text -> image" in timed
+    assert "text -> audio" in timed
+    assert "text -> image + text + audio" not in timed
+    assert app.evaluation.report(done.id).page
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
