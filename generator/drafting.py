@@ -19,6 +19,7 @@ from generator.wording import goes_on_after
 
 MOST_LIKELY = 256  # tokens, of which one is drawn
 MOST_TRIED = 64  # draws until one spells something
+NOTHING_WRITTEN = -100.0  # score of a draft without a token: below all others
 
 
 class Writer:
@@ -163,9 +164,14 @@ def drafts(
     for row in cut_rows:
         _cut(written[row], begun[row], spelling, known)
     return [
-        Draft(tuple(ids), sum(logs) / len(logs) + min(logs), row not in cut_rows)
+        Draft(tuple(ids), _score(logs), row not in cut_rows)
         for row, (ids, logs) in enumerate(zip(written, scores, strict=True))
     ]
+
+
+def _score(logs: Sequence[float]) -> float:
+    """Of the logarithms of the tokens' probabilities."""
+    return sum(logs) / len(logs) + min(logs) if logs else NOTHING_WRITTEN
 
 
 def _spelt(

@@ -108,7 +108,7 @@ class ReceiptOut(BaseModel):
     damaged: list[str] = Field(
         description="What was not as it had been stored, so that it could not be verified: `ID "
         "KIND`, as fsck calls it. Contents that are files are looked at by their size, or with "
-        "`probe` by their hash."
+        "`probe`, those of the first memories, by their hash."
     )
 
 

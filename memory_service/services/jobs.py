@@ -202,7 +202,9 @@ class Jobs:
 
     def _unfinished(self, kind: str, parameters: Mapping[str, Any]) -> Job | None:
         for job in records.latest(self._store.catalog, 1, kind):
-            if job.state in ("interrupted", "cancelled") and job.parameters == parameters:
+            # One that is just ending is not taken up: its entry would go with it.
+            ended = job.state in ("interrupted", "cancelled") and job.id not in self._runs
+            if ended and job.parameters == parameters:
                 return job
         return None
 

@@ -508,13 +508,13 @@ class Catalog:
         return found
 
     def vector(self, sequence: int, space: SpaceKey) -> Vector | None:
-        """The vector of the whole memory."""
+        """The vector of the whole memory; None where there is none, or it is damaged."""
         found = self.select(
-            "SELECT vector FROM vectors JOIN spaces ON space = number"
+            "SELECT vector, dimension FROM vectors JOIN spaces ON space = number"
             " WHERE sequence = ? AND id = ? AND fingerprint = ? AND segment = 0",
             (sequence, *space),
         )
-        return rows.vector(found[0]["vector"]) if found else None
+        return rows.whole_vector(found[0]["vector"], found[0]["dimension"]) if found else None
 
     def spaces_by_modality(self) -> dict[str, set[SpaceKey]]:
         """For each modality, the spaces that stored vectors bear, those on standby left out."""

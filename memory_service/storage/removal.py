@@ -252,11 +252,12 @@ class Removal:
 
     def _delete(self, tally: Tally, memories: Sequence[Memory]) -> None:
         tally.namespace = tally.namespace or memories[0].namespace
-        if tally.more_probes():
+        # Contents are hashed as long as memories are probed: stores wait meanwhile.
+        hashed = tally.more_probes()
+        if hashed:
             tally.probes.append(Probe(self._catalog, self._indexes, self._blobs, memories))
         if tally.more_marks():
             tally.marks.update(self._clearing.marks(memories))
-        hashed = tally.manner.probe
         damaged = damage.found(self._catalog, self._blobs, memories, hashed=hashed)
         leaving = self._with_reserve(lambda: self._delete_rows(tally, memories, damaged))
         grouped: dict[tuple[str, str], list[int]] = defaultdict(list)

@@ -29,13 +29,16 @@ def times(
 
 
 def of(catalog: Catalog, sequence: int, space: SpaceKey) -> list[Embedding]:
-    """The segments of a memory in their order; none where it has but the vector of the whole."""
+    """The segments of a memory in their order, damaged ones left out; none where it has but the
+    vector of the whole."""
     found = catalog.select(
-        "SELECT segment, start_s, end_s, vector FROM vectors JOIN spaces ON space = number"
+        "SELECT segment, start_s, end_s, vector, dimension"
+        " FROM vectors JOIN spaces ON space = number"
         " WHERE sequence = ? AND id = ? AND fingerprint = ? AND segment > 0 ORDER BY segment",
         (sequence, *space),
     )
     return [
-        Embedding(space, rows.vector(row["vector"]), row["segment"], row["start_s"], row["end_s"])
+        Embedding(space, vector, row["segment"], row["start_s"], row["end_s"])
         for row in found
+        if (vector := rows.whole_vector(row["vector"], row["dimension"])) is not None
     ]

@@ -233,3 +233,15 @@ def test_with_a_key_that_is_bound(client: TestClient, settings: Settings) -> Non
             assert again.get(path, headers=headers).status_code in (404, 500)
         answer = again.delete(f"/memories/{memory['id']}", headers=headers)
         assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("name", ["short vector", "no numbers", "no bytes", "not finite"])
+def test_what_is_made_leaves_a_damaged_vector_out(client: TestClient, name: str) -> None:
+    """A text beside it leads there, whether or not an index still finds it."""
+    items = [{"modality": "text", "text": each} for each in ("a cow", "a cow in the meadow")]
+    whole, broken = client.post("/store", json={"items": items}).json()["episode"]["memories"]
+    DAMAGES[name][0](client, broken)
+    body = {"query": {"text": "a cow"}, "output": "text", "k": 4}
+    answer = client.post("/generate", json=body)
+    assert answer.status_code in (200, 201), answer.text
+    assert [each["memory_id"] for each in answer.json()["memories"]] == [whole["id"]]

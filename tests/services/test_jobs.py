@@ -1,6 +1,7 @@
 """However a job ends, the next of its kind can begin."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,32 @@ def test_a_priority_that_may_not_be_lowered(jobs: Jobs, monkeypatch: pytest.Monk
     jobs.start("backup", {}, lambda run: {})
     jobs.close()
     assert [job.state for job in jobs.latest(5)] == ["succeeded"]
+
+
+def test_what_is_just_ending_is_not_taken_up(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled and asked for again before its thread is gone: another job, which stays listed."""
+    ending, go_on = threading.Event(), threading.Event()
+    write = jobs._write
+
+    def slow(job: Any) -> None:
+        write(job)
+        if job.state == "cancelled":
+            ending.set()
+            assert go_on.wait(10)
+
+    def cancelled(run: Any) -> dict[str, Any]:
+        raise module.Stopped("cancelled")
+
+    again = threading.Event()
+    monkeypatch.setattr(jobs, "_write", slow)
+    first = jobs.start("forgetting", {"a": 1}, cancelled, most=2)
+    assert ending.wait(10)
+    second = jobs.start("forgetting", {"a": 1}, lambda run: again.wait(10) and {}, most=2)
+    assert second.id != first.id
+    go_on.set()
+    while first.id in jobs._runs:
+        time.sleep(0.01)
+    assert list(jobs._runs) == [second.id]
+    again.set()
+    jobs.close()
+    assert jobs.get(second.id).state == "succeeded"
