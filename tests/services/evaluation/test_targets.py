@@ -58,6 +58,9 @@ def climb(task: Task, measure: str, **rows: np.ndarray) -> Climb:
         (0.60, 0.60, 0.60, "at least", MET),
         (0.55, 0.55, 0.55, "above", MISSED),
         (0.60, 0.55, 0.66, "above", UNDECIDED),
+        (0.55 - 1e-12, 0.50, 0.60, "at least", UNDECIDED),  # the same but for rounding
+        (0.55 + 1e-12, 0.50, 0.60, "above", MISSED),
+        (0.55 + 1e-12, 0.50, 0.60, "at most", UNDECIDED),
         (0.50, 0.40, 0.54, "at most", MET),
         (0.50, 0.40, 0.60, "at most", UNDECIDED),
         (0.56, 0.40, 0.60, "at most", MISSED),
