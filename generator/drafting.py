@@ -109,6 +109,7 @@ class Draft:
     # unlikely token, its end.
     score: float
     ended: bool
+    reads: bool  # the captions of its prompt
 
 
 @torch.inference_mode()
@@ -130,7 +131,8 @@ def drafts(
     words = {word for caption in prompts[0].captions for word in spelling.words(caption)}
     count = len(randoms)
     each_times = count // len(prompts)
-    begun = [words if each.reads else set() for each in prompts for _ in range(each_times)]
+    reads = [each.reads for each in prompts for _ in range(each_times)]
+    begun = [words if each else set() for each in reads]
     writer = Writer(decoder, prompts, each_times)
     written: list[list[int]] = [[] for _ in randoms]
     scores: list[list[float]] = [[] for _ in randoms]
@@ -164,7 +166,7 @@ def drafts(
     for row in cut_rows:
         _cut(written[row], begun[row], spelling, known)
     return [
-        Draft(tuple(ids), _score(logs), row not in cut_rows)
+        Draft(tuple(ids), _score(logs), row not in cut_rows, reads[row])
         for row, (ids, logs) in enumerate(zip(written, scores, strict=True))
     ]
 

@@ -188,23 +188,18 @@ class TextGenerator(Generator):
         for further, reads in _steps(creativity, refused, long is not None):
             size = STRAY * creativity + further
             ways = _ways(prompt, condition, len(leaders)) if mixed else [prompt] * len(leaders)
-            told = [
-                replace(strayed(way, size, each), reads=reads and way.reads)
-                for way, each in zip(ways, leaders, strict=True)
-            ]
             written = drafts(
                 self.decoder,
-                told,
+                [
+                    replace(strayed(way, size, each), reads=reads and way.reads)
+                    for way, each in zip(ways, leaders, strict=True)
+                ],
                 temperatures=[temperature] * len(randoms),
                 randoms=randoms,
                 spelling=self.spelling,
                 known={word for text in remembered for word in words_in(text[:MOST_READ])},
             )
-            each_times = len(randoms) // len(leaders)
-            made = [
-                self._generated(each, remembered, temperature, used, told[at // each_times].reads)
-                for at, each in enumerate(written)
-            ]
+            made = [self._generated(each, remembered, temperature, used) for each in written]
             if long is not None:
                 made = [long if _is_part(each) else each for each in made]
             if not all(each.details["is_copy"] for each in made):
@@ -212,12 +207,7 @@ class TextGenerator(Generator):
         return made
 
     def _generated(
-        self,
-        draft: Draft,
-        remembered: Sequence[str],
-        temperature: float,
-        used: list[str],
-        reads: bool,
+        self, draft: Draft, remembered: Sequence[str], temperature: float, used: list[str]
     ) -> Generated:
         text = tidy(self.spelling.text(draft.ids))
         if not draft.ended:
@@ -229,7 +219,7 @@ class TextGenerator(Generator):
             details={
                 "temperature": round(temperature, 3),
                 "read_memories": used,
-                "captions_read": reads and bool(used),
+                "captions_read": draft.reads and bool(used),
                 "tokens": len(draft.ids),
                 "ended": draft.ended,
                 "is_copy": copy,

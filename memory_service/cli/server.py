@@ -23,8 +23,6 @@ from memory_service.settings import Settings
 
 TICKS_PER_LOOK = 10  # of uvicorn's: a second
 FILES_BESIDE = 256  # that are open besides connections: catalog, indexes, workers, contents
-
-
 # Of the cyclic garbage collector. By Python's own, 700, a few dozen requests at once have all that
 # they are made of looked through again and again: a twelfth of a query's time.
 COLLECT_AFTER = (10_000, 20, 20)

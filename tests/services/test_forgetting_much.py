@@ -108,13 +108,18 @@ def test_others_have_their_turn_between(much: Application, monkeypatch: pytest.M
     assert much.memory.episode(kept.id) == kept
 
 
+def store_birds(app: Application) -> None:
+    """Five, in a namespace of their own."""
+    for number in range(5):
+        app.memory.store([text(f"a bird {number}")], namespace="birds", metadata={"n": number})
+
+
 def test_several_go_on_one_after_the_other(
     much: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forgetting, "PATIENCE_S", 0.0)
     hold = Held(monkeypatch)
-    for number in range(5):
-        much.memory.store([text(f"a bird {number}")], namespace="birds", metadata={"n": number})
+    store_birds(much)
     first = much.forgetting.forget(OLD, COUNT)
     assert hold.held.wait(20)
     second = much.forgetting.forget_namespace("birds", 5)
@@ -144,8 +149,7 @@ def test_one_that_waits_can_be_cancelled(
 ) -> None:
     monkeypatch.setattr(forgetting, "PATIENCE_S", 0.0)
     hold = Held(monkeypatch)
-    for number in range(5):
-        much.memory.store([text(f"a bird {number}")], namespace="birds")
+    store_birds(much)
     first = much.forgetting.forget(OLD, COUNT)
     assert hold.held.wait(20)
     second = much.forgetting.forget_namespace("birds")
