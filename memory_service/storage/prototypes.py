@@ -50,7 +50,8 @@ class Prototypes:
         self._indexes = indexes
 
     _CANDIDATES = (
-        "SELECT m.sequence, v.vector, l.prototype FROM alive m JOIN vectors v USING (sequence)"
+        "SELECT m.sequence, v.vector, s.dimension, l.prototype"
+        " FROM alive m JOIN vectors v USING (sequence)"
         " JOIN spaces s ON s.number = v.space LEFT JOIN lineage l ON l.member = m.sequence"
         " WHERE m.consolidated_by IS NULL AND s.id = ? AND s.fingerprint = ? AND v.segment = 0"
         " AND NOT EXISTS (SELECT 1 FROM vectors w WHERE w.sequence = m.sequence AND w.segment > 0)"
@@ -59,13 +60,16 @@ class Prototypes:
     def single(
         self, namespace: str, modality: str, space: SpaceKey, after: int, limit: int
     ) -> list[Candidate]:
-        """Those behind a sequence that no prototype stands for."""
-        found = self._catalog.select(
+        """Those behind a sequence that no prototype stands for; none where there are no more."""
+        while found := self._catalog.select(
             f"{self._CANDIDATES} AND m.namespace = ? AND m.modality = ? AND m.sequence > ?"
             " AND l.prototype IS NULL ORDER BY m.sequence LIMIT ?",
             (*space, namespace, modality, after, limit),
-        )
-        return [_candidate(row) for row in found]
+        ):
+            if whole := _whole(found):
+                return whole
+            after = found[-1]["sequence"]
+        return []
 
     def candidates(self, sequences: Iterable[int], space: SpaceKey) -> dict[int, Candidate]:
         """Those of `sequences` that may be grouped."""
@@ -74,7 +78,7 @@ class Prototypes:
             f"{self._CANDIDATES} AND m.sequence IN (SELECT value FROM json_each(?))",
             (*space, wanted),
         )
-        return {row["sequence"]: _candidate(row) for row in found}
+        return {each.sequence: each for each in _whole(found)}
 
     def members(self, prototype: int, space: SpaceKey) -> dict[int, Candidate]:
         found = lineage.members(self._catalog, [prototype]).get(prototype, [])
@@ -124,14 +128,16 @@ class Prototypes:
         return len(alive) == len(sequences) and earlier == expected
 
     def _means(self, sequences: Sequence[int]) -> list[Embedding]:
-        """The mean vector, of unit length, in every space that all of them have a vector in."""
+        """The mean vector, of unit length, in every space that all of them have a whole vector
+        in."""
         found: dict[SpaceKey, list[npt.NDArray[np.float32]]] = {}
         for row in self._catalog.select(
-            "SELECT s.id, s.fingerprint, v.vector FROM json_each(?) JOIN vectors v"
+            "SELECT s.id, s.fingerprint, s.dimension, v.vector FROM json_each(?) JOIN vectors v"
             " ON v.sequence = value JOIN spaces s ON s.number = v.space WHERE v.segment = 0",
             (json.dumps(list(sequences)),),
         ):
-            found.setdefault((row["id"], row["fingerprint"]), []).append(rows.vector(row["vector"]))
+            if (vector := rows.whole_vector(row["vector"], row["dimension"])) is not None:
+                found.setdefault((row["id"], row["fingerprint"]), []).append(vector)
         return [
             Embedding(space, mean(np.stack(vectors)))
             for space, vectors in found.items()
@@ -146,5 +152,11 @@ def mean(vectors: Matrix) -> npt.NDArray[np.float32]:
     return direction
 
 
-def _candidate(row: sqlite3.Row) -> Candidate:
-    return Candidate(row["sequence"], rows.vector(row["vector"]), row["prototype"])
+def _whole(found: Iterable[sqlite3.Row]) -> list[Candidate]:
+    """Without those whose vector is damaged: nobody can tell what they are like."""
+    vectors = ((row, rows.whole_vector(row["vector"], row["dimension"])) for row in found)
+    return [
+        Candidate(row["sequence"], vector, row["prototype"])
+        for row, vector in vectors
+        if vector is not None
+    ]

@@ -351,10 +351,10 @@ class Standby:
         """Returns the sequences of the vectors that are gone, in rising order."""
         with self._catalog.write_lock:
             found = self._catalog.select(
-                "SELECT namespace, sequence, segment, vector, created_at, consolidated_by"
-                " FROM vectors JOIN memories"
-                " USING (sequence) WHERE modality = ? AND space = ? AND sequence >= ?"
-                " ORDER BY sequence LIMIT ?",
+                "SELECT namespace, sequence, segment, vector, dimension, created_at,"
+                " consolidated_by FROM vectors JOIN memories USING (sequence)"
+                " JOIN spaces ON number = space WHERE modality = ? AND space = ?"
+                " AND sequence >= ? ORDER BY sequence LIMIT ?",
                 (modality, space, after, DROPPED_AT_ONCE),
             )
             with self._catalog.transaction("dropping vectors") as connection:
@@ -362,13 +362,11 @@ class Standby:
                     # The whole alone is in the trace, and no prototype.
                     if row["segment"] > 0 or row["consolidated_by"] is not None:
                         continue
-                    traces.shift(
-                        connection,
-                        (row["namespace"], modality, space),
-                        rows.vector(row["vector"]),
-                        -1,
-                        row["created_at"],
-                    )
+                    vector = rows.whole_vector(row["vector"], row["dimension"])
+                    if vector is None:  # what it added is lost; the trace goes with the last
+                        vector = np.zeros(row["dimension"], np.float32)
+                    key = (row["namespace"], modality, space)
+                    traces.shift(connection, key, vector, -1, row["created_at"])
                 connection.executemany(
                     "DELETE FROM vectors WHERE sequence = ? AND space = ? AND segment = ?",
                     [(row["sequence"], space, row["segment"]) for row in found],

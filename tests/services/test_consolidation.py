@@ -92,6 +92,23 @@ def test_content_of_the_medoid_and_the_mean_vector(timed: Application, foxes: li
     assert prototype.created_at == foxes[-1].created_at
 
 
+@pytest.mark.parametrize("content", [b"", b"half", "no bytes"])
+def test_what_is_damaged_stands_alone(
+    timed: Application, foxes: list[Memory], monkeypatch: pytest.MonkeyPatch, content: Any
+) -> None:
+    """A page of nothing but damaged vectors is no end, either."""
+    monkeypatch.setattr(consolidation, "PAGE", 1)
+    with timed.store.catalog.transaction("damaging") as connection:
+        damaged = connection.execute(
+            "UPDATE vectors SET vector = ? WHERE sequence = ?", (content, foxes[0].sequence)
+        )
+        assert damaged.rowcount == 1
+    job = consolidated(timed)
+    assert job.result is not None
+    (listed,) = job.result["listed"]
+    assert listed["members"] == [memory.id for memory in foxes[1:]]
+
+
 def test_lineage_is_told_from_both_ends(
     timed: Application, foxes: list[Memory], clock: TurnableClock
 ) -> None:

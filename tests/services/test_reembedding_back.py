@@ -110,6 +110,21 @@ class TestBack:
         with pytest.raises(SpaceMismatch):
             found_names(open_app())
 
+    @pytest.mark.parametrize("content", [b"", b"half", "no bytes"])
+    def test_dropping_takes_what_is_damaged_along(self, app: Application, content: Any) -> None:
+        run(app)
+        with app.store.catalog.transaction("damaging") as connection:
+            damaged = connection.execute(
+                "UPDATE vectors SET vector = ? WHERE sequence = 2 AND segment = 0 AND space ="
+                " (SELECT number FROM spaces WHERE id = ?)",
+                (content, FAKE[0]),
+            )
+            assert damaged.rowcount == 1
+        assert app.reembedding.drop("old") == 20
+        assert vectors_in(app, FAKE) == 0
+        assert {role for role, _ in roles(app).values()} == {"active"}
+        assert_consistent(app)
+
     def test_dropping_may_be_cut_short(
         self, app: Application, monkeypatch: pytest.MonkeyPatch
     ) -> None:
