@@ -16,6 +16,8 @@ from encoders.log_mel import HOP, N_FFT, mel_filterbank, window
 
 Floats = npt.NDArray[np.float32]
 TINY = 1e-8
+OVERLAP = N_FFT // HOP  # frames that a sample lies in
+PADDED = OVERLAP // 2  # hops before the first sample and after the last one
 
 
 @cache
@@ -38,18 +40,22 @@ def griffin_lim(
     Starts from random phases of `seed`. One frame or none gives no samples.
     """
     target = torch.from_numpy(np.ascontiguousarray(magnitude, np.float32))
-    if target.shape[1] < 2:
+    frames = target.shape[1]
+    if frames < 2:
         return np.zeros(0, np.float32)
     random = torch.Generator().manual_seed(seed % 2**63)
     angles = torch.rand(target.shape, generator=random) * (2 * torch.pi)
-    phase = torch.polar(torch.ones_like(target), angles)
-    previous = torch.zeros_like(phase)
+    spectrum = torch.polar(target, angles).T.contiguous()  # (T, F) from here on
+    target = target.T.contiguous()
+    shares = _shares(frames)
+    previous = torch.zeros_like(spectrum)
     for _ in range(iterations):
-        rebuilt = _stft(_istft(target * phase))
-        phase = rebuilt - previous * (momentum / (1 + momentum))
-        phase = phase / (phase.abs() + TINY)
+        rebuilt = _stft(_istft(spectrum, shares))
+        # By length 1, in one go with the magnitudes that are wanted.
+        spectrum = rebuilt.sub(previous, alpha=momentum / (1 + momentum))
+        spectrum *= target / (_length(spectrum) + TINY)
         previous = rebuilt
-    return np.asarray(_istft(target * phase).numpy(), np.float32)
+    return np.asarray(_istft(spectrum, shares)[PADDED:-PADDED].numpy().ravel(), np.float32)
 
 
 @cache
@@ -57,11 +63,39 @@ def _window() -> torch.Tensor:
     return torch.from_numpy(window())
 
 
+def _length(values: torch.Tensor) -> torch.Tensor:
+    """Of complex values. `abs` guards against overflow, which takes several times as long."""
+    parts = torch.view_as_real(values)
+    real, imaginary = parts[..., 0], parts[..., 1]
+    return real.square().addcmul_(imaginary, imaginary).sqrt_()
+
+
+def _shares(frames: int) -> torch.Tensor:
+    """(T + OVERLAP - 1, HOP): what overlapping windows are divided by, as a factor; 0 in the
+    padding on both sides, which is silence."""
+    summed = _overlapped(_window().square().expand(frames, N_FFT))
+    shares = torch.zeros_like(summed)
+    shares[PADDED:-PADDED] = 1 / summed[PADDED:-PADDED]
+    return shares
+
+
 def _stft(samples: torch.Tensor) -> torch.Tensor:
-    return torch.stft(
-        samples, N_FFT, HOP, window=_window(), center=True, pad_mode="constant", return_complex=True
-    )
+    """Spectra (T, F) of padded samples (T + OVERLAP - 1, HOP)."""
+    spectra: torch.Tensor = torch.fft.rfft(samples.view(-1).unfold(0, N_FFT, HOP) * _window())
+    return spectra
 
 
-def _istft(spectrum: torch.Tensor) -> torch.Tensor:
-    return torch.istft(spectrum, N_FFT, HOP, window=_window(), center=True)
+def _istft(spectrum: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Padded samples (T + OVERLAP - 1, HOP) of spectra (T, F): what `torch.istft` does, without
+    summing up the windows and rearranging the frames each time."""
+    return _overlapped(torch.fft.irfft(spectrum, N_FFT) * _window()) * shares
+
+
+def _overlapped(frames: torch.Tensor) -> torch.Tensor:
+    """(T + OVERLAP - 1, HOP): frames (T, N_FFT), each a hop later than the one before, added."""
+    count = len(frames)
+    parts = frames.reshape(count, OVERLAP, HOP)
+    added = torch.zeros(count + OVERLAP - 1, HOP)
+    for hop in range(OVERLAP):
+        added[hop : hop + count] += parts[:, hop]
+    return added

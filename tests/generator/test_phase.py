@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from encoders.log_mel import SAMPLE_RATE, log_mel, stft
+from encoders.log_mel import HOP, N_FFT, SAMPLE_RATE, log_mel, stft, window
 from generator.phase import griffin_lim, magnitude_from_log_mel
 
 SECONDS = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
@@ -25,6 +26,26 @@ def test_a_known_signal_comes_back(samples: np.ndarray) -> None:
     rebuilt = griffin_lim(magnitude)
     assert spectral_convergence(magnitude, rebuilt) < 0.1
     assert len(rebuilt) == (magnitude.shape[1] - 1) * 256
+
+
+def test_it_is_what_torch_transforms_back_and_forth() -> None:
+    magnitude = np.abs(stft(CHIRP))[:, :40]
+    assert np.allclose(griffin_lim(magnitude, iterations=3), by_torch(magnitude, 3), atol=1e-5)
+
+
+def by_torch(magnitude: np.ndarray, iterations: int) -> np.ndarray:
+    """The recipe of Perraudin et al. (2013), by torch's own STFT and its inverse."""
+    target, momentum = torch.from_numpy(magnitude), 0.99
+    frame = {"n_fft": N_FFT, "hop_length": HOP, "window": torch.from_numpy(window())}
+    random = torch.Generator().manual_seed(0)
+    angles = torch.rand(target.shape, generator=random) * (2 * torch.pi)
+    phase, previous = torch.polar(torch.ones_like(target), angles), torch.zeros(1)
+    for _ in range(iterations):
+        samples = torch.istft(target * phase, **frame)
+        rebuilt = torch.stft(samples, **frame, pad_mode="constant", return_complex=True)
+        phase = rebuilt - previous * (momentum / (1 + momentum))
+        phase, previous = phase / phase.abs(), rebuilt
+    return torch.istft(target * phase, **frame).numpy()
 
 
 def test_more_iterations_come_nearer() -> None:
