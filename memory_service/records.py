@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from json.encoder import encode_basestring as quoted  # of C, where there is one
 from typing import Any, Literal
 
@@ -72,9 +71,9 @@ class Claimed:
     duplicate: bool  # of a store: the episode had been there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Memory:
-    """One stored item of one modality."""
+    """One stored item of one modality. Thousands are kept between queries: hence the slots."""
 
     id: str  # sorts by time of storing
     sequence: int  # 1, 2, 3 ... over the whole store; never reused
@@ -89,11 +88,19 @@ class Memory:
     text: str | None = None  # the text itself when modality is "text"
     expires_at: float | None = None  # Unix seconds; not found from then on
     consolidated_by: str | None = None  # of a prototype: id of the job that made it
+    _json: str | None = field(default=None, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def as_json(self) -> str:
         """The members of a JSON object, without its braces. Made once: a memory that is found again
-        and again is told each time. Ids and digest are our own, and need no escapes."""
+        and again is told each time."""
+        if self._json is None:
+            object.__setattr__(self, "_json", self._told())
+        assert self._json is not None
+        return self._json
+
+    def _told(self) -> str:
+        # Ids and digest are our own, and need no escapes.
         metadata = to_json(self.metadata).decode() if self.metadata else "{}"
         text = "null" if self.text is None else quoted(self.text)
         expires_at = "null" if self.expires_at is None else repr(self.expires_at)

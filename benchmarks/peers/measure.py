@@ -17,12 +17,13 @@ import numpy as np
 from benchmarks.peers.databases import Database, K, Ours, bucket
 from benchmarks.peers.limit import exact, recall
 from benchmarks.peers.load import Answer, Connection, Measured, drive
-from benchmarks.peers.servers import Server
+from benchmarks.peers.servers import Server, settle
 from benchmarks.peers.vectors import Glosses
 
 AT_ONCE = 100
 LOADED_AT_ONCE = 2000
 RECALL_QUERIES = 200
+WARMING = 4  # a mixed load's time, by so much, comes before it
 Requests = Callable[[Database], Iterator[bytes]]
 
 
@@ -147,14 +148,22 @@ def inserts(glosses: Glosses, count: int, at_once: int, numbers: Iterator[int]) 
     return made
 
 
+@dataclass(frozen=True)
+class AtRest:
+    """A server that has nothing to do in the background."""
+
+    resident: int  # bytes
+    kept: int  # memories of the mixed load
+
+
 @dataclass
 class Mixed:
-    """Ten minutes of everyday work, or however long."""
+    """Ten minutes of everyday work, or however long, behind a quarter of it to warm up. Memory is
+    compared at rest: before, and after."""
 
     measured: Measured
-    resident: list[tuple[float, int]]  # seconds from the start, bytes
-    stored: int
-    deleted: int
+    at_rest: list[AtRest]
+    most: int  # bytes that were resident at any time
 
 
 def mixed(server: Server, glosses: Glosses, connections: int, seconds: float, seed: int) -> Mixed:
@@ -165,7 +174,11 @@ def mixed(server: Server, glosses: Glosses, connections: int, seconds: float, se
     episodes: list[bytes] = []
     numbers = itertools.count(10**7)
     queries = [database.query(query) for query in glosses.queries]
-    found = Mixed(Measured(), [], 0, 0)
+    found = Mixed(Measured(), [], 0)
+
+    def rest() -> None:
+        settle([server])
+        found.at_rest.append(AtRest(server.resident_bytes(), len(episodes)))
 
     def requests() -> Iterator[bytes]:
         while True:
@@ -173,14 +186,12 @@ def mixed(server: Server, glosses: Glosses, connections: int, seconds: float, se
             if kind == "delete" and episodes:
                 place = drawn.randrange(len(episodes))
                 episodes[place], episodes[-1] = episodes[-1], episodes[place]
-                found.deleted += 1
                 yield b"DELETE /episodes/%b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % episodes.pop()
             elif kind == "query":
                 yield drawn.choice(queries)
             else:
                 number = next(numbers)
                 row = number % len(glosses.texts)
-                found.stored += 1
                 yield database.add([number], [glosses.texts[row]], glosses.vectors[[row]])
 
     def answered(answer: Answer) -> None:
@@ -188,18 +199,23 @@ def mixed(server: Server, glosses: Glosses, connections: int, seconds: float, se
             episodes.append(answer.body.partition(b'"id":"')[2].partition(b'"')[0])
 
     done = threading.Event()
-    started = time.monotonic()
 
     def watch() -> None:
         while not done.wait(min(5.0, seconds / 20)):
-            found.resident.append((time.monotonic() - started, server.resident_bytes()))
+            found.most = max(found.most, server.resident_bytes())
+
+    def work(duration: float) -> Measured:
+        return drive(server.port, requests(), connections, seconds=duration, on_answer=answered)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        found.measured = drive(
-            server.port, requests(), connections, seconds=seconds, on_answer=answered
-        )
+        warming = work(seconds / WARMING)
+        rest()
+        found.measured = work(seconds)
+        found.measured.statuses += warming.statuses
+        found.measured.errors = [*warming.errors, *found.measured.errors]
+        rest()
     finally:
         done.set()
         watcher.join()

@@ -89,7 +89,7 @@ class Bench:
                 yield from rows()
 
     def _settle(self) -> None:
-        settle([each.server for each in self.databases])
+        servers.settle([each.server for each in self.databases])
 
     def _growth(self) -> Iterator[Row]:
         """Load both, and ask on the way."""
@@ -221,34 +221,21 @@ def mixed_rows(found: Mixed, seconds: float, dimension: int) -> list[Row]:
     good = failed == 0 and p99 <= 20 * p50
     what = f"mixed load, {seconds:.0f} s, 32 connections"
     load = Row(what, shown([found.measured]), "", p99 / p50, "p99 <= 20x p50", good, errors)
-    warm = [each for each in found.resident if each[0] > seconds / 3]
-    grown = warm[-1][1] - warm[0][1]
-    share = (warm[-1][0] - warm[0][0]) / found.measured.elapsed_s
-    kept = max((found.stored - found.deleted) * share, 1)
+    first, last = found.at_rest
+    grown = last.resident - first.resident
+    kept = max(last.kept - first.kept, 1)
     vectors = kept * dimension * 2
     memory = Row(
-        "memory grown after the first third",
+        "memory grown from rest to rest",
         f"{grown / 2**20:.1f} MB",
         f"new vectors in fp16: {vectors / 2**20:.1f} MB",
         grown / vectors,
         "<= 1.5x, or 8 MB",
         grown <= max(1.5 * vectors, 8 * 2**20),
-        f"{kept:.0f} more memories, {grown / kept:.0f} bytes each",
+        f"{kept:.0f} more memories, {grown / kept:.0f} bytes each;"
+        f" meanwhile up to {(found.most - first.resident) / 2**20:.1f} MB more",
     )
     return [load, memory]
-
-
-def settle(running: Sequence[servers.Server], quiet_s: float = 12.0, most_s: float = 90.0) -> None:
-    """Until none does anything in the background any more: builds of indexes, compaction. They may
-    begin only when writes have paused for some seconds, ours within ten."""
-    now = time.monotonic()
-    end, since = now + most_s, now
-    while now < end and now - since < quiet_s:
-        before = [each.processor_s() for each in running]
-        time.sleep(0.5)
-        now = time.monotonic()
-        if any(each.processor_s() - was > 0.1 for each, was in zip(running, before, strict=True)):
-            since = now
 
 
 @contextmanager

@@ -151,3 +151,16 @@ def _of_module(name: str, folder: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", f"benchmarks.peers.{name}", str(port)]
     with started(command, port, "/", folder / f"{name}.log") as server:
         yield server
+
+
+def settle(running: Sequence[Server], quiet_s: float = 12.0, most_s: float = 90.0) -> None:
+    """Until none does anything in the background any more: builds of indexes, compaction. They may
+    begin only when writes have paused for some seconds, ours within ten."""
+    now = time.monotonic()
+    end, since = now + most_s, now
+    while now < end and now - since < quiet_s:
+        before = [each.processor_s() for each in running]
+        time.sleep(0.5)
+        now = time.monotonic()
+        if any(each.processor_s() - was > 0.1 for each, was in zip(running, before, strict=True)):
+            since = now

@@ -7,6 +7,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,10 @@ def _memory(row: sqlite3.Row, metadata: Mapping[str, Any]) -> Memory:
     return Memory(
         id=row["id"],
         sequence=row["sequence"],
-        namespace=row["namespace"],
+        namespace=intern(row["namespace"]),  # few are different, and thousands of records are kept
         episode_id=row["episode_id"],
-        modality=row["modality"],
-        media_type=row["media_type"],
+        modality=intern(row["modality"]),
+        media_type=intern(row["media_type"]),
         blob=row["blob"],
         size_bytes=row["size_bytes"],
         metadata=metadata,

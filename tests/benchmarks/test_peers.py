@@ -13,7 +13,7 @@ import pytest
 from benchmarks.peers import servers
 from benchmarks.peers.limit import Raw, exact, fastest, recall
 from benchmarks.peers.load import Connection, Measured, drive, request
-from benchmarks.peers.measure import Mixed
+from benchmarks.peers.measure import AtRest, Mixed
 from benchmarks.peers.run import mixed_rows
 
 ANSWERS = {
@@ -108,6 +108,6 @@ def test_a_mixed_load_is_judged(
 ) -> None:
     measured = Measured([0.01] * 90 + [slowest_s] * 10, elapsed_s=60.0)
     measured.statuses += Counter({500: failed})
-    resident = [(second, 10**8 + (grown if second > 30 else 0)) for second in range(0, 60, 5)]
-    found = Mixed(measured, resident, stored=1000, deleted=0)
+    at_rest = [AtRest(10**8, 500), AtRest(10**8 + grown, 1500)]
+    found = Mixed(measured, at_rest, most=2 * 10**8)
     assert [row.reached for row in mixed_rows(found, 60.0, 384)] == reached
