@@ -77,6 +77,18 @@ def add_without_memory(parser: argparse.ArgumentParser) -> None:
         help="the same network, batches and steps, with all that is remembered left out; --runs is "
         "then another folder by default. For memory-service evaluate --no-memory-weights",
     )
+    parser.add_argument(
+        "--start",
+        choices=("nothing", "stored"),
+        default="nothing",
+        help="what the network --without-memory starts from where --from-stored is given; stored: "
+        "the package's, which has learnt with memory, and learns on without",
+    )
+
+
+def starts_from_stored(args: argparse.Namespace) -> bool:
+    """Whether the network that `--without-memory` is about begins as the package's."""
+    return bool(args.from_stored and (not args.without_memory or args.start == "stored"))
 
 
 def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:

@@ -30,6 +30,7 @@ from generator.training.arguments import (
     bring_autoencoder,
     parsed,
     plan_of,
+    starts_from_stored,
     training_parser,
 )
 from generator.training.epochs import descend, run_epochs, told
@@ -197,7 +198,7 @@ def train_flow(args: argparse.Namespace, train: Sounds, held: Sounds) -> None:
     """Rectified flow: the mean squared error of the velocity noise - data."""
     autoencoder = stored_autoencoder(args).eval()
     model = LatentFlow(autoencoder.settings.flow)
-    if args.from_stored and not args.without_memory:
+    if starts_from_stored(args):
         load_weights(model, WEIGHTS / "audio_flow.safetensors")
     model.to(args.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.01)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from generator.training.arguments import (
     bring_autoencoder,
     parsed,
     plan_of,
+    starts_from_stored,
     training_parser,
 )
 from generator.training.epochs import descend, run_epochs
@@ -121,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train_flow(args: argparse.Namespace) -> None:
     """Over the latents of the autoencoder in `args.weights`. Without memory it starts from
-    nothing: the stored flow has learnt with one."""
+    nothing, unless `args.start` says otherwise: the stored flow has learnt with one."""
     bring_autoencoder(args, "image")
     settings = load_settings(args.weights / "image.json")
     autoencoder = PictureAutoencoder(settings).eval()
@@ -136,8 +138,8 @@ def train_flow(args: argparse.Namespace) -> None:
     )
     write_settings(settings, args.weights / "image.json")
     flow = LatentFlow(settings.flow)
-    if args.from_stored and not args.without_memory:
-        start_from_stored(flow, data, pictures)
+    if starts_from_stored(args):
+        start_from_stored(flow, data, pictures, args.weights)
     flow.to(args.device)
     optimizer = torch.optim.AdamW(flow.parameters(), lr=args.flow_learning_rate)
     fixed = data.batch(np.random.default_rng(1), 256, "validation")
@@ -158,8 +160,12 @@ def train_flow(args: argparse.Namespace) -> None:
     run_epochs(plan, args.runs / "flow.pt", flow, optimizer, update, epoch_ends)
 
 
-def start_from_stored(flow: LatentFlow, data: FlowData, pictures: Bytes) -> None:
-    """From the stored flow, whose latents may be others."""
+def start_from_stored(flow: LatentFlow, data: FlowData, pictures: Bytes, weights: Path) -> None:
+    """From the stored flow, whose latents may be others than those of `weights`."""
+    vae = "image_vae.safetensors"
+    if (weights / vae).read_bytes() == (WEIGHTS / vae).read_bytes():
+        load_weights(flow, WEIGHTS / "image_flow.safetensors")
+        return
     before = PictureGenerator(WEIGHTS, runtime="torch")
     some = np.random.default_rng(0).choice(len(pictures), min(1000, len(pictures)), replace=False)
     mean, scale = (

@@ -24,6 +24,7 @@ from generator.training.arguments import (
     begin,
     parsed,
     plan_of,
+    starts_from_stored,
     training_parser,
 )
 from generator.training.epochs import descend, run_epochs, told
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     optimizer = torch.optim.AdamW(
         decoder.parameters(), lr=args.learning_rate, weight_decay=0.05, betas=(0.9, 0.98)
     )
-    if args.from_stored and not args.without_memory:
+    if starts_from_stored(args):
         load_weights(decoder, WEIGHTS / "text.safetensors")
     else:
         initialise(decoder, tokenizer, text_encoder())
