@@ -89,7 +89,10 @@ class Connection(HttpToolsProtocol):
             self._set_too_large()
             raise ValueError("the parser passes it on as an error of its own")
         self._in_head, self._in_body, self._head_since = False, True, None
+        former = self.cycle
         super().on_headers_complete()
+        if self.cycle is not former:
+            self.cycle.transport = _WholeAnswers(self.transport, self.loop)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -206,6 +209,40 @@ class Connection(HttpToolsProtocol):
         elif now - self._rest_since > REST_S:
             self._bounds.refused("rest_of_body")
             self.transport.abort()
+
+
+class _WholeAnswers:
+    """What uvicorn writes an answer to: the head goes along with the first of the body. By itself
+    it would wake the client, and be a system call, for nothing it can use yet."""
+
+    __slots__ = ("_head", "_held", "_loop", "_transport")
+
+    def __init__(self, transport: Any, loop: Any) -> None:
+        self._transport, self._loop = transport, loop
+        self._head = True  # is to be written
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            self._head, self._held = False, data
+            self._loop.call_soon(self._flush)  # or alone, where the body is not there yet
+        elif self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        else:
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():
+            self._transport.write(held)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return bool(self._transport.is_closing())
 
 
 def look(connections: Iterable[object], now: float) -> None:

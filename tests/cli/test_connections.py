@@ -239,3 +239,66 @@ def test_one_too_many_where_all_are_busy() -> None:
         for each in busy:
             each.sendall(b"lo")
             assert each.recv(65_536).endswith(b"hallo")
+
+
+class Written:
+    """A transport that notes what is written at once."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.pieces.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+@pytest.mark.anyio
+async def test_the_head_goes_along_with_the_body() -> None:
+    written = Written()
+    answer = connections._WholeAnswers(written, asyncio.get_running_loop())
+    for piece in (b"head ", b"body", b" and more"):
+        answer.write(piece)
+    await asyncio.sleep(0)
+    assert written.pieces == [b"head body", b" and more"]
+
+
+@pytest.mark.anyio
+async def test_a_head_does_not_wait_for_its_body() -> None:
+    written = Written()
+    answer = connections._WholeAnswers(written, asyncio.get_running_loop())
+    answer.write(b"head")
+    await asyncio.sleep(0)
+    answer.write(b"body")
+    assert written.pieces == [b"head", b"body"]
+
+
+@pytest.mark.anyio
+async def test_a_head_without_a_body_is_written_before_the_end() -> None:
+    written = Written()
+    answer = connections._WholeAnswers(written, asyncio.get_running_loop())
+    answer.write(b"head")
+    answer.close()
+    await asyncio.sleep(0)
+    assert (written.pieces, answer.is_closing()) == ([b"head"], True)
+    lost = connections._WholeAnswers(written, asyncio.get_running_loop())
+    lost.write(b"of a connection that is gone by now")
+    await asyncio.sleep(0)
+    assert written.pieces == [b"head"]
+
+
+def test_an_answer_is_one_piece_for_the_client(hurried: Service) -> None:
+    piece = hurried.connect(HEAD + b"\r\n").recv(2**16)
+    assert piece.startswith(b"HTTP/1.1 200")
+    assert piece.endswith(b"\r\n\r\nshort")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
