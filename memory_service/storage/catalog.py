@@ -51,8 +51,8 @@ class Embedding:
 class WriteObserver(Protocol):
     """Is told what was written, by the thread that wrote it; must be quick."""
 
-    def grouped(self, episodes: int) -> None:
-        """So many episodes, of whichever callers, were written together."""
+    def grouped(self, episodes: int, content_bytes: int) -> None:
+        """So many episodes, of whichever callers, are written together, and have such contents."""
 
     def committed(self, doing: str, seconds: float) -> None:
         """A transaction took so long from its begin until it was on the disk."""
@@ -184,30 +184,32 @@ class Catalog:
     @contextmanager
     def transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
         """Commit at the end, or change nothing. Durable when it returns."""
-        with self.write_lock, self._noting_refusals(), storage_errors(doing):
-            begun = time.perf_counter()
-            self._writer.execute("BEGIN IMMEDIATE")
-            changes = self._writer.total_changes
+        with self.write_lock:
             try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-                self.full = self.full and self._writer.total_changes == changes
-                self.changes.committed()
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                self.changes.rolled_back()
+                with storage_errors(doing):
+                    begun = time.perf_counter()
+                    self._writer.execute("BEGIN IMMEDIATE")
+                    changes = self._writer.total_changes
+                    try:
+                        yield self._writer
+                        self._writer.execute("COMMIT")
+                        self.full = self.full and self._writer.total_changes == changes
+                        self.changes.committed()
+                    except BaseException:
+                        if self._writer.in_transaction:
+                            self._writer.execute("ROLLBACK")
+                        self.changes.rolled_back()
+                        raise
+                    seconds = time.perf_counter() - begun
+                    tell(self.observers, lambda observer: observer.committed(doing, seconds))
+            except StorageFull:
+                self.full = True
                 raise
-            seconds = time.perf_counter() - begun
-            tell(self.observers, lambda observer: observer.committed(doing, seconds))
 
-    @contextmanager
-    def _noting_refusals(self) -> Iterator[None]:
-        try:
-            yield
-        except StorageFull:
-            self.full = True
-            raise
+    @property
+    def rows_written(self) -> int:
+        """Since the catalog was opened: rows inserted, changed and deleted."""
+        return self._writer.total_changes
 
     def growth(self) -> int:
         """Bytes by which the file is to grow when the log is folded in. Within the write lock."""

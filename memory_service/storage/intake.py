@@ -7,9 +7,7 @@ names, which is put aside at the next start.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,7 +26,7 @@ from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.commits import GroupCommit
 from memory_service.storage.contents import Contents, Incoming
 from memory_service.storage.insertion import EpisodeRow
-from memory_service.storage.vectors import SubMemory, VectorIndexes
+from memory_service.storage.vectors import SubMemory, VectorIndexes, stacked
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ class Added:
 
 
 Outcome = Added | Exception
+_Embedded = tuple[Memory, Embedding]
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,10 @@ class _Arrival:
     @property
     def place(self) -> tuple[str, str]:
         return self.new.record.namespace, self.contents
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(memory.content) for memory in self.new.memories)
 
     @property
     def largest(self) -> str:
@@ -129,36 +132,40 @@ class Intake:
 
         What is stored when this returns, is found by every search that begins afterwards.
         """
-        with ExitStack() as staged:
-            outcomes: list[Outcome | None] = []
-            arrivals = []
+        outcomes: list[Outcome | None] = []
+        arrivals: list[_Arrival] = []
+        try:
             for each in episodes:
                 try:
-                    arrivals.append(self._stage(each, staged))
+                    arrivals.append(self._stage(each))
                     outcomes.append(None)
                 except (StorageFull, StorageFailure) as error:
                     outcomes.append(error)
             done = iter(self._commits.do(arrivals) if arrivals else ())
             return [next(done) if each is None else each for each in outcomes]
+        finally:
+            for arrival in arrivals:
+                self._contents.drop(arrival.incoming)
 
-    def _stage(self, new: NewEpisode, staged: ExitStack) -> _Arrival:
-        incoming = self._contents.take((memory.content for memory in new.memories), staged)
+    def _stage(self, new: NewEpisode) -> _Arrival:
+        incoming = self._contents.take(memory.content for memory in new.memories)
         return _Arrival(new, incoming, rows.contents_hash(each.digest for each in incoming))
 
     def _commit(self, arrivals: Sequence[_Arrival]) -> list[Outcome]:
         """In one transaction; where that fails, each in its own, so that others do not suffer."""
-        tell(self._catalog.observers, lambda observer: observer.grouped(len(arrivals)))
+        count, size = len(arrivals), sum(each.size_bytes for each in arrivals)
+        tell(self._catalog.observers, lambda observer: observer.grouped(count, size))
         plan = _Plan()
         for each in arrivals:
             self._plan(each, plan)
         try:
-            stored = self._write(plan)
+            stored, embedded = self._write(plan)
         except Exception as error:
             if len(arrivals) > 1:
                 return [outcome for each in arrivals for outcome in self._commit([each])]
             self._contents.take_back(arrivals[0].incoming)
             return [error]
-        self._index(stored, plan.fresh)
+        self._index(embedded)
         return [
             Added(stored[each.number], each.duplicate, each.replayed)
             if isinstance(each, _Fresh)
@@ -232,9 +239,10 @@ class Intake:
             ) from error
         return Added(episode, found.duplicate, replayed=True)
 
-    def _write(self, plan: _Plan) -> list[Episode]:
+    def _write(self, plan: _Plan) -> tuple[list[Episode], list[_Embedded]]:
+        """What is stored now, and its vectors."""
         if not plan.fresh and not plan.claims:
-            return []
+            return [], []
         fresh = plan.fresh
         incoming = [one for each in fresh for one in each.incoming]
         self._contents.publish(incoming)
@@ -245,32 +253,34 @@ class Intake:
         with self._catalog.transaction("storing the episode") as connection:
             self._contents.insert(connection, incoming)
             stored = insertion.insert_episodes(connection, named)
-            insertion.insert_vectors(connection, list(_embedded(stored, fresh)))
+            embedded = _embedded(stored, fresh)
+            insertion.insert_vectors(connection, embedded)
             for claim, answer in plan.claims.values():
                 episode = answer.episode if isinstance(answer, Added) else stored[answer.number]
                 idempotency.insert(connection, claim, episode.id, answer.duplicate)
-        return stored
+        return stored, embedded
 
-    def _index(self, stored: Sequence[Episode], fresh: Sequence[_Arrival]) -> None:
-        groups: dict[SubMemory, list[tuple[int, Embedding]]] = defaultdict(list)
-        for memory, embedding in _embedded(stored, fresh):
-            key = SubMemory(memory.namespace, memory.modality, *embedding.space)
-            groups[key].append((memory.sequence, embedding))
-        for key, own in groups.items():
+    def _index(self, embedded: Sequence[_Embedded]) -> None:
+        groups: dict[tuple[str, str, SpaceKey], list[_Embedded]] = {}
+        for each in embedded:
+            memory, embedding = each
+            key = (memory.namespace, memory.modality, embedding.space)
+            groups.setdefault(key, []).append(each)
+        for (namespace, modality, space), own in groups.items():
             self._indexes.add(
-                key,
-                np.array([sequence for sequence, _ in own], np.int64),
-                np.stack([embedding.vector for _, embedding in own]),
+                SubMemory(namespace, modality, *space),
+                np.array([memory.sequence for memory, _ in own], np.int64),
+                stacked([embedding.vector for _, embedding in own]),
                 np.array([embedding.segment for _, embedding in own], np.int64),
             )
-            self._searched(key.modality, (key.space_id, key.fingerprint))
+            self._searched(modality, space)
 
 
-def _embedded(
-    stored: Sequence[Episode], fresh: Sequence[_Arrival]
-) -> Iterator[tuple[Memory, Embedding]]:
+def _embedded(stored: Sequence[Episode], fresh: Sequence[_Arrival]) -> list[_Embedded]:
     """Each memory, as stored, with each of its vectors."""
-    for episode, arrival in zip(stored, fresh, strict=True):
-        for memory, new in zip(episode.memories, arrival.new.memories, strict=True):
-            for embedding in new.embeddings:
-                yield memory, embedding
+    return [
+        (memory, embedding)
+        for episode, arrival in zip(stored, fresh, strict=True)
+        for memory, new in zip(episode.memories, arrival.new.memories, strict=True)
+        for embedding in new.embeddings
+    ]

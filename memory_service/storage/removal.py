@@ -76,7 +76,7 @@ class Removal:
         self._indexes = indexes
         self._clock = clock
         self._changed = changed
-        self._reserve = Reserve(folder, catalog.growth)
+        self._reserve = Reserve(folder, catalog.growth, lambda: catalog.rows_written)
         catalog.observers.append(self._reserve)
         self.thumbnails = Thumbnails(folder / "thumbnails")
         self.quarantine = Quarantine(folder / "quarantine")

@@ -14,25 +14,39 @@ from pathlib import Path
 NAME = "reserve"
 BYTES = 2 * 2**20  # for the deletion, and the first megabyte of growth
 STEP_BYTES = 4 * 2**20  # for more
+# What may be written until it is looked again how far the file is to grow, which takes as long as
+# to write a row or two: much less than the first megabyte, which is there in any case.
+LOOK_ROWS = 32
+LOOK_BYTES = 2**18  # of contents, which texts have in the catalog whatever their size
 
 
 class Reserve:
     """Whoever calls holds the write lock. `growth`: the bytes by which the catalog's file is to
-    grow yet."""
+    grow yet; `rows_written`: how many rows were, so far."""
 
-    def __init__(self, folder: Path, growth: Callable[[], int]) -> None:
+    def __init__(
+        self, folder: Path, growth: Callable[[], int], rows_written: Callable[[], int]
+    ) -> None:
         self._path = folder / NAME
         self._growth = growth
+        self._rows_written = rows_written
+        self._looked_at = -LOOK_ROWS  # when so many rows were written
+        self._content_bytes = 0  # since
         self._size = 0
         self.held = False  # all of it, when it was last tried
 
-    def grouped(self, episodes: int) -> None:
+    def grouped(self, episodes: int, content_bytes: int) -> None:
         """Part of a WriteObserver."""
+        self._content_bytes += content_bytes
 
     def committed(self, doing: str, seconds: float) -> None:
         """After each transaction: the log may have grown."""
-        if self.held and self._wanted() != self._size:
-            self.keep()
+        rows = self._rows_written()
+        much = rows - self._looked_at >= LOOK_ROWS or self._content_bytes >= LOOK_BYTES
+        if self.held and much:
+            self._looked_at, self._content_bytes = rows, 0
+            if self._wanted() != self._size:
+                self.keep()
 
     def _wanted(self) -> int:
         steps = -(-max(0, self._growth() - BYTES // 2) // STEP_BYTES)
