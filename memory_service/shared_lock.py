@@ -16,16 +16,17 @@ class SharedLock:
         self._writing = False
         self._writers_waiting = 0
 
-    @contextmanager
-    def shared(self) -> Iterator[None]:
+    def share(self) -> None:
+        """Until `unshare`. Not to be nested."""
         with self._changed:
-            self._changed.wait_for(lambda: not (self._writing or self._writers_waiting))
+            while self._writing or self._writers_waiting:
+                self._changed.wait()
             self._reading += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._reading -= 1
+
+    def unshare(self) -> None:
+        with self._changed:
+            self._reading -= 1
+            if self._writers_waiting:
                 self._changed.notify_all()
 
     @contextmanager

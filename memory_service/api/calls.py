@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -58,7 +57,7 @@ class Call:
     def __init__(self, what: Any, context: contextvars.Context) -> None:
         self.what = what
         self.context = context
-        self.given_up = threading.Event()
+        self.given_up = patience.GivenUp()
         self.came = time.perf_counter()
         self.began: float | None = None
         self.seconds = 0.0
@@ -151,17 +150,14 @@ class Calls:
         call = Call(what, contextvars.copy_context())
         answer: asyncio.Future[Any] = loop.create_future()
         queued = self._present >= self._concurrent
-        self._present += 1
-        future = self._submit(call)
+        future: Future[Any] | None = None
 
         def ended(done: Future[Any]) -> None:
             with suppress(RuntimeError):  # the loop is closed: the service has ended
                 loop.call_soon_threadsafe(self._ended, call, done, answer)
 
-        future.add_done_callback(ended)
-
         def give_up(reason: str) -> None:
-            if not answer.done():
+            if future is not None and not answer.done():
                 call.given_up.set()
                 begun = not future.cancel()
                 self._tell_given_up(reason, begun)
@@ -173,13 +169,18 @@ class Calls:
         left_s = self._left_s(loop, request if whole else None)
         timer = None if left_s is None else loop.call_later(left_s, give_up, "timeout")
         try:
+            # Last: the thread that it wakes wants the interpreter, which is about to be free.
+            future = self._submit(call)
+            self._present += 1
+            future.add_done_callback(ended)
             return await answer
         finally:
             if timer is not None:
                 timer.cancel()
             watch.close()
             call.given_up.set()  # cancelled: by a server that is shutting down
-            future.cancel()
+            if future is not None:
+                future.cancel()
 
     def _ended(self, call: Call, done: Future[Any], answer: asyncio.Future[Any]) -> None:
         self._present -= 1

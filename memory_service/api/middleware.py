@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Collection
 from functools import partial
 from urllib.parse import urlsplit
@@ -55,7 +55,7 @@ class RequestContext:
         if head:  # every GET answers it, too, as RFC 9110 wants
             scope["method"] = "GET"
         given = Headers(scope=scope).get("x-request-id", "")
-        identity = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        identity = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         logs.request_id.set(identity)
         committed = trail.open_trail(partial(audit.record, scope, identity, None))
         started, status, started_answer = time.perf_counter(), 500, False

@@ -58,5 +58,6 @@ class Workers:
         try:
             return self._waiting.get_nowait()
         except queue.Empty:
-            self._idle.release()
+            if len(self._threads) < self._most:  # or else nobody looks any more
+                self._idle.release()
             return self._waiting.get()

@@ -32,7 +32,7 @@ class ActiveModels:
         self._models = models
         self._also: Models | None = None
         self._lock = SharedLock()
-        self._thread = threading.local()  # depth: how often this thread holds the lock
+        self._thread = threading.local()  # using: whether this thread holds the lock
         self.changing = False  # or about to: whoever comes now waits for requests to end
 
     @property
@@ -43,16 +43,25 @@ class ActiveModels:
     def using(self) -> Iterator[None]:
         """The models stay as they are. May be nested: only the outermost takes the lock, or a
         waiting change would stand between the two."""
-        depth = getattr(self._thread, "depth", 0)
-        if depth:
+        if not self.begin():
             yield
             return
-        with self._lock.shared():
-            self._thread.depth = 1
-            try:
-                yield
-            finally:
-                self._thread.depth = 0
+        try:
+            yield
+        finally:
+            self.end()
+
+    def begin(self) -> bool:
+        """`using` until `end`; False where this thread has begun already."""
+        if getattr(self._thread, "using", False):
+            return False
+        self._lock.share()
+        self._thread.using = True
+        return True
+
+    def end(self) -> None:
+        self._thread.using = False
+        self._lock.unshare()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -126,7 +135,12 @@ def steady(
 
     @wraps(method)
     def call(service: S, *args: P.args, **kwargs: P.kwargs) -> T:
-        with service._active.using():
+        active = service._active
+        if not active.begin():
             return method(service, *args, **kwargs)
+        try:
+            return method(service, *args, **kwargs)
+        finally:
+            active.end()
 
     return cast(Callable[Concatenate[S, P], T], call)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from encoders.media import Decoded
@@ -89,7 +89,9 @@ class Storing(Service):
         outcomes = self.write(prepared)
         timings_ms = prepared.watch.timings_ms()
         return [
-            replace(each, timings_ms=timings_ms) if isinstance(each, Stored) else each
+            Stored(each.episode, each.duplicate, each.replayed, timings_ms)
+            if isinstance(each, Stored)
+            else each
             for each in outcomes
         ]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from memory_service import patience
 
@@ -17,17 +16,28 @@ class Stopwatch:
         self._started = time.perf_counter() - before_s
         self._stages: dict[str, float] = dict(stages or {})
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Stage:
         patience.go_on()
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            took = (time.perf_counter() - started) * 1000
-            self._stages[name] = self._stages.get(name, 0.0) + took
+        return Stage(self._stages, name)
 
     def timings_ms(self) -> Mapping[str, float]:
         """Stages, and `total` since the stopwatch was made."""
         total = (time.perf_counter() - self._started) * 1000
         return {name: round(ms, 3) for name, ms in {**self._stages, "total": total}.items()}
+
+
+class Stage:
+    """A context: what passes in it is of the stage."""
+
+    __slots__ = ("_name", "_stages", "_started")
+
+    def __init__(self, stages: dict[str, float], name: str) -> None:
+        self._stages, self._name = stages, name
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        took = (time.perf_counter() - self._started) * 1000
+        self._stages[self._name] = self._stages.get(self._name, 0.0) + took

@@ -19,6 +19,7 @@ from typing import Any
 from memory_service.storage.failures import storage_errors
 
 FOLDER = "audit"
+_as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 MOST_OWED = 10_000  # lines that could not be written, and are tried again
 
 
@@ -64,7 +65,7 @@ class AuditLog:
 
     def add(self, entry: Mapping[str, Any], *, owed: bool = True) -> None:
         """Where it raises, a line that is `owed` is written before the next one that can be."""
-        line = json.dumps(entry, ensure_ascii=False, default=str).encode() + b"\n"
+        line = _as_json(dict(entry)).encode() + b"\n"
         with self._lock, storage_errors("writing the audit log"):
             if self._closed:
                 return
@@ -87,13 +88,14 @@ class AuditLog:
         if self._size and self._size + len(line) > self._max_bytes:
             self._rotate()
         left = memoryview(b"\n" + line if self._torn else line)
+        written = self._size + len(left)
         try:
             while left:
                 left = left[os.write(self._file, left) :]
         except OSError:
             self._take_back()
             raise
-        self._torn, self._size = False, os.fstat(self._file).st_size
+        self._torn, self._size = False, written
 
     def _take_back(self) -> None:
         """A part of a line would make the next one unreadable, too."""

@@ -22,9 +22,13 @@ class _Turn(Generic[Work, Answer]):
 
     def __init__(self, works: Sequence[Work]) -> None:
         self.works = works
-        self.woken = threading.Event()  # done, or to lead
+        self.woken: threading.Event | None = None  # set when it is done, or to lead; leads at once
         self.answers: Sequence[Answer] | None = None
         self.error: BaseException | None = None
+
+    def wake(self) -> None:
+        if self.woken is not None:
+            self.woken.set()
 
     def done(self) -> bool:
         return self.answers is not None or self.error is not None
@@ -56,10 +60,12 @@ class GroupCommit(Generic[Work, Answer]):
         turn: _Turn[Work, Answer] = _Turn(works)
         with self._queue:
             self._waiting.append(turn)
-            if leads := self._leader is None:
+            if self._leader is None:
                 self._leader = turn
+            else:
+                turn.woken = threading.Event()
         try:
-            if not leads:
+            if turn.woken is not None:
                 turn.woken.wait()
             if not turn.done():
                 self._lead()
@@ -78,7 +84,7 @@ class GroupCommit(Generic[Work, Answer]):
                 self._do(group)
         finally:
             for turn in group:
-                turn.woken.set()
+                turn.wake()
 
     def _leave(self, turn: _Turn[Work, Answer]) -> None:
         """Hand over to the first that waits, also where this caller was interrupted before it came
@@ -91,7 +97,7 @@ class GroupCommit(Generic[Work, Answer]):
             if self._leader is turn:
                 self._leader = self._waiting[0] if self._waiting else None
                 if self._leader is not None:
-                    self._leader.woken.set()
+                    self._leader.wake()
 
     def _take(self) -> list[_Turn[Work, Answer]]:
         with self._queue:

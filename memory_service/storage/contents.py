@@ -12,7 +12,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,28 +49,43 @@ class Contents:
 
         What is not stored until the end is gone then. Raises StorageFull or StorageFailure.
         """
-        with ExitStack() as staged:
-            yield self.take(contents, staged)
+        incoming = self.take(contents)
+        try:
+            yield incoming
+        finally:
+            self.drop(incoming)
 
-    def take(self, contents: Iterable[bytes], staged: ExitStack) -> list[Incoming]:
-        """`stage`, until the end of `staged`."""
-        return [self._take(content, staged) for content in contents]
+    def take(self, contents: Iterable[bytes]) -> list[Incoming]:
+        """`stage`, until they are dropped. What it took before it raises is gone."""
+        taken: list[Incoming] = []
+        try:
+            for content in contents:
+                taken.append(self._take(content))
+        except BaseException:
+            self.drop(taken)
+            raise
+        return taken
 
-    def _take(self, content: bytes, staged: ExitStack) -> Incoming:
+    def _take(self, content: bytes) -> Incoming:
         digest = hashlib.sha256(content).hexdigest()
         if len(content) <= SMALL_BYTES:
             return Small(digest, content)
         try:
-            large = self._files.stage(digest, content)
+            return self._files.stage(digest, content)
         except StorageFull:
             self._catalog.full = True
             raise
-        staged.callback(large.drop)
-        return large
+
+    def drop(self, incoming: Iterable[Incoming]) -> None:
+        """Give up what was taken and not published."""
+        for each in incoming:
+            if isinstance(each, Staged):
+                each.drop()
 
     def publish(self, incoming: Iterable[Incoming]) -> None:
         """The large ones, before the transaction that names them. Within the write lock."""
-        self._files.publish([each for each in incoming if isinstance(each, Staged)])
+        if large := [each for each in incoming if isinstance(each, Staged)]:
+            self._files.publish(large)
 
     def insert(self, connection: sqlite3.Connection, incoming: Iterable[Incoming]) -> None:
         """The small ones, in the transaction that names them. One that was damaged behind our back

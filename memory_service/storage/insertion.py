@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from memory_service.records import Episode, Memory
 from memory_service.storage import rows, traces
 from memory_service.storage.catalog import Embedding, SpaceKey
+from memory_service.storage.vectors import stacked
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def insert_episodes(
     for each in episodes:
         episode = each.record
         memories = tuple(
-            replace(memory, sequence=next(numbers), blob=blob)
+            memory.placed(next(numbers), blob)
             for memory, blob in zip(episode.memories, each.blobs, strict=True)
         )
         stored.append(Episode(episode.id, episode.namespace, episode.created_at, memories))
@@ -49,7 +48,7 @@ def insert_episodes(
 
 def insert_memory(connection: sqlite3.Connection, memory: Memory) -> Memory:
     """Insert into an episode that is there; returns the record with the sequence given."""
-    stored = replace(memory, sequence=_last_sequence(connection) + 1)
+    stored = memory.placed(_last_sequence(connection) + 1, memory.blob)
     rows.insert_memories(connection, [stored])
     return stored
 
@@ -89,17 +88,18 @@ def insert_vectors(
         traces.add(
             connection,
             key,
-            np.stack([each.vector for _, each in own]),
+            stacked([each.vector for _, each in own]),
             [memory.created_at for memory, _ in own],
         )
 
 
 def space_number(connection: sqlite3.Connection, space: SpaceKey, dimension: int) -> int:
-    connection.execute(
-        "INSERT OR IGNORE INTO spaces (id, fingerprint, dimension) VALUES (?, ?, ?)",
-        (*space, dimension),
-    )
     found = connection.execute(
         "SELECT number FROM spaces WHERE id = ? AND fingerprint = ?", space
     ).fetchone()
+    if found is None:
+        found = connection.execute(
+            "INSERT INTO spaces (id, fingerprint, dimension) VALUES (?, ?, ?) RETURNING number",
+            (*space, dimension),
+        ).fetchone()
     return int(found["number"])

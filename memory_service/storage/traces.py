@@ -118,12 +118,18 @@ def _write(
     half_life_s: float | None,
     reference: float,
 ) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO traces"
-        " (namespace, modality, space, vector, count, half_life_s, reference)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (*key, trace.astype("<f8").tobytes(), count, half_life_s, reference),
+    values = (trace.astype("<f8", copy=False).tobytes(), count, half_life_s, reference)
+    # To replace a row takes twice as long as to change it where it is.
+    changed = connection.execute(
+        f"UPDATE traces SET vector = ?, count = ?, half_life_s = ?, reference = ? WHERE {_HERE}",
+        (*values, *key),
     )
+    if not changed.rowcount:
+        connection.execute(
+            "INSERT INTO traces (vector, count, half_life_s, reference, namespace, modality, space)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*values, *key),
+        )
 
 
 @dataclass(frozen=True)

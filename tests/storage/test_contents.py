@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memory_service.errors import NotFound, StorageFailure
-from memory_service.storage.blobs import BlobStore
+from memory_service.storage.blobs import BlobStore, Staged
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.contents import SMALL_BYTES, Contents
 
@@ -112,3 +112,23 @@ def test_small_ones_of_an_earlier_version_are_files(
     assert contents.digests() == {digest}
     assert contents.delete(digest)
     assert contents.digests() == set()
+
+
+def test_what_was_taken_before_a_failure_is_gone(
+    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = BlobStore.stage
+
+    def second_fails(files: BlobStore, digest: str, content: bytes) -> Staged:
+        if content != LARGE:
+            raise StorageFailure("writing failed")
+        return stage(files, digest, content)
+
+    monkeypatch.setattr(BlobStore, "stage", second_fails)
+    with pytest.raises(StorageFailure):
+        contents.take([LARGE, LARGE + b"more"])
+    assert not [each for each in tmp_path.rglob("*.part") if each.is_file()]
+    (taken,) = contents.take([LARGE])
+    assert len(list(tmp_path.rglob("*.part"))) == 1
+    contents.drop([taken])
+    assert not list(tmp_path.rglob("*.part"))

@@ -11,6 +11,7 @@ from memory_service.storage.vectors.nearest import (
     Sequences,
     SubMemory,
     Vectors,
+    stacked,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "VectorIndex",
     "VectorIndexes",
     "Vectors",
+    "stacked",
 ]

@@ -106,6 +106,7 @@ class VectorIndex:
     ) -> None:
         """Add rows (N, D) of unit length; without `segments`, each is of a whole memory."""
         ids = ids_of(sequences, np.zeros_like(sequences) if segments is None else segments)
+        wholes = len(ids) if segments is None else len(ids) - int(np.count_nonzero(segments))
         with self._writing:
             start = 0
             while start < len(ids):
@@ -113,7 +114,7 @@ class VectorIndex:
                 end = min(start + block.room, len(ids))
                 block.add(ids[start:end], vectors[start:end])
                 start = end
-            self._wholes += int(np.count_nonzero(segments_of(ids) == 0))
+            self._wholes += wholes
             self._changes += len(ids)
             due = self._due()
         if due:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -44,6 +45,11 @@ class SubMemory:
     modality: str
     space_id: str
     fingerprint: str
+
+
+def stacked(vectors: Sequence[Query]) -> Vectors:
+    """Vectors (D,) as rows (N, D); of a single one without the copy, which most stores have."""
+    return vectors[0][None] if len(vectors) == 1 else np.stack(vectors)
 
 
 def ids_of(sequences: Sequences, segments: Sequences) -> Ids:

@@ -239,9 +239,9 @@ class Block(Part):
     def _announce(self, ids: Ids) -> None:
         """Everything that a search reads of the rows, before it can find them."""
         start = self.count
-        known = np.concatenate([self.ids[max(start - 1, 0) : start], ids])
-        if len(known) > 1 and not (np.diff(known) > 0).all():
-            self.rising = False
+        if self.rising and len(ids):
+            follows = not start or ids[0] > self.ids[start - 1]
+            self.rising = bool(follows and (len(ids) == 1 or (ids[1:] > ids[:-1]).all()))
         self.ids[start : start + len(ids)] = ids
 
     def remove(self, rows: Rows) -> None:
