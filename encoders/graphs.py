@@ -30,7 +30,8 @@ class Graph:
     """One compiled graph with one output; safe to call from several threads."""
 
     def __init__(self, path: Path, threads: int = 1, *, halved: bool = False) -> None:
-        """`threads`: numeric threads of each call. `halved`: multiplies in bfloat16."""
+        """`threads`: numeric threads of each call. `halved`: multiplies in bfloat16, where the
+        processor does so in hardware."""
         streams = min(MAX_STREAMS, max(1, _cores() // threads))
         self._compiled = core().compile_model(
             str(path),
@@ -38,7 +39,7 @@ class Graph:
             {
                 "INFERENCE_NUM_THREADS": threads * streams,
                 "NUM_STREAMS": streams,
-                "INFERENCE_PRECISION_HINT": "bf16" if halved else "f32",
+                "INFERENCE_PRECISION_HINT": "bf16" if halved and multiplies_halves() else "f32",
                 # A pinned thread waits for its core, even where another one is idle.
                 "ENABLE_CPU_PINNING": False,
             },
@@ -55,6 +56,11 @@ class Graph:
         found = np.array(request.infer(list(inputs))[0], np.float32)  # the next call overwrites it
         self._idle.append(request)
         return found
+
+
+def multiplies_halves() -> bool:
+    """Whether the processor has bfloat16 units."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _cores() -> int:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from encoders.base import Encoder, Space, Vectors, Waveform
 from encoders.errors import ModelUnavailable
-from encoders.graphs import FIRST_CALL, Graph, core, layout
+from encoders.graphs import FIRST_CALL, Graph, layout
 from encoders.length_batches import batches_by_length
 from encoders.picture import Preparation
 from encoders.sound_windows import sound_vector
@@ -34,8 +34,8 @@ TOKENS = 512  # word pieces, padding included
 LENGTH_STEP = 8
 FEW_LENGTH_STEP = 16
 FEW_TEXTS = 4
-# Where the processor multiplies bfloat16 in hardware. Cosines with fp32 stay above .9999 for text;
-# pictures fall below .998, and sounds gain little.
+# In bfloat16, where there is hardware for it. Cosines with fp32 stay above .9999 for text; pictures
+# fall below .998, and sounds gain little.
 HALVED = frozenset({"text"})
 
 LEAST_LENGTH = 64  # enough for every tower; what is computed at the start only warms it up
@@ -57,10 +57,7 @@ class Tower(Graph):
                 f"{path.name} does not belong to {name}.safetensors: run "
                 "python -m encoders.training.export_onnx, or take the runtime torch"
             )
-        halved = name in HALVED and "BF16" in core().get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        )
-        super().__init__(path, threads, halved=halved)
+        super().__init__(path, threads, halved=name in HALVED)
         with FIRST_CALL:
             self(self._smallest())
 

@@ -22,6 +22,9 @@ from generator.latent_flow import Conditioning, Flow, FlowSettings, LatentFlow
 LAYOUTS = "layouts.json"
 # network: the safetensors file, without the modality's name, that it has its weights from
 PARTS = {"encoder": "vae", "decoder": "vae", "flow": "flow"}
+# In bfloat16, where there is hardware for it: a picture's levels differ by .03 of 255 in the mean
+# where it is decoded (docs/experiments.md).
+HALVED = frozenset({"image"})
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +61,18 @@ class InTorch:
 class InOpenVino:
     runtime = "openvino"
 
-    def __init__(self, folder: Path, modality: str, settings: FlowSettings, threads: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        modality: str,
+        settings: FlowSettings,
+        threads: int,
+        *,
+        halved: bool = False,
+    ) -> None:
+        """`halved` as for `Graph`."""
         encoder, decoder, flow = (
-            Graph(graph_path(folder, modality, part), threads) for part in PARTS
+            Graph(graph_path(folder, modality, part), threads, halved=halved) for part in PARTS
         )
         self._encoder, self._decoder = encoder, decoder
         self.flow: Flow = ServedFlow(settings, flow, weights_path(folder, modality, "flow"))
@@ -105,7 +117,7 @@ def open_networks(
     """Of `modality` in `folder`; `modules` builds autoencoder and flow, where they are needed."""
     if runtime == "openvino":
         if fits(folder, modality):
-            return InOpenVino(folder, modality, settings, threads)
+            return InOpenVino(folder, modality, settings, threads, halved=modality in HALVED)
         log.warning("no graphs fit the weights of %s in %s: torch computes", modality, folder)
     return InTorch(*modules())
 

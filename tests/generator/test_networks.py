@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from encoders.base import Waveform, normalize
+from encoders.graphs import multiplies_halves
 from generator.audio import SoundGenerator
 from generator.base import Condition, Neighbour
 from generator.image import PictureGenerator
@@ -37,7 +38,7 @@ def pair(request: pytest.FixtureRequest, weights: Path) -> tuple[InOpenVino, InT
     kind = PictureGenerator if request.param == "image" else SoundGenerator
     generator = kind(weights, runtime="torch")
     settings = generator.settings.flow
-    served = InOpenVino(weights, request.param, settings, threads=1)
+    served = InOpenVino(weights, request.param, settings, threads=1, halved=False)
     return served, InTorch(generator.autoencoder, generator.flow), generator
 
 
@@ -104,6 +105,31 @@ def test_what_is_made_is_the_same_and_repeats(weights: Path, kind: type[Latent])
 def _values(media: object) -> np.ndarray:  # type: ignore[type-arg]
     found = media.samples if isinstance(media, Waveform) else np.asarray(media)
     return np.asarray(found, np.float64)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@torch.inference_mode()
+def test_pictures_alone_are_in_bfloat16_and_look_the_same(weights: Path, modality: str) -> None:
+    kind = PictureGenerator if modality == "image" else SoundGenerator
+    generator = kind(weights)
+    settings = generator.settings.flow
+    exact = InOpenVino(weights, modality, settings, threads=1)
+    shape = (2, settings.latent_channels, *settings.grid)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    media = exact.decode(latents)
+    apart = generator._networks.decode(latents) - media
+    assert bool(apart.any()) == (modality == "image" and multiplies_halves())
+    assert apart.abs().mean() < 0.005 * media.std()
+    inputs = (
+        latents,
+        torch.tensor([0.2, 0.9]),
+        torch.zeros(2, 2 + settings.neighbours, settings.token_width),
+        torch.zeros(2, settings.slots * (shape[1] + 1), *settings.grid),
+    )
+    velocity = exact.flow(*inputs)
+    apart = generator._networks.flow(*inputs) - velocity
+    assert bool(apart.any()) == (modality == "image" and multiplies_halves())
+    assert apart.abs().mean() < 0.02 * velocity.std()
 
 
 def test_graphs_of_other_tensors_are_left_alone(
