@@ -1,9 +1,9 @@
 """Graphs of sealed segments: as good as comparing all, whatever is asked for and was removed."""
 
 import sys
-import weakref
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -13,7 +13,7 @@ from clustered import clustered, recall_at_10, unit
 from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes, linking
 from memory_service.storage.vectors import graph as module
 from memory_service.storage.vectors import snapshots as snapshots_module
-from memory_service.storage.vectors.parts import Interrupted, fp16_index
+from memory_service.storage.vectors.parts import Interrupted, scan
 from memory_service.storage.vectors.sealed import Segment
 from memory_service.storage.vectors.snapshots import Opening, Snapshot, Snapshots
 
@@ -129,19 +129,33 @@ def test_a_graph_leaves_with_its_segment() -> None:
     assert recall_at_10(index, ROWS[3:COUNT], QUERIES[:20], SEQUENCES[3:]) >= 0.99
 
 
-def test_a_graph_keeps_no_other_copy_of_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+def test_walks_go_by_bytes_and_what_they_find_is_compared_with_the_vectors(
+    linked: VectorIndex,
+) -> None:
+    """A graph takes half as much for its copies as the vectors, and cosines are exact."""
+    segment = segment_of(linked)
+    assert segment.graph is not None
+    copies = faiss.downcast_index(segment.graph.index.storage)
+    assert copies.code_size == DIMENSION
+    assert copies.codes.size() == DIMENSION * COUNT
+    for query in QUERIES[:20]:
+        (exact,) = scan(segment.flat, query[None], 10, None)
+        found = segment.graph.nearest(query[None], 10, None)[0]
+        assert found is not None
+        both, here, there = np.intersect1d(found[0], exact[0], return_indices=True)
+        assert len(both) >= 9
+        assert (found[1][here] == exact[1][there]).all()
 
-    def noted(dimension: int) -> faiss.IndexScalarQuantizer:
-        index = fp16_index(dimension)
-        made.append(weakref.ref(index))
-        return index
 
-    monkeypatch.setattr(linking, "fp16_index", noted)
-    index = sealed(FEW)
+def test_a_dimension_that_outweighs_all_others_does_not_make_walks_coarse() -> None:
+    """As one or two do in vectors of some encoders."""
+    rows = np.concatenate([np.full((COUNT + 40, 1), 0.8, np.float32), 0.6 * ROWS[: COUNT + 40]], 1)
+    index = VectorIndex(DIMENSION + 1, sizes=SIZES)
+    index.add(SEQUENCES, rows[:COUNT])
+    index.merge()
     index.link()
     assert segment_of(index).graph is not None
-    assert [each() for each in made] == [None]
+    assert recall_at_10(index, rows[:COUNT], rows[COUNT:], SEQUENCES, within=2e-4) >= 0.99
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is mapped")
@@ -237,12 +251,15 @@ def test_the_background_links_and_saves_and_a_start_reads(
         assert again.search(query, 10)[0].tolist() == first.search(query, 10)[0].tolist()
 
 
-def test_a_graph_that_an_earlier_version_measured_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("earlier", ["measured", "walked"])
+def test_a_graph_of_an_earlier_version_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: str
 ) -> None:
-    """It says nothing of how deep queries have to go that are unlike the rows."""
+    """It says nothing of how deep queries have to go that are unlike the rows; or its walks went by
+    the vectors, of which it has no copy."""
     monkeypatch.setattr(snapshots_module, "LEAST_ROWS", 10)
-    monkeypatch.setattr(snapshots_module, "asdict", _by_quantiles)
+    if earlier == "measured":
+        monkeypatch.setattr(snapshots_module, "asdict", _by_quantiles)
     snapshots = Snapshots(tmp_path, Opening("a", {"a": 10**6}))
     indexes = VectorIndexes(sizes=SIZES, snapshots=snapshots)
     indexes.add(KEY, SEQUENCES, ROWS[:COUNT])
@@ -250,6 +267,8 @@ def test_a_graph_that_an_earlier_version_measured_is_made_anew(
     assert index is not None
     index.merge()
     index.link()
+    if earlier == "walked":
+        monkeypatch.setattr(faiss, "write_index", _without_copies(faiss.write_index))
     index.save()
     again = VectorIndexes(sizes=SIZES, snapshots=snapshots).restored(KEY, DIMENSION)
     assert segment_of(again).graph is None
@@ -258,3 +277,10 @@ def test_a_graph_that_an_earlier_version_measured_is_made_anew(
 
 def _by_quantiles(each: object) -> dict[str, object]:
     return {name: value for name, value in asdict(each).items() if name != "below"}  # type: ignore[call-overload]
+
+
+def _without_copies(write: Any) -> Any:
+    def written(index: faiss.Index, path: str) -> None:
+        write(index, path, faiss.IO_FLAG_SKIP_STORAGE if path.endswith(".links") else 0)
+
+    return written

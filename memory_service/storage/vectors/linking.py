@@ -1,10 +1,10 @@
 """Graphs are made, and it is measured how far to walk in them.
 
-By queries beside the graph's own rows, the nearer half of which short walks are to suffice for; by
-themselves for the segment's lists where walks find least: a small dense kind among many others has
-so many rows about as near that walks end early. And by queries ever less like the rows, which have
-their nearest all about: from which cosine on a walk has to be deeper, and from which on none finds
-enough.
+By queries beside the graph's own rows, the farther half of which the usual walks are to suffice
+for; by themselves for the segment's lists where walks find least: a small dense kind among many
+others has so many rows about as near that walks end early. And by queries ever less like the rows,
+which have their nearest all about: from which cosine on a walk has to be deeper, and from which on
+none finds enough.
 """
 
 from __future__ import annotations
@@ -17,24 +17,27 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from memory_service.storage.vectors.graph import HITS, Graph, Lists, Walk
+from memory_service.storage.vectors.graph import HITS, LARGEST, Graph, Lists, Walk, codes_index
 from memory_service.storage.vectors.nearest import Cosines, Mask, Rows, Vectors
-from memory_service.storage.vectors.parts import Interrupted, Stopped, decoded, fp16_index, reserve
+from memory_service.storage.vectors.parts import Interrupted, Stopped, decoded, reserve
 
 Shares = npt.NDArray[np.float64]  # (N,)
 
-NEIGHBOURS = 24  # of a row in each layer; twice as many in the lowest
-BUILD_DEPTH = 80
+NEIGHBOURS = 16  # of a row in each layer; twice as many in the lowest
+BUILD_DEPTH = 200
 LINKED_AT_ONCE = 1024  # rows
+SCALE_ROWS = 4096  # tell how large the numbers of vectors are
+WITHIN = 0.9999  # of them are coded as they are, larger ones as the largest
 COMPARED_AT_ONCE = 64  # queries with all rows, before it is looked whether to stop
 
-PROBES = 256  # rows that queries to measure with are beside
+PROBES = 512  # rows that queries to measure with are beside
 PROBE_RECALL = 0.995
 # Of a row's distance to its last hit, as far from it is a query: as most are, and ever less like
 # the rows.
 BESIDE, *UNLIKE = 0.5, 1.0, 2.0, 4.0
 UNLIKE_PROBES = 128  # for each of these
-DEPTHS = (64, 96, 128, 160, 192, 256, 384)
+DEPTHS = (48, 64, 80, 96, 112, 128, 160, 192, 256, 384)
+MARGIN = 1.25  # real queries need deeper walks than such, which lie all about rows
 DEEPER = (3, 12)  # times the depth for queries unlike the rows
 ALIKE = 128  # queries with about the same cosine to their last hit: recall is told of so many
 NEARBY = 64  # depth that tells about how far a row's own hits are
@@ -52,14 +55,17 @@ def build(flat: faiss.IndexScalarQuantizer, list_of: Lists, stopped: Stopped) ->
     The interpreter's lock is free in nearly all of the time that it takes.
     """
     count = int(flat.ntotal)
-    own = fp16_index(int(flat.d))
+    own = codes_index(int(flat.d))
     reserve(own, count)
     index = faiss.IndexHNSW(own, NEIGHBOURS)  # type: ignore[arg-type]
     index.hnsw.efConstruction = BUILD_DEPTH
+    some = decoded(flat, np.random.default_rng(count).permutation(count)[:SCALE_ROWS])
+    scale = LARGEST / np.quantile(np.abs(some), WITHIN)
     for start in range(0, count, LINKED_AT_ONCE):
         if stopped():
             raise Interrupted
-        index.add(decoded(flat, np.arange(start, min(start + LINKED_AT_ONCE, count))))
+        vectors = decoded(flat, np.arange(start, min(start + LINKED_AT_ONCE, count)))
+        index.add(np.clip(np.rint(vectors * scale), -LARGEST, LARGEST).astype(np.float32))
     walk = _Measuring(Graph(index, flat, list_of, Walk(SHALLOW)), flat, list_of, stopped).walk()
     return None if walk is None else Graph(index, flat, list_of, walk)
 
@@ -86,15 +92,14 @@ class _Measuring:
         """The shortest walks that find what is near queries; None where none is long enough."""
         rows = self._rng.permutation(int(self._flat.ntotal))[:PROBES]
         usual = self._beside(rows, BESIDE)
-        # Real queries that are as far as the others need more than these, which lie all about rows.
-        least = float(np.median(usual.last))
-        depth = self._depth(usual.among(usual.last >= least), PROBE_RECALL)
-        if not depth:
+        least = self._depth(usual.among(usual.last < np.median(usual.last)), PROBE_RECALL)
+        if not least:
             return None
+        depth = int(MARGIN * least)
         measured = ((each, self._depth(probes, WORST_RECALL)) for each, probes in self._worst())
         deep = [(each, own) for each, own in measured if not own or own > depth]
         unlike = [self._beside(rows[:UNLIKE_PROBES], share) for share in UNLIKE]
-        return Walk(depth, deep, self._below(depth, least, [usual, *unlike]))
+        return Walk(depth, deep, self._below(least, [usual, *unlike]))
 
     def _beside(self, rows: Rows, share: float) -> _Probes:
         """As far from their rows as queries may be that are none of them: a walk from a row to its
@@ -135,11 +140,9 @@ class _Measuring:
                 return depth
         return 0
 
-    def _below(
-        self, depth: int, least: float, probes: Sequence[_Probes]
-    ) -> list[tuple[float, int]]:
-        """The cosines of the last hit below which queries find too few by a walk of this depth,
-        `least` at least, and by deeper ones; each with the depth that is next."""
+    def _below(self, depth: int, probes: Sequence[_Probes]) -> list[tuple[float, int]]:
+        """The cosines of the last hit below which queries find too few by a walk of this depth, and
+        by deeper ones; each with the depth that is next, by the margin deeper."""
         last = np.concatenate([each.last for each in probes])
         order = np.argsort(-last, kind="stable")
         below = []
@@ -148,11 +151,8 @@ class _Measuring:
             for start in range(0, len(order), ALIKE):
                 alike = order[start : start + ALIKE]
                 if found[alike].mean() < PROBE_RECALL:
-                    least = max(least, float(last[alike].max()))
+                    below.append((float(last[alike].max()), int(MARGIN * following)))
                     break
-            if least > -1:
-                below.append((least, following))
-            least = -1.0
         return below
 
     def _worst(self) -> Iterator[tuple[int, _Probes]]:

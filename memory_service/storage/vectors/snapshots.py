@@ -173,8 +173,7 @@ class Snapshot:
         """Write a segment's graph, unless it was; returns what the manifest says of it."""
         path = self._graph_path(name)
         if path.name not in self._checksums:
-            skip = faiss.IO_FLAG_SKIP_STORAGE  # the vectors: they are the segment's
-            faiss.write_index(graph.index, str(path), skip)  # type: ignore[call-overload]
+            faiss.write_index(graph.index, str(path))
             sync_file(path)
             sync_folder(self.folder)
         return asdict(graph.walk)
@@ -261,7 +260,7 @@ class Snapshot:
             segment = self._map(each["name"], depth)
             if "below" in each.get("graph", ()):  # or else it was measured too coarsely
                 segment.graph = self._read_graph(each["name"], segment, Walk(**each["graph"]))
-                segment.linked = True
+                segment.linked = segment.graph is not None
             parts.append(segment)
         if body["buffer"] is not None:
             ids, codes = self._buffer_paths(body["buffer"])
@@ -306,10 +305,13 @@ class Snapshot:
         segment.stored_as = name
         return segment
 
-    def _read_graph(self, name: str, segment: Segment, walk: Walk) -> Graph:
+    def _read_graph(self, name: str, segment: Segment, walk: Walk) -> Graph | None:
+        """None where it is of an earlier version, whose walks went by the segment's vectors."""
         index = faiss.read_index(str(self._graph_path(name)))
         if not isinstance(index, faiss.IndexHNSW) or int(index.ntotal) != segment.count:
             raise Unusable(f"the graph of {name} does not fit")
+        if index.storage is None:
+            return None
         return Graph(index, segment.flat, segment.list_of, walk)
 
     def _graph_path(self, name: str) -> Path:
