@@ -104,6 +104,7 @@ def _within(namespaces: Collection[str] | None) -> tuple[str, list[str]]:
 
 MOST_TRACES = 64  # are kept between two commits
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
+LOOKED_UP_AT_ONCE = 10_000  # digests of contents
 LOG_PAGES = 4000  # of 4 kB, until the log is folded in: each page once, however often it was logged
 
 
@@ -569,18 +570,23 @@ class Catalog:
         statement = f"SELECT COUNT(*) AS size FROM alive WHERE consolidated_by IS NULL {own}"
         return int(self.select(statement, names)[0]["size"])
 
-    def referenced_blobs(self) -> set[str]:
-        found = self.select("SELECT blob FROM memories UNION SELECT blob FROM generation_outputs")
-        return {row["blob"] for row in found}
+    def referenced(self, blobs: Iterable[str]) -> set[str]:
+        """Those of `blobs` that a committed row names. Takes as long as they are many, however many
+        memories there are."""
+        every = list(blobs)
+        found: set[str] = set()
+        for start in range(0, len(every), LOOKED_UP_AT_ONCE):
+            named = self.select(
+                "SELECT value FROM json_each(?)"
+                " WHERE EXISTS (SELECT 1 FROM memories WHERE blob = value)"
+                " OR EXISTS (SELECT 1 FROM generation_outputs WHERE blob = value)",
+                (json.dumps(every[start : start + LOOKED_UP_AT_ONCE]),),
+            )
+            found.update(row["value"] for row in named)
+        return found
 
     def unreferenced(self, blobs: Iterable[str]) -> list[str]:
         """Those of `blobs` that no committed row names."""
-        return [
-            blob
-            for blob in dict.fromkeys(blobs)
-            if not self.select(
-                "SELECT 1 FROM memories WHERE blob = ?1"
-                " UNION ALL SELECT 1 FROM generation_outputs WHERE blob = ?1 LIMIT 1",
-                (blob,),
-            )
-        ]
+        every = dict.fromkeys(blobs)
+        referenced = self.referenced(every)
+        return [blob for blob in every if blob not in referenced]

@@ -166,6 +166,10 @@ class Contents:
         small = self._catalog.select("SELECT digest FROM small_contents")
         return self._files.digests() | {row["digest"] for row in small}
 
+    def large(self) -> set[str]:
+        """Digests of the contents that are files."""
+        return self._files.digests()
+
     def sweep(self, referenced: Collection[str], put_aside: Callable[[Path], object]) -> int:
         """Clear what a crash left: unfinished files, and those that no row names."""
         return self._files.sweep(referenced, put_aside)

@@ -417,7 +417,8 @@ class Removal:
         store that was not finished, or of a catalog that is older than they are, put aside."""
         self._keep_reserve()
         self.tidy()
-        if found := self._blobs.sweep(self._catalog.referenced_blobs(), self.quarantine.take):
+        named = self._catalog.referenced(self._blobs.large())
+        if found := self._blobs.sweep(named, self.quarantine.take):
             log.warning(
                 "%d files that no memory names were cleared: whole ones are in %s",
                 found,

@@ -11,7 +11,10 @@ from memory_service.app import Application
 def assert_consistent(app: Application) -> None:
     store = app.store
     memories = store.catalog.list_memories()
-    assert store.blobs.digests() == store.catalog.referenced_blobs()
+    named = store.catalog.select(
+        "SELECT blob FROM memories UNION SELECT blob FROM generation_outputs"
+    )
+    assert store.blobs.digests() == {row["blob"] for row in named}
     assert files(app.settings.data_dir) <= store.blobs.digests()  # nothing unfinished
     expected: dict[tuple[str, str], list[int]] = defaultdict(list)
     stored: dict[tuple[str, str], list[int]] = defaultdict(list)  # without prototypes
