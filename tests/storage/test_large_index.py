@@ -91,6 +91,60 @@ def test_finds_as_much_when_all_that_is_allowed_lies_far_from_the_query(
     assert found >= 0.99 * 20
 
 
+def test_what_cannot_be_among_the_best_of_all_is_not_compared(
+    large: VectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each segment by itself would compare as many rows as if it were alone."""
+    compared = []
+    real = Segment.ranked
+
+    def ranked(self: Segment, query: Any, rows: Any, depth: int) -> Any:
+        compared.append(len(rows))
+        return real(self, query, rows, depth)
+
+    monkeypatch.setattr(Segment, "ranked", ranked)
+    segments = [part for part in large.parts if isinstance(part, Segment)]
+    alone = sum(segment.depth.candidates for segment in segments)
+    for query in QUERIES:
+        large.search(query, 10)
+    # Of so few dimensions estimates are coarse: of 512 it is less than a half.
+    assert sum(compared) < 0.9 * alone * len(QUERIES)
+    assert recall_at_10(large, ROWS[:COUNT], QUERIES, SEQUENCES) >= 0.99
+    of_each = large.nearest_of_each(QUERIES, 10)
+    for query, found in zip(QUERIES, of_each, strict=True):
+        assert found.sequences.tolist() == large.search(query, 10)[0].tolist()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_finds_as_much_where_the_nearest_are_in_one_of_several_segments(order: int) -> None:
+    """What was found in one that is far from the query says nothing of the next one."""
+    kinds_together = np.argsort(ROWS[:COUNT] @ ROWS[0])[::order]
+    rows = ROWS[:COUNT][kinds_together]
+    index = VectorIndex(DIMENSION, sizes=replace(SIZES, segment=3000, exact=1000))
+    for start in range(0, COUNT, 3000):
+        index.add(SEQUENCES[start : start + 3000], rows[start : start + 3000])
+        index.merge(calm=True)
+    index.merge(calm=True)
+    assert kinds(index).count("Segment") >= 2
+    assert recall_at_10(index, rows, QUERIES, SEQUENCES) >= 0.99
+    assert recall_at_10(index, rows, rows[::200], SEQUENCES) >= 0.99
+    strange = np.random.default_rng(0).standard_normal((40, DIMENSION)).astype(np.float32)
+    strange /= np.linalg.norm(strange, axis=1, keepdims=True)
+    assert recall_at_10(index, rows, strange, SEQUENCES, within=FP16) >= 0.99
+
+
+def test_no_graph_is_made_beside_more_rows_that_are_too_many_for_one() -> None:
+    """They are what a search takes its time for; the graph took a fifth of a million's build."""
+    index = VectorIndex(DIMENSION, sizes=replace(SIZES, segment=4500, linked=2000))
+    for here in (slice(4000), slice(4000, 5100)):
+        index.add(SEQUENCES[here], ROWS[here])
+        index.merge()
+    assert sorted(part.count for part in index.parts) == [1100, 4000]
+    assert kinds(index) == ["Segment"] * 2
+    assert index.unlinked is None
+    assert not index.link()
+
+
 def test_what_is_removed_is_not_found_and_gone_after_the_next_merge() -> None:
     index = filled()
     index.when_due = lambda index: None

@@ -7,7 +7,7 @@ import pytest
 
 from memory_service.storage.vectors import Allowed, SubMemory, VectorIndex, VectorIndexes
 from memory_service.storage.vectors.nearest import SEGMENT_BITS
-from memory_service.storage.vectors.parts import Block
+from memory_service.storage.vectors.parts import Best, Block
 
 DIMENSION = 32
 
@@ -165,6 +165,6 @@ def test_a_block_takes_memory_as_it_is_filled() -> None:
     assert resident_bytes() - before < 10 * 2**20
     vectors = np.random.default_rng(0).standard_normal((16_384, 384)).astype(np.float32)
     blocks[0].add(np.arange(16_384) << SEGMENT_BITS, vectors)
-    found, _ = blocks[0].nearest(vectors[7] / np.linalg.norm(vectors[7]), 1, None)
+    found, _ = blocks[0].nearest(vectors[7] / np.linalg.norm(vectors[7]), 1, None, Best(1))
     assert len(found) == 1
     assert (blocks[0].codes.any(axis=1)).all()

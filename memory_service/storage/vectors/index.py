@@ -28,7 +28,7 @@ from memory_service.storage.vectors.nearest import (
     segments_of,
     sequences_of,
 )
-from memory_service.storage.vectors.parts import Block, Codes, Part, Stopped, block_of
+from memory_service.storage.vectors.parts import Best, Block, Codes, Part, Stopped, block_of
 from memory_service.storage.vectors.sealed import ENCODED_AT_ONCE, Segment, build
 from memory_service.storage.vectors.snapshots import Snapshot
 
@@ -177,9 +177,9 @@ class VectorIndex:
         if k <= 0:
             return NOTHING
         while True:
-            found, more = _best(
-                [part.nearest(query, depth, allowed) for part in parts if part.count], k, depth
-            )
+            best = Best(depth)
+            every = [part.nearest(query, depth, allowed, best) for part in parts if part.count]
+            found, more = _best(every, k, depth)
             if not more or depth >= total:
                 return found
             # One long memory may have more near vectors than were looked at.
@@ -193,11 +193,12 @@ class VectorIndex:
         depth = min(k, self._wholes, sum(part.count - part.removed for part in parts))
         if depth <= 0:
             return [NOTHING] * len(queries)
-        every = [part.nearest_of_each(queries, depth) for part in parts if part.count]
-        best = [_best(found, depth, depth) for found in zip(*every, strict=True)]
+        best = [Best(depth) for _ in queries]
+        every = [part.nearest_of_each(queries, depth, best) for part in parts if part.count]
+        of_all = [_best(found, depth, depth) for found in zip(*every, strict=True)]
         return [
             self.nearest(query, k) if more else found
-            for query, (found, more) in zip(queries, best, strict=True)
+            for query, (found, more) in zip(queries, of_all, strict=True)
         ]
 
     def ids(self) -> Ids:
@@ -347,10 +348,15 @@ class VectorIndex:
 
     @property
     def unlinked(self) -> Segment | None:
-        """The smallest segment that is to get a graph."""
-        most = self._sizes.linked
-        small = [each for each in self._segments() if each.count <= most and not each.linked]
-        return min(small, key=lambda each: each.count, default=None)
+        """The smallest segment that is to get a graph. None does beside as many rows that are in
+        segments too large for one: those are what a search takes its time for."""
+        segments, most = self._segments(), self._sizes.linked
+        small = [each for each in segments if each.count <= most]
+        rows = sum(each.count for each in small)
+        if 2 * rows <= sum(each.count for each in segments):
+            return None
+        unlinked = [each for each in small if not each.linked]
+        return min(unlinked, key=lambda each: each.count, default=None)
 
     def link(self, stopped: Stopped = lambda: False, *, within_s: float = float("inf")) -> bool:
         """Give segments their graphs; returns whether any got one. Takes several times as long as

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 import faiss
@@ -93,6 +93,27 @@ def selector(mask: Mask) -> faiss.IDSelectorBitmap:
     return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[call-arg, arg-type]
 
 
+class Best:
+    """What a search has found so far, in the parts that it has been through.
+
+    Knows what a row has to reach to be among the `depth` best of all.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._cosines = NO_COSINES  # best first
+        self.error: float | None = None  # standard deviation of estimates, where it was measured
+
+    def add(self, cosines: Cosines) -> None:
+        every = np.concatenate([self._cosines, cosines])
+        self._cosines = np.sort(every)[::-1][: self._depth]
+
+    def least(self, hits: int, more: Cosines = NO_COSINES) -> float:
+        """The cosine of the last of so many hits, with `more` among them; -inf with fewer."""
+        every = np.concatenate([self._cosines, more]) if len(more) else self._cosines
+        return float(np.sort(every)[-hits]) if len(every) >= hits else -np.inf
+
+
 class Part(ABC):
     """Vectors in rows 0 ... count - 1, some of them removed."""
 
@@ -136,17 +157,22 @@ class Part(ABC):
         """How many memories have their vector of the whole here."""
         return int(np.count_nonzero(segments_of(self.ids[self.living()]) == 0))
 
-    def nearest_of_each(self, queries: Vectors, depth: int) -> list[tuple[Ids, Cosines]]:
+    def nearest_of_each(
+        self, queries: Vectors, depth: int, best: Sequence[Best]
+    ) -> list[tuple[Ids, Cosines]]:
         """For each of the queries (N, D) the `depth` nearest rows, in no order; fewer only when
-        there are fewer."""
+        there are fewer, or when others are not among the best of all. Adds to `best`."""
         mask = self.alive[: self.count] if self.removed else None
         left = self.count if mask is None else int(np.count_nonzero(mask))
-        return [self._found(*each) for each in self.search(queries, depth, mask, left)]
+        found = self.search(queries, depth, mask, left, best)
+        return [self._found(*each, so_far) for each, so_far in zip(found, best, strict=True)]
 
-    def nearest(self, query: Query, depth: int, allowed: Allowed | None) -> tuple[Ids, Cosines]:
+    def nearest(
+        self, query: Query, depth: int, allowed: Allowed | None, best: Best
+    ) -> tuple[Ids, Cosines]:
         """The same of the allowed rows."""
         if allowed is None:
-            return self.nearest_of_each(query[None], depth)[0]
+            return self.nearest_of_each(query[None], depth, [best])[0]
         full = self.full  # before the rows are counted: what is full then, stays as it is
         count = self.count
         if len(allowed) * TABLE_FROM > count:
@@ -157,13 +183,14 @@ class Part(ABC):
             rows, mask = self.rows_of(allowed.sequences), None
             left = len(rows)
         if rows is not None and left <= self.gathered():
-            return self._found(*self.gather(query, rows, depth))
+            return self._found(*self.gather(query, rows, depth), best)
         if mask is None and rows is not None:
             mask = np.zeros(count, np.bool_)
             mask[rows] = True
-        return self._found(*self.search(query[None], depth, mask, left)[0])
+        return self._found(*self.search(query[None], depth, mask, left, [best])[0], best)
 
-    def _found(self, rows: Rows, cosines: Cosines) -> tuple[Ids, Cosines]:
+    def _found(self, rows: Rows, cosines: Cosines, best: Best) -> tuple[Ids, Cosines]:
+        best.add(cosines)
         return self.ids[rows], cosines
 
     def gathered(self) -> int:
@@ -185,7 +212,7 @@ class Part(ABC):
 
     @abstractmethod
     def search(
-        self, queries: Vectors, depth: int, mask: Mask | None, left: int
+        self, queries: Vectors, depth: int, mask: Mask | None, left: int, best: Sequence[Best]
     ) -> list[tuple[Rows, Cosines]]:
         """For each query the nearest rows of `mask`, which leaves so many; of all without one."""
 
@@ -256,7 +283,7 @@ class Block(Part):
         return max(GATHERED // 8, self.count // 4)
 
     def search(
-        self, queries: Vectors, depth: int, mask: Mask | None, left: int
+        self, queries: Vectors, depth: int, mask: Mask | None, left: int, best: Sequence[Best]
     ) -> list[tuple[Rows, Cosines]]:
         return scan(self._index, queries, min(depth, left), mask)
 

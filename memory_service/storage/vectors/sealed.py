@@ -9,7 +9,7 @@ be too coarse for a query (in the hole that a deleted cluster leaves, say), all 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import faiss
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from memory_service.storage.vectors import graph, linking
 from memory_service.storage.vectors.nearest import Cosines, Ids, Mask, Query, Rows, Vectors
 from memory_service.storage.vectors.parts import (
+    Best,
     Codes,
     Interrupted,
     Part,
@@ -37,23 +38,29 @@ LISTS = (16, 512)  # at least, at most
 TRAINING_ROWS_PER_LIST = 64
 TRAINING_ROUNDS = 10
 ENCODED_AT_ONCE = 16_384  # rows as float32 beside the rest
-QUERY_BITS = 8  # that RaBitQ rounds a query to
+QUERY_BITS = 4  # that RaBitQ rounds a query to
 
 PROBES = 128  # rows that a segment is measured with, and their neighbours
 PROBE_NEIGHBOURS = 10
 PROBE_RECALL = 0.995
 LEAST_SHARE = 1 / 16  # of the lists is looked into in any case: queries are unlike what is stored
+LEAST_LISTS = 16  # are as good as that share of more
 CANDIDATES = 200  # are compared exactly
 CANDIDATES_PER_HIT = 4  # at least
 AS_USUAL = (
     0.8  # of the rows allowed on the whole; fewer near the query: what is allowed lies elsewhere
 )
+UNLIKELY = 3.0  # standard deviations that a row is estimated too low by
 LATE = 0.7  # of the lists that are looked into are not late
 DEEPER = 2  # times as many lists, when there may be more behind them
 CLEAR = 2.0  # standard deviations of the estimates between what is found and what is left out
 SELECTED_BELOW = 0.08  # of the rows allowed: others are left out while lists are looked into
 SPARE = 1.2  # times as many as are wanted on the average
 MOSTLY = 0.8  # of the rows are allowed: then the graph is walked, where there is one
+
+
+# Inner products (1, L) of the centroids that a query is nearest to, and their numbers (1, L).
+Near = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,16 @@ class Candidates:
     rows: Rows  # (N,)
     cosines: Cosines  # (N,)
     estimates: Cosines  # (N,)
+    left_out: float  # the estimate of the last row that was looked at, compared or not
 
-    def clear(self, hits: int) -> bool:
-        """Whether the nearest stand out from what was left out, given how wrong these estimates
-        are. A query that is unlike all that is stored has its nearest all about and all about as
-        far: estimates cannot tell then which of the rows to compare."""
-        error = float(np.std(self.estimates - self.cosines))
-        return bool(self.cosines[hits - 1] - self.estimates.min() >= CLEAR * error)
+    def error(self) -> float:
+        return float(np.std(self.estimates - self.cosines))
+
+    def clear(self, hits: int, best: Best, error: float) -> bool:
+        """Whether the nearest of all stand out from what was left out here, given how wrong
+        estimates are. A query that is unlike all that is stored has its nearest all about and all
+        about as far: estimates cannot tell then which of the rows to compare."""
+        return best.least(hits, self.cosines) - self.left_out >= CLEAR * error
 
 
 class Segment(Part):
@@ -108,58 +118,76 @@ class Segment(Part):
         self.linked = True
 
     def search(
-        self, queries: Vectors, depth: int, mask: Mask | None, left: int
+        self, queries: Vectors, depth: int, mask: Mask | None, left: int, best: Sequence[Best]
     ) -> list[tuple[Rows, Cosines]]:
         depth = min(depth, left)
         found: list[tuple[Rows, Cosines] | None]
         if self.graph is not None and left >= MOSTLY * self.count and depth <= graph.MOST_HITS:
             found = self.graph.nearest(queries, depth, mask)
         else:
-            found = [self._by_lists(query, depth, mask, left) for query in queries]
+            found = [
+                self._by_lists(query, depth, mask, left, so_far)
+                for query, so_far in zip(queries, best, strict=True)
+            ]
         missed = [place for place, each in enumerate(found) if each is None]
         exact = iter(scan(self.flat, queries[missed], depth, mask) if missed else ())
         return [next(exact) if each is None else each for each in found]
 
     def _by_lists(
-        self, query: Query, depth: int, mask: Mask | None, left: int
+        self, query: Query, depth: int, mask: Mask | None, left: int, best: Best
     ) -> tuple[Rows, Cosines] | None:
         """None where estimates cannot tell which rows are nearest."""
         wanted = self._wanted(depth)
-        if 2 * wanted < left and self._as_usual(query, mask, left):
-            found = self.candidates(query, wanted, mask, left)
-            if len(found.rows) >= depth and found.clear(min(depth, PROBE_NEIGHBOURS)):
-                return found.rows[:depth], found.cosines[:depth]
-        return None
+        if 2 * wanted >= left or not self._as_usual(query, mask, left):
+            return None
+        least = best.least(depth)
+        found = self.candidates(query, wanted, mask, left, least, best.error)
+        if len(found.rows) < depth and least == -np.inf:
+            return None
+        if best.error is None:
+            best.error = found.error()
+        if not found.clear(min(depth, PROBE_NEIGHBOURS), best, best.error):
+            return None
+        return found.rows[:depth], found.cosines[:depth]
 
     def _wanted(self, depth: int) -> int:
         return max(self.depth.candidates, CANDIDATES_PER_HIT * depth)
 
-    def candidates(self, query: Query, wanted: int, mask: Mask | None, left: int) -> Candidates:
-        """About as many rows as wanted, the best by their estimated cosines."""
+    def candidates(
+        self,
+        query: Query,
+        wanted: int,
+        mask: Mask | None,
+        left: int,
+        least: float = -np.inf,
+        error: float | None = None,
+    ) -> Candidates:
+        """About as many rows as wanted, the best by their estimated cosines; of these only such
+        as may reach the cosine `least`, where it is known how wrong estimates are."""
         # Among fewer rows, the nearest lie farther from each other.
         every, share = int(self.lists.nlist), left / self.count
         looked = min(every, int(self.depth.lists / share**0.5) + 1)
+        promising = -np.inf if error is None else least - UNLIKELY * error
         while True:
-            rows, estimates = self._estimate(query, wanted, looked, mask, share)
-            places, cosines = self.ranked(query, rows, len(rows))
+            near = self.lists.quantizer.search(query[None], looked)
+            rows, estimates = self._estimate(query, near, wanted, mask, share)
+            hopeful = int(np.count_nonzero(estimates >= promising))  # best first
+            places, cosines = self.ranked(query, rows[:hopeful], hopeful)
             best = rows[places]
-            if looked == every or not self._more_behind(query, rows, wanted, best, looked):
-                return Candidates(best, cosines, estimates[places])
+            late = near[1][0, int(looked * LATE) :]
+            if looked == every or not self._more_behind(late, best, len(rows) < wanted):
+                left_out = float(estimates[-1]) if len(estimates) else -np.inf
+                return Candidates(best, cosines, estimates[places], left_out)
             looked = min(every, DEEPER * looked)
 
-    def _more_behind(self, query: Query, rows: Rows, wanted: int, best: Rows, looked: int) -> bool:
+    def _more_behind(self, late: Rows, best: Rows, few: bool) -> bool:
         """Whether too few rows were found, or one of the best in a list that was among the last to
         be looked into: a query that is unlike what is stored has its nearest all about."""
-        if len(rows) < wanted:
+        if few:
             return True
-        late = np.zeros(int(self.lists.nlist), np.bool_)
-        late[self._nearest_lists(query, looked)[int(looked * LATE) :]] = True
-        return bool(late[self.list_of[best[:PROBE_NEIGHBOURS]]].any())
-
-    def _nearest_lists(self, query: Query, count: int) -> npt.NDArray[np.int64]:
-        """The first `count` lists that a search looks into, in that order."""
-        lists: npt.NDArray[np.int64] = self.lists.quantizer.search(query[None], count)[1][0]
-        return lists
+        lately = np.zeros(int(self.lists.nlist), np.bool_)
+        lately[late] = True
+        return bool(lately[self.list_of[best[:PROBE_NEIGHBOURS]]].any())
 
     def _as_usual(self, query: Query, mask: Mask | None, left: int) -> bool:
         """Whether a mask leaves near the query about what it leaves on the whole.
@@ -170,13 +198,13 @@ class Segment(Part):
         if mask is None:
             return True
         near = np.zeros(int(self.lists.nlist), np.bool_)
-        near[self._nearest_lists(query, self.depth.lists)] = True
+        near[self.lists.quantizer.search(query[None], self.depth.lists)[1][0]] = True
         shut_out = np.count_nonzero(near[self.list_of[np.flatnonzero(~mask)]])
         rows = max(1, int(self._list_sizes[near].sum()))
         return bool(1 - shut_out / rows >= AS_USUAL * left / self.count)
 
     def _estimate(
-        self, query: Query, wanted: int, lists: int, mask: Mask | None, share: float
+        self, query: Query, near: Near, wanted: int, mask: Mask | None, share: float
     ) -> tuple[Rows, Cosines]:
         """The best rows of these lists that a mask leaves, by their estimated cosines."""
         chosen, asked = None, wanted
@@ -184,10 +212,18 @@ class Segment(Part):
             chosen = selector(mask)
         elif mask is not None:  # a selector takes longer than what is left out
             asked = int(wanted / share * SPARE)
-        parameters = faiss.IVFRaBitQSearchParameters(nprobe=lists, qb=QUERY_BITS, sel=chosen)  # type: ignore[call-arg]
-        found = self.lists.search(query[None], asked, params=parameters)
-        there = found[1][0] >= 0
-        rows, estimates = found[1][0][there], found[0][0][there]
+        parameters = faiss.IVFRaBitQSearchParameters(  # type: ignore[call-arg]
+            nprobe=near[1].shape[1], qb=QUERY_BITS, sel=chosen
+        )
+        rows, estimates = np.empty(asked, np.int64), np.empty(asked, np.float32)
+        query = np.ascontiguousarray(query)
+        pointers = [faiss.swig_ptr(each) for each in (near[1], near[0], estimates, rows)]
+        # The wrapper of FAISS takes no parameters.
+        self.lists.search_preassigned_c(  # type: ignore[attr-defined]
+            1, faiss.swig_ptr(query), asked, *pointers, False, parameters
+        )
+        there = rows >= 0
+        rows, estimates = rows[there], estimates[there]
         if mask is not None:
             allowed = np.flatnonzero(mask[rows])[:wanted]
             rows, estimates = rows[allowed], estimates[allowed]
@@ -224,11 +260,39 @@ def build(ids: Ids, chunks: Iterable[Codes], dimension: int, stopped: Stopped) -
     lists.cp.min_points_per_centroid = 1
     sample = np.sort(rng.permutation(count)[: number * TRAINING_ROWS_PER_LIST])
     lists.train(decoded(flat, sample))
+    probes = rng.permutation(count)[:PROBES]
+    queries = decoded(flat, probes)
+    neighbours = _Neighbours(queries)
     for start in range(0, count, ENCODED_AT_ONCE):
         if stopped():
             raise Interrupted
-        lists.add(decoded(flat, np.arange(start, min(start + ENCODED_AT_ONCE, count))))
-    return Segment(ids, flat, lists, _measured(flat, lists, rng, stopped))
+        vectors = decoded(flat, np.arange(start, min(start + ENCODED_AT_ONCE, count)))
+        lists.add(vectors)
+        neighbours.look(vectors)
+    segment = Segment(ids, flat, lists, Depth(1, 1))
+    segment.depth = _measured(segment, probes, queries, neighbours, stopped)
+    return segment
+
+
+class _Neighbours:
+    """The nearest rows of each query (N, D), and itself where it is one, among all that it is shown
+    of them in their order. A product of matrices: comparing fp16 row by row takes three times as
+    long."""
+
+    def __init__(self, queries: Vectors) -> None:
+        self._queries, self._seen = queries, 0
+        self._cosines = np.empty((len(queries), 0), np.float32)
+        self.rows = np.empty((len(queries), 0), np.int64)  # (N, PROBE_NEIGHBOURS + 1), best first
+
+    def look(self, vectors: Vectors) -> None:
+        wanted = min(PROBE_NEIGHBOURS + 1, len(vectors))
+        found = faiss.knn(self._queries, vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+        cosines = np.concatenate([self._cosines, found[0]], axis=1)
+        rows = np.concatenate([self.rows, found[1] + self._seen], axis=1)
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, : PROBE_NEIGHBOURS + 1]
+        self._cosines = np.take_along_axis(cosines, best, axis=1)
+        self.rows = np.take_along_axis(rows, best, axis=1)
+        self._seen += len(vectors)
 
 
 def _collected(chunks: Iterable[Codes], count: int, dimension: int) -> faiss.IndexScalarQuantizer:
@@ -240,35 +304,26 @@ def _collected(chunks: Iterable[Codes], count: int, dimension: int) -> faiss.Ind
 
 
 def _measured(
-    flat: faiss.IndexScalarQuantizer,
-    lists: faiss.IndexIVFRaBitQ,
-    rng: np.random.Generator,
-    stopped: Stopped,
+    segment: Segment, probes: Rows, queries: Vectors, exact: _Neighbours, stopped: Stopped
 ) -> Depth:
     """The least depth that finds the neighbours of some of the rows, themselves left out."""
-    every = int(lists.nlist)
-    rows = rng.permutation(int(flat.ntotal))[:PROBES]
-    ids = np.arange(int(flat.ntotal), dtype=np.int64)
-    queries = decoded(flat, rows)
-    wanted = PROBE_NEIGHBOURS + 1
-    exact = flat.search(queries, wanted)[1]
+    every, wanted = int(segment.lists.nlist), PROBE_NEIGHBOURS + 1
     for candidates in (CANDIDATES, 4 * CANDIDATES, 16 * CANDIDATES):
-        number = max(1, int(every * LEAST_SHARE))
+        number = max(1, min(int(every * LEAST_SHARE), LEAST_LISTS))
         while True:
             if stopped():
                 raise Interrupted
-            depth = Depth(min(number, every), candidates)
-            trial = Segment(ids, flat, lists, depth)
+            segment.depth = Depth(min(number, every), candidates)
             found = [
-                set(trial.candidates(query, candidates, None, len(ids)).rows[:wanted].tolist())
+                set(segment.candidates(query, candidates, None, segment.count).rows[:wanted])
                 for query in queries
             ]
             recalled = sum(
-                len(each & set(best.tolist()) - {row}) / PROBE_NEIGHBOURS
-                for each, best, row in zip(found, exact, rows.tolist(), strict=True)
+                len(each & set(best) - {row}) / PROBE_NEIGHBOURS
+                for each, best, row in zip(found, exact.rows, probes, strict=True)
             )
-            if recalled >= PROBE_RECALL * len(rows):
-                return depth
+            if recalled >= PROBE_RECALL * len(probes):
+                return segment.depth
             if number >= every:
                 break
             number = int(number * 1.5) + 1
