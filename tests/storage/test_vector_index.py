@@ -132,6 +132,68 @@ def test_a_block_that_fills_up_meanwhile_is_not_remembered_as_it_was(
         assert index.search(vectors[place], 5, allowed)[0][0] == place
 
 
+def test_what_a_filter_allows_is_copied_once_until_something_of_it_is_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index, vectors = VectorIndex(DIMENSION), unit(2000)
+    index.add(np.arange(2000), vectors)
+    (block,) = index.parts
+    copied = []
+    real = Block._together
+    monkeypatch.setattr(
+        Block, "_together", lambda self, rows: copied.append(len(rows)) or real(self, rows)
+    )
+    allowed, query = Allowed(np.arange(0, 2000, 10)), vectors[40]
+    first = index.search(query, 10, allowed)
+    assert copied == [200]
+    again = index.search(query, 10, allowed.extended(np.array([5000]), 1999))
+    assert copied == [200]
+    assert first[0].tolist() == again[0].tolist()
+    assert first[0][0] == 40
+    index.remove(np.array([40]))
+    assert not block._kept  # or what is deleted would stay in memory
+    assert index.search(query, 10, allowed)[0].tolist() == [
+        *first[0][1:].tolist(),
+        index.search(query, 11, allowed)[0][9],
+    ]
+    assert copied == [200, 199]
+
+
+def test_what_is_kept_copied_of_a_part_is_at_most_an_eighth_of_it() -> None:
+    index, vectors = VectorIndex(DIMENSION), unit(2000)
+    index.add(np.arange(2000), vectors)
+    (block,) = index.parts
+    filters = [Allowed(np.arange(start, start + 100)) for start in range(0, 500, 100)]
+    for _ in range(2):
+        for allowed in filters:
+            place = int(allowed.sequences[3])
+            assert index.search(vectors[place], 1, allowed)[0].tolist() == [place]
+            assert sum(len(each.rows) for each in block._kept) <= 250
+    assert [len(each.rows) for each in block._kept] == [100, 100]
+    index.search(vectors[0], 1, Allowed(np.arange(400)))  # too many to be kept
+    assert [len(each.rows) for each in block._kept] == [100, 100]
+
+
+def test_a_copy_that_is_made_while_something_is_removed_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index, vectors = VectorIndex(DIMENSION), unit(2000)
+    index.add(np.arange(2000), vectors)
+    (block,) = index.parts
+    real = Block._together
+
+    def together(self: Block, rows: np.ndarray) -> object:
+        copied = real(self, rows)
+        index.remove(np.array([40]))
+        return copied
+
+    monkeypatch.setattr(Block, "_together", together)
+    allowed = Allowed(np.arange(0, 2000, 10))
+    index.search(vectors[40], 10, allowed)
+    assert not block._kept
+    assert 40 not in index.search(vectors[40], 10, allowed)[0]
+
+
 def test_what_a_filter_allows_of_fewer_rows_is_asked_anew() -> None:
     allowed = Allowed(np.arange(5))
     ids = np.arange(8) << 20

@@ -11,6 +11,7 @@ import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import faiss
 import numpy as np
@@ -35,7 +36,8 @@ Codes = npt.NDArray[np.uint8]  # (N, 2 D): vectors in fp16
 
 # Up to so many allowed rows are copied together and compared one by one; see docs/experiments.md.
 GATHERED = 4096
-TABLE_FROM = 16  # a filter that allows more than 1 / so many of the rows is looked up by a table
+TABLE_FROM = 32  # a filter that allows more than 1 / so many of the rows is looked up by a table
+KEPT_SHARE = 8  # one of so many of a part's rows are kept copied together, for filters asked again
 
 Stopped = Callable[[], bool]
 
@@ -114,6 +116,16 @@ class Best:
         return float(np.sort(every)[-hits]) if len(every) >= hits else -np.inf
 
 
+@dataclass(frozen=True)
+class _Copied:
+    """Rows that a filter allows, copied together, and how many had been removed of the part."""
+
+    mask: Mask
+    removed: int
+    rows: Rows
+    index: faiss.IndexScalarQuantizer
+
+
 class Part(ABC):
     """Vectors in rows 0 ... count - 1, some of them removed."""
 
@@ -124,6 +136,7 @@ class Part(ABC):
     codes: Codes  # (count or more, 2 D)
     alive: Mask  # (count or more,) False: removed
     rising: bool = True  # the ids rise from row to row
+    _kept: tuple[_Copied, ...] = ()  # the last first
 
     @property
     def full(self) -> bool:
@@ -149,6 +162,7 @@ class Part(ABC):
     def remove(self, rows: Rows) -> None:
         self.alive[rows] = False
         self.removed += len(rows)
+        self._kept = ()  # what is removed is not to stay in them
 
     def living(self) -> Rows:
         return np.flatnonzero(self.alive[: self.count])
@@ -175,19 +189,49 @@ class Part(ABC):
             return self.nearest_of_each(query[None], depth, [best])[0]
         full = self.full  # before the rows are counted: what is full then, stays as it is
         count = self.count
-        if len(allowed) * TABLE_FROM > count:
-            mask = allowed.rows(self, self.ids[:count], remember=full) & self.alive[:count]
-            left = int(np.count_nonzero(mask))
-            rows = np.flatnonzero(mask) if left <= self.gathered() else None
-        else:
-            rows, mask = self.rows_of(allowed.sequences), None
-            left = len(rows)
-        if rows is not None and left <= self.gathered():
-            return self._found(*self.gather(query, rows, depth), best)
-        if mask is None and rows is not None:
-            mask = np.zeros(count, np.bool_)
-            mask[rows] = True
-        return self._found(*self.search(query[None], depth, mask, left, [best])[0], best)
+        if len(allowed) * TABLE_FROM <= count:
+            rows = self.rows_of(allowed.sequences)
+            if len(rows) <= self.gathered():
+                return self._found(*self.gather(query, rows, depth), best)
+            there = np.zeros(count, np.bool_)
+            there[rows] = True
+            found = self.search(query[None], depth, there, len(rows), [best])
+            return self._found(*found[0], best)
+        mask = allowed.rows(self, self.ids[:count], remember=full)
+        copied = self._copied_before(mask) if full else None
+        if copied is None:
+            removed = self.removed
+            there = mask & self.alive[:count]
+            left = int(np.count_nonzero(there))
+            if left > self.gathered():
+                return self._found(*self.search(query[None], depth, there, left, [best])[0], best)
+            rows = np.flatnonzero(there)
+            copied = _Copied(mask, removed, rows, self._together(rows))
+            if full:
+                self._keep(copied)
+        places, cosines = _ranked(copied.index, query, depth)
+        return self._found(copied.rows[places], cosines, best)
+
+    def _copied_before(self, mask: Mask) -> _Copied | None:
+        """What was copied for this very mask, unless something was removed since."""
+        for copied in self._kept:
+            if copied.mask is mask and copied.removed == self.removed:
+                return copied
+        return None
+
+    def _keep(self, copied: _Copied) -> None:
+        room = self.count // KEPT_SHARE
+        if len(copied.rows) > room:
+            return
+        kept = []
+        for each in (copied, *(each for each in self._kept if each.mask is not copied.mask)):
+            room -= len(each.rows)
+            if room < 0:
+                break
+            kept.append(each)
+        self._kept = tuple(kept)
+        if self.removed != copied.removed:  # since the rows were chosen
+            self._kept = ()
 
     def _found(self, rows: Rows, cosines: Cosines, best: Best) -> tuple[Ids, Cosines]:
         best.add(cosines)
@@ -203,18 +247,27 @@ class Part(ABC):
 
     def ranked(self, query: Query, rows: Rows, depth: int) -> tuple[Rows, Cosines]:
         """Places among `rows`, best first, and cosines."""
-        if not len(rows):
-            return NO_SEQUENCES, NO_COSINES
-        near = fp16_index(self.dimension)
-        add_codes(near, self.codes[rows])
-        cosines, places = near.search(query[None], min(depth, len(rows)))
-        return places[0], cosines[0]
+        return _ranked(self._together(rows), query, depth)
+
+    def _together(self, rows: Rows) -> faiss.IndexScalarQuantizer:
+        copied = fp16_index(self.dimension)
+        if len(rows):
+            add_codes(copied, self.codes[rows])
+        return copied
 
     @abstractmethod
     def search(
         self, queries: Vectors, depth: int, mask: Mask | None, left: int, best: Sequence[Best]
     ) -> list[tuple[Rows, Cosines]]:
         """For each query the nearest rows of `mask`, which leaves so many; of all without one."""
+
+
+def _ranked(copied: faiss.IndexScalarQuantizer, query: Query, depth: int) -> tuple[Rows, Cosines]:
+    """Rows of an index, best first, and cosines."""
+    if not copied.ntotal:
+        return NO_SEQUENCES, NO_COSINES
+    cosines, places = copied.search(query[None], min(depth, int(copied.ntotal)))
+    return places[0], cosines[0]
 
 
 def scan(
