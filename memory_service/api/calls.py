@@ -90,9 +90,8 @@ class Calls:
         observer: Observer | None = None,
         *,
         name: str = "call",
-        threads: int | None = None,
     ) -> None:
-        self._workers = Workers(threads or concurrent, name)
+        self._workers = Workers(concurrent, name)
         self._concurrent = concurrent
         self._most_waiting = most_waiting
         self._timeout_s = timeout_s

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import queue
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from fastapi import Request
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 Given = TypeVar("Given")
 Got = TypeVar("Got")
+
+_Waiting = tuple[Future[Any], Call]
 
 MOST_TOGETHER = 128  # as many as a group of a batch has at most
 
@@ -45,12 +47,12 @@ class Together(Calls, Generic[Given, Got]):
     ) -> None:
         """`concurrent`: so many are not said to be waiting. `done` is told each answer that is no
         exception, in the context of its call."""
-        super().__init__(concurrent, most_waiting, timeout_s, observer, name=name, threads=1)
+        super().__init__(concurrent, most_waiting, timeout_s, observer, name=name)
         self._function = function
         self._done = done
-        self._lock = Lock()
-        self._next: deque[tuple[Future[Any], Call]] = deque()
-        self._at_work = False
+        self._name = name
+        self._next: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None  # started when it is needed
 
     async def one(self, given: Given, request: Request) -> Got:
         """The function's answer for this; raises as `run`."""
@@ -58,26 +60,35 @@ class Together(Calls, Generic[Given, Got]):
         found: Got = await self._run(given, request)
         return found
 
+    def close(self) -> None:
+        super().close()
+        self._next.put(None)
+
     def _submit(self, call: Call) -> Future[Any]:
         future: Future[Any] = Future()
-        with self._lock:
-            self._next.append((future, call))
-            begins, self._at_work = not self._at_work, True
-        if begins:
-            self._workers.submit(self._work)
+        self._next.put((future, call))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
         return future
 
     def _work(self) -> None:
+        # The last that it does for a group is to answer: who waits for that wants the interpreter.
         while group := self._taken():
             running = [each for each in group if each[0].set_running_or_notify_cancel()]
             if running:
                 self._do(running)
+            del group, running  # a waiting thread must not keep a request alive
 
-    def _taken(self) -> list[tuple[Future[Any], Call]]:
-        with self._lock:
-            group = [self._next.popleft() for _ in range(min(MOST_TOGETHER, len(self._next)))]
-            self._at_work = bool(group)
-            return group
+    def _taken(self) -> list[_Waiting]:
+        """What is there, at least one; nothing when it was closed."""
+        group = []
+        while (each := self._next.get()) is not None:
+            group.append(each)
+            if len(group) == MOST_TOGETHER or self._next.empty():
+                return group
+        self._next.put(None)  # for the next time, if there is a group still
+        return group
 
     def _do(self, group: Sequence[tuple[Future[Any], Call]]) -> None:
         began = time.perf_counter()

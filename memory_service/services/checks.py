@@ -71,6 +71,8 @@ def _require_findable(field: str, value: Any) -> None:
             found=field[:80],
             accepted=filters.FIELD_NAMES,
         )
+    if type(value) in (float, bool, type(None)):
+        return
     for each in value if isinstance(value, list | tuple) else (value,):
         if isinstance(each, int) and each not in filters.INTEGERS:
             raise InvalidInput(

@@ -28,8 +28,11 @@ def unit(values: Any, **where: Any) -> Double:
         raise InvalidVector(f"a vector is a list of numbers: {error}", **where) from error
     if vector.ndim != 1:
         raise InvalidVector("a vector is a flat list of numbers", found=list(vector.shape), **where)
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float(vector @ vector)
+    if isinstance(values, np.ndarray) and values.dtype == np.float32:
+        square = float(vector @ vector)  # float64 has room for any sum of their squares
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = float(vector @ vector)
     if LEAST_SQUARE < square < MOST_SQUARE:  # and so all are finite
         return np.asarray(vector / np.sqrt(square), np.float64)
     return _scaled(vector, where)

@@ -180,6 +180,23 @@ def test_nothing_is_done_for_who_has_gone() -> None:
     anyio.run(main)
 
 
+def test_what_waits_when_it_is_closed_is_done_and_the_thread_ends() -> None:
+    async def main() -> None:
+        works = Works()
+        together = together_of(works)
+        tasks = await queued(together, 1)
+        await begun(works)
+        tasks += await queued(together, 2)
+        together.close()
+        works.go.release(2)
+        assert await asyncio.gather(*tasks) == [2, 4]
+        assert together._thread is not None
+        await asyncio.to_thread(together._thread.join, 20)
+        assert not together._thread.is_alive()
+
+    anyio.run(main)
+
+
 def test_stores_of_vectors_share_their_writing(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +229,7 @@ def test_stores_of_vectors_share_their_writing(
     for each in threads[1:]:
         each.start()
     writes = client.app.state.writes  # type: ignore[attr-defined]
-    while len(writes._next) < 5:
+    while writes._next.qsize() < 5:
         threading.Event().wait(0.01)
     go.set()
     for each in threads:
