@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable
 
 from fastapi import Request
 from fastapi.routing import APIRoute
-from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from memory_service.access import ANYONE, Caller
 from memory_service.api.calls import application_of, probe
+from memory_service.api.headers import header
 from memory_service.api.permissions import RULES, Namespace
 from memory_service.api.problems import service_problem
 from memory_service.app import Application
@@ -48,7 +48,7 @@ class Authentication:
         await self._app(scope, receive, send)
 
     def _caller(self, scope: Scope) -> Caller | None:
-        given = Headers(scope=scope).get("authorization")
+        given = header(scope, b"authorization")
         path = scope["path"]
         if path in self._public or any(path.startswith(f"{each}/") for each in self._public):
             return None

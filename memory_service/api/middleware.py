@@ -11,7 +11,7 @@ from collections.abc import Collection
 from functools import partial
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ from memory_service.access import Caller
 from memory_service.api import audit
 from memory_service.api.access import CALLER
 from memory_service.api.calls import ARRIVED, STAGES
+from memory_service.api.headers import header
 from memory_service.api.metrics import Metrics
 from memory_service.api.problems import HOST_NOT_ALLOWED, INTERNAL, problem
 
@@ -54,7 +55,7 @@ class RequestContext:
         head = scope["method"] == "HEAD"
         if head:  # every GET answers it, too, as RFC 9110 wants
             scope["method"] = "GET"
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = header(scope, b"x-request-id") or ""
         identity = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         logs.request_id.set(identity)
         committed = trail.open_trail(partial(audit.record, scope, identity, None))
@@ -125,18 +126,18 @@ class KnownHosts:
         self._hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
+        if scope["type"] == "http" and (refusal := self._refusal(scope)):
             await problem(403, HOST_NOT_ALLOWED, refusal, accepted=sorted(self._hosts))(
                 scope, receive, send
             )
             return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> str | None:
-        host = headers.get("host", "")
+    def _refusal(self, scope: Scope) -> str | None:
+        host = header(scope, b"host") or ""
         if host_name(f"//{host}") not in self._hosts:
             return f"this service does not answer for host {host[:80]!r}"
-        origin = headers.get("origin")
+        origin = header(scope, b"origin")
         if origin is not None and host_name(origin) not in self._hosts:
             return f"pages of {origin[:80]!r} may not use this service"
         return None

@@ -6,11 +6,11 @@ import math
 import time
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memory_service.access import Caller, Key
 from memory_service.api.access import CALLER
+from memory_service.api.headers import header
 from memory_service.api.problems import service_problem
 from memory_service.errors import MemoryServiceError, RateLimited, TooLarge
 from memory_service.settings import Settings
@@ -59,7 +59,7 @@ class Rates:
             await self._app(scope, receive, send)
             return
         per_min = self._bytes_per_min(caller.key)
-        declared = Headers(scope=scope).get("content-length", "")
+        declared = header(scope, b"content-length") or "" if per_min else ""
         try:
             self._count_request(caller.key)
             if per_min and declared.isdigit():

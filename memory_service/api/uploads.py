@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +15,7 @@ from memory_service.access import Caller
 from memory_service.api import problems
 from memory_service.api.access import CALLER
 from memory_service.api.calls import ARRIVED, BODY_READ
+from memory_service.api.headers import header
 from memory_service.api.problems import service_problem
 from memory_service.errors import NotReady, Overloaded, SlowUpload, TooLarge, told
 
@@ -129,12 +129,11 @@ class Uploads:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        packed = headers.get("content-encoding", "identity").strip().lower()
+        packed = (header(scope, b"content-encoding") or "identity").strip().lower()
         if packed not in ("", "identity"):
             await _packed(packed)(scope, receive, send)
             return
-        declared = headers.get("content-length", "")
+        declared = header(scope, b"content-length") or ""
         length = int(declared) if declared.isdigit() else None
         streamed = scope["path"] in self._streamed
         if length is not None and length > self._max_bytes and not streamed:
