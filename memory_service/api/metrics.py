@@ -8,11 +8,10 @@ from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from memory_service.api.histograms import Histogram
 from memory_service.app import Application
 from memory_service.errors import MemoryServiceError
 
@@ -140,15 +139,17 @@ class Metrics:
         )
         # To look a child up takes longer than to count.
         self._requests_of = cache(self._requests.labels)
+        self._seconds_of = cache(self._seconds.labels)
+        self._stages_of = cache(self._stages.labels)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         method = method if method in METHODS else "other"  # callers can invent any number of them
         self._requests_of(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        self._seconds_of(method, route).observe(seconds)
 
     def stages(self, call: str, timings_ms: Mapping[str, float]) -> None:
         for stage, milliseconds in timings_ms.items():
-            self._stages.labels(call, stage).observe(milliseconds / 1e3)
+            self._stages_of(call, stage).observe(milliseconds / 1e3)
 
     def encoded(self, modality: str, items: int, waited_s: Sequence[float]) -> None:
         self._batch_items.labels(modality).observe(items)
