@@ -38,6 +38,7 @@ class FlowSettings:
     slots: int = 1  # remembered latents on channels, the heaviest first
     steps: int = 12
     guidance: float = 2.0
+    lead_until: float = 0.0  # time up to which the last lead of guidance is kept
     # Standard deviation of each latent. With it, a linear guess of the velocity is given, and the
     # network learns what it lacks, and where the best memory is to come back as it is; empty: the
     # network is to know all by itself.
@@ -223,19 +224,27 @@ def led_back(
 ) -> torch.Tensor:
     """Latents (B, C, H, W) of those at time `noise`; tokens (B, 2 + N, W), memory as in `forward`.
 
-    Euler steps with classifier-free guidance (Ho & Salimans 2022). What is recalled as it is, is no
-    direction to go further in: it comes after guidance.
+    Euler steps with classifier-free guidance (Ho & Salimans 2022), which needs each row twice. It
+    leads nearly the same way at the next time, so late ones keep it, and compute each row once
+    (Castillo et al. 2023, "Adaptive Guidance"). What is recalled as it is, is no direction to go
+    further in: it comes after guidance.
     """
+    settings, (count, channels) = flow.settings, latents.shape[:2]
     both = torch.cat([tokens, torch.zeros_like(tokens)])
     hidden = torch.cat([memory, torch.zeros_like(memory)])
-    count, channels = latents.shape[:2]
-    times = np.linspace(noise, 0.0, steps_for(flow.settings, noise) + 1)
+    times = np.linspace(noise, 0.0, steps_for(settings, noise) + 1)
+    lead: torch.Tensor | None = None
     for now, then in itertools.pairwise(times):
         time = torch.full((2 * count,), float(now))
-        said = flow(torch.cat([latents, latents]), time, both, hidden)
-        given, free = said[:, :channels].chunk(2)
-        velocity = free + flow.settings.guidance * (given - free)
-        velocity = towards_memory(said[:count], velocity, latents, time[:count], memory)
+        if lead is None or now > settings.lead_until:
+            said = flow(torch.cat([latents, latents]), time, both, hidden)
+            given, free = said[:, :channels].chunk(2)
+            lead = (settings.guidance - 1) * (given - free)
+            said = said[:count]
+        else:
+            said = flow(latents, time[:count], tokens, memory)
+        velocity = said[:, :channels] + lead
+        velocity = towards_memory(said, velocity, latents, time[:count], memory)
         latents = latents + float(then - now) * velocity
     return latents
 

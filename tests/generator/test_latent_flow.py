@@ -82,6 +82,40 @@ def test_nothing_is_recalled_without_a_memory(flow: LatentFlow) -> None:
     assert torch.isfinite(found[0]).all()
 
 
+class Constant:
+    """A flow of velocity 1 where there is a condition, else 0; notes how many rows it computes."""
+
+    def __init__(self, lead_until: float) -> None:
+        self.settings = FlowSettings(
+            GRID, latent_channels=2, steps=8, guidance=3.0, lead_until=lead_until
+        )
+        self.rows: list[int] = []
+
+    def tokens(self, vectors: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def __call__(
+        self, noised: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor, memory: torch.Tensor
+    ) -> torch.Tensor:
+        assert len(noised) == len(time) == len(tokens) == len(memory)
+        self.rows.append(len(noised))
+        return tokens.any(-1).any(-1).float()[:, None, None, None].expand_as(noised)
+
+
+@pytest.mark.parametrize(
+    ("noise", "computed"), [(0.3, [6, 3, 3]), (0.5, [6, 6, 3, 3]), (1.0, [6] * 6 + [3, 3])]
+)
+def test_late_times_keep_the_lead_of_guidance(noise: float, computed: list[int]) -> None:
+    start = torch.randn(3, 2, *GRID)
+    always, kept = Constant(0.0), Constant(0.3)
+    inputs = (start, torch.ones(3, 1, 1), torch.zeros(3, 3, *GRID), noise)
+    found = led_back(always, *inputs)
+    assert torch.allclose(found, start - 3.0 * noise, atol=1e-5)
+    assert torch.equal(led_back(kept, *inputs), found)
+    assert always.rows == [6] * len(computed)
+    assert kept.rows == computed
+
+
 def test_late_times_have_their_share(flow: LatentFlow, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
 
