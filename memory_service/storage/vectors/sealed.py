@@ -276,23 +276,30 @@ def build(ids: Ids, chunks: Iterable[Codes], dimension: int, stopped: Stopped) -
 
 class _Neighbours:
     """The nearest rows of each query (N, D), and itself where it is one, among all that it is shown
-    of them in their order. A product of matrices: comparing fp16 row by row takes three times as
-    long."""
+    of them in their order. A product of matrices takes a quarter of what FAISS takes for that."""
 
     def __init__(self, queries: Vectors) -> None:
         self._queries, self._seen = queries, 0
         self._cosines = np.empty((len(queries), 0), np.float32)
-        self.rows = np.empty((len(queries), 0), np.int64)  # (N, PROBE_NEIGHBOURS + 1), best first
+        self.rows = np.empty((len(queries), 0), np.int64)  # (N, PROBE_NEIGHBOURS + 1), in no order
 
     def look(self, vectors: Vectors) -> None:
-        wanted = min(PROBE_NEIGHBOURS + 1, len(vectors))
-        found = faiss.knn(self._queries, vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
-        cosines = np.concatenate([self._cosines, found[0]], axis=1)
-        rows = np.concatenate([self.rows, found[1] + self._seen], axis=1)
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, : PROBE_NEIGHBOURS + 1]
+        cosines = self._queries @ vectors.T
+        rows = _highest(cosines)
+        cosines = np.take_along_axis(cosines, rows, axis=1)
+        cosines = np.concatenate([self._cosines, cosines], axis=1)
+        rows = np.concatenate([self.rows, rows + self._seen], axis=1)
+        best = _highest(cosines)
         self._cosines = np.take_along_axis(cosines, best, axis=1)
         self.rows = np.take_along_axis(rows, best, axis=1)
         self._seen += len(vectors)
+
+
+def _highest(cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Where the highest of each row are, PROBE_NEIGHBOURS + 1 of them, in no order."""
+    wanted = min(PROBE_NEIGHBOURS + 1, cosines.shape[1])
+    highest: npt.NDArray[np.int64] = np.argpartition(cosines, -wanted, axis=1)[:, -wanted:]
+    return highest
 
 
 def _collected(chunks: Iterable[Codes], count: int, dimension: int) -> faiss.IndexScalarQuantizer:
