@@ -112,10 +112,10 @@ class Application:
         every = self.active.models.all_encoders()
         return tuple(each for each in every if isinstance(each, BatchingEncoder))
 
-    def index_sizes(self) -> list[tuple[tuple[str, str, str], int]]:
-        """(namespace, modality, space) and the number of vectors of each index."""
+    def index_sizes(self) -> list[tuple[tuple[str, str, str], int, int]]:
+        """(namespace, modality, space), the number of vectors, and the bytes of each index."""
         return [
-            ((key.namespace, key.modality, key.space_id), len(index))
+            ((key.namespace, key.modality, key.space_id), len(index), index.size_bytes)
             for key, index in self.store.indexes()
         ]
 

@@ -10,13 +10,15 @@ import base64
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
 import numpy.typing as npt
+from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.peers.load import Answer, request
+from benchmarks.peers.load import Answer, Connection, request
 from benchmarks.peers.servers import Server
 
 Vector = npt.NDArray[np.float32]
@@ -91,6 +93,17 @@ class Ours(Database):
         body = {**self._parameters, "modalities": ["text"], "reinforce": False}
         body["query"] = {"vector": vector.tolist()}
         return request("POST", "/retrieve", json.dumps(body).encode())
+
+    def index_bytes(self) -> int:
+        """That all indexes of the server take, by its own account."""
+        with closing(Connection(self.server.port)) as connection:
+            told = connection.ask(request("GET", "/metrics")).body.decode()
+        return sum(
+            int(sample.value)
+            for family in text_string_to_metric_families(told)
+            if family.name == "memory_service_index_bytes"
+            for sample in family.samples
+        )
 
     def found(self, answer: Answer) -> list[int]:
         hits = json.loads(answer.body)["results"]["text"]

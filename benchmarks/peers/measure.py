@@ -153,6 +153,7 @@ class AtRest:
     """A server that has nothing to do in the background."""
 
     resident: int  # bytes
+    indexed: int  # bytes that its indexes take of these, by its own account
     kept: int  # memories of the mixed load
 
 
@@ -178,7 +179,8 @@ def mixed(server: Server, glosses: Glosses, connections: int, seconds: float, se
 
     def rest() -> None:
         settle([server])
-        found.at_rest.append(AtRest(server.resident_bytes(), len(episodes)))
+        at_rest = AtRest(server.resident_bytes(), database.index_bytes(), len(episodes))
+        found.at_rest.append(at_rest)
 
     def requests() -> Iterator[bytes]:
         while True:

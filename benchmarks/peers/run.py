@@ -224,16 +224,17 @@ def mixed_rows(found: Mixed, seconds: float, dimension: int) -> list[Row]:
     first, last = found.at_rest
     grown = last.resident - first.resident
     kept = max(last.kept - first.kept, 1)
-    vectors = kept * dimension * 2
+    vectors = kept * dimension * 2 / 2**20
+    indexed = last.indexed - first.indexed
     memory = Row(
         "memory grown from rest to rest",
         f"{grown / 2**20:.1f} MB",
-        f"new vectors in fp16: {vectors / 2**20:.1f} MB",
-        grown / vectors,
+        f"its indexes: {indexed / 2**20:.1f} MB",
+        grown / max(indexed, 1),
         "<= 1.5x, or 8 MB",
-        grown <= max(1.5 * vectors, 8 * 2**20),
-        f"{kept:.0f} more memories, {grown / kept:.0f} bytes each;"
-        f" meanwhile up to {(found.most - first.resident) / 2**20:.1f} MB more",
+        grown <= max(1.5 * indexed, 8 * 2**20),
+        f"{kept:.0f} more memories, {grown / kept:.0f} bytes each; their vectors in fp16 are"
+        f" {vectors:.1f} MB; meanwhile up to {(found.most - first.resident) / 2**20:.1f} MB more",
     )
     return [load, memory]
 

@@ -210,7 +210,8 @@ class _Sizes(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         every = (
             self._memories,
-            self._indexes,
+            self._index_vectors,
+            self._index_bytes,
             self._disk,
             self._full,
             self._jobs,
@@ -229,15 +230,15 @@ class _Sizes(Collector):
             gauge.add_metric((each.namespace, each.modality, each.space_id), each.count)
         return gauge
 
-    def _indexes(self) -> GaugeMetricFamily:
-        gauge = GaugeMetricFamily(
-            "memory_service_index_vectors",
-            "Vectors that are searched, those of segments of long sounds among them.",
-            labels=("namespace", "modality", "space"),
-        )
-        for names, count in self._application.index_sizes():
-            gauge.add_metric(names, count)
-        return gauge
+    def _index_vectors(self) -> GaugeMetricFamily:
+        about = "Vectors that are searched, those of segments of long sounds among them."
+        sizes = self._application.index_sizes()
+        return _by_index("vectors", about, ((names, count) for names, count, _ in sizes))
+
+    def _index_bytes(self) -> GaugeMetricFamily:
+        about = "What vectors, codes and links of indexes take, in memory or mapped from files."
+        sizes = self._application.index_sizes()
+        return _by_index("bytes", about, ((names, size) for names, _, size in sizes))
 
     def _disk(self) -> GaugeMetricFamily:
         gauge = GaugeMetricFamily(
@@ -272,3 +273,13 @@ class _Sizes(Collector):
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return []
+
+
+def _by_index(
+    what: str, about: str, values: Iterable[tuple[tuple[str, str, str], int]]
+) -> GaugeMetricFamily:
+    labels = ("namespace", "modality", "space")
+    gauge = GaugeMetricFamily(f"memory_service_index_{what}", about, labels=labels)
+    for names, value in values:
+        gauge.add_metric(names, value)
+    return gauge

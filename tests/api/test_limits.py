@@ -1,6 +1,7 @@
 """Rates by key, slow and large uploads, requests that take too long or whose client has left."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -227,6 +228,9 @@ def test_a_request_that_takes_too_long_is_answered(settings: Settings) -> None:
 def test_metrics_of_what_is_there(client: TestClient, stored: dict[str, Any]) -> None:
     text = client.get("/metrics").text
     assert 'memory_service_index_vectors{modality="image",namespace="default"' in text
+    size = re.search(r'memory_service_index_bytes{modality="text".*} (\S+)', text)
+    assert size is not None
+    assert 2 * 384 < float(size[1]) < 2 * 384 + 64  # one vector in fp16, and its number
     assert 'memory_service_disk_bytes{what="free"}' in text
     assert 'memory_service_batch_encode_seconds_count{modality="text"} 1.0' in text
     assert "memory_service_request_wait_seconds_count" in text

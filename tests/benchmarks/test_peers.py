@@ -108,6 +108,6 @@ def test_a_mixed_load_is_judged(
 ) -> None:
     measured = Measured([0.01] * 90 + [slowest_s] * 10, elapsed_s=60.0)
     measured.statuses += Counter({500: failed})
-    at_rest = [AtRest(10**8, 500), AtRest(10**8 + grown, 1500)]
+    at_rest = [AtRest(10**8, 10**6, 500), AtRest(10**8 + grown, 2 * 10**6, 1500)]
     found = Mixed(measured, at_rest, most=2 * 10**8)
     assert [row.reached for row in mixed_rows(found, 60.0, 384)] == reached

@@ -56,6 +56,15 @@ def test_finds_what_a_comparison_with_all_finds(linked: VectorIndex) -> None:
     assert len(linked.search(QUERIES[0], 1)[0]) == 1
 
 
+def test_its_size_is_told_to_within_a_tenth(linked: VectorIndex) -> None:
+    segment = segment_of(linked)
+    assert segment.graph is not None
+    links = faiss.vector_to_array(segment.graph.index.hnsw.neighbors).nbytes
+    lists = len(faiss.serialize_index(segment.lists))  # centroids and tables besides
+    expected = segment.codes.nbytes + links + COUNT * DIMENSION + lists
+    assert 0.9 * expected < linked.size_bytes < 1.1 * expected
+
+
 def test_queries_unlike_all_that_is_stored_take_deeper_walks() -> None:
     """Or a comparison with all rows, where no walk suffices."""
     rows = clustered(COUNT, 128, seed=5)

@@ -32,6 +32,7 @@ PER_HIT = 3  # rows looked at, at least
 MOST_HITS = 128  # beyond, lists are as fast
 COMPARED = 2  # rows for each that is wanted, with the vectors themselves
 LARGEST = 127  # number of 8 bits, with its sign
+LINK_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class Graph:
         self._deep = np.full(int(list_of.max(initial=0)) + 1, walk.depth)
         for number, depth in walk.deep:
             self._deep[number] = depth or MOST_DEPTH
+
+    @property
+    def size_bytes(self) -> int:
+        """Of links and codes."""
+        links = self.index.hnsw.neighbors.size() * LINK_BYTES  # type: ignore[attr-defined]
+        return int(links) + int(self.index.ntotal) * int(self.index.storage.sa_code_size())
 
     def nearest(
         self, queries: Vectors, count: int, mask: Mask | None

@@ -93,6 +93,11 @@ class VectorIndex:
         return sum(part.count - part.removed for part in self._parts)
 
     @property
+    def size_bytes(self) -> int:
+        """That all its parts take, in memory or mapped from files."""
+        return sum(part.size_bytes for part in self._parts)
+
+    @property
     def removed(self) -> int:
         """Vectors that no search finds any more, but that are not yet out of memory and files."""
         return sum(part.removed for part in self._parts)

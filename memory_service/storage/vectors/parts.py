@@ -143,6 +143,11 @@ class Part(ABC):
         """No row is added any more."""
         return True
 
+    @property
+    def size_bytes(self) -> int:
+        """That its rows take, in memory or mapped from a file, with all that finds them."""
+        return self.count * (2 * self.dimension + self.ids.itemsize + self.alive.itemsize)
+
     def rows_of(self, sequences: Sequences) -> Rows:
         """The rows of these memories that are not removed, those of a memory together."""
         ids, order = self.ids[: self.count], None

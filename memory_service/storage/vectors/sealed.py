@@ -112,6 +112,12 @@ class Segment(Part):
         self.graph: graph.Graph | None = None
         self.linked = False  # or it was tried
 
+    @property
+    def size_bytes(self) -> int:
+        listed = int(self.lists.code_size) + self.ids.itemsize + self.list_of.itemsize
+        linked = 0 if self.graph is None else self.graph.size_bytes
+        return super().size_bytes + self.count * listed + linked
+
     def link(self, stopped: Stopped) -> None:
         """Make the graph; searches go on meanwhile. Raises Interrupted."""
         self.graph = linking.build(self.flat, self.list_of, stopped)
