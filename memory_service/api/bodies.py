@@ -12,6 +12,7 @@ import anyio.to_thread
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, QueryParams, UploadFile
+from starlette.requests import ClientDisconnect
 
 from memory_service.access import Scope
 from memory_service.api import docs, items, json_values
@@ -164,8 +165,19 @@ async def _read_raw(request: Request) -> tuple[RetrieveRequest, list[QueryPart]]
     """The body is the bytes of a vector, and the parameters are in the address."""
     query = request.scope["query_string"]
     body, space = (_kept_parameters if len(query) <= LONGEST_KEPT else _parameters)(query)
-    vector = items.float32(await request.body(), "the vector")
+    vector = items.float32(await _bytes(request), "the vector")
     return _settle_namespace(request, body), [QueryPart(vector=vector, space=space)]
+
+
+async def _bytes(request: Request) -> bytes:
+    """The body, in one piece where it comes in one: Starlette makes a stream of that first."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return body
+    return body + await request.body()
 
 
 def _parameters(query: bytes) -> tuple[RetrieveRequest, str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 import re
 import time
 from collections.abc import Collection
@@ -37,6 +37,8 @@ SECURITY_HEADERS = {
 }
 _SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+# Ids of requests are no secrets, and to ask the system for each gives the interpreter's lock away.
+_random = random.Random()
 
 
 class RequestContext:
@@ -56,7 +58,7 @@ class RequestContext:
         if head:  # every GET answers it, too, as RFC 9110 wants
             scope["method"] = "GET"
         given = header(scope, b"x-request-id") or ""
-        identity = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+        identity = given if _REQUEST_ID.fullmatch(given) else f"{_random.getrandbits(128):032x}"
         logs.request_id.set(identity)
         committed = trail.open_trail(partial(audit.record, scope, identity, None))
         started, status, started_answer = time.perf_counter(), 500, False

@@ -121,19 +121,13 @@ def retrieval(record: Retrieval) -> bytes:
 
 
 def _hit(record: Hit) -> str:
+    memory = record.memory
     return (
-        f'{{"memory":{_memory(record.memory)},"score":{record.score!r},'
+        f'{{"memory":{{{memory.as_json},"links":{{"content":"/memories/{memory.id}/content",'
+        f'"episode":"/episodes/{memory.episode_id}"}}}},"score":{record.score!r},'
         f'"cosine":{_number(record.cosine)},'
         f'"reached_by":[{",".join(map(_reach, record.reached_by))}],'
         f'"segment":{_part(record.segment)}}}'
-    )
-
-
-def _memory(record: Memory) -> str:
-    """`memory_members` as JSON."""
-    return (
-        f'{{{record.as_json},"links":{{"content":"/memories/{record.id}/content",'
-        f'"episode":"/episodes/{record.episode_id}"}}}}'
     )
 
 

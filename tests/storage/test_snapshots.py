@@ -96,7 +96,7 @@ def test_gives_back_what_was_there(folder: Path) -> None:
 
 def test_segments_are_mapped_from_their_files(folder: Path) -> None:
     index = restored(folder)
-    assert isinstance(index.parts[0].ids, np.memmap)
+    assert isinstance(index.parts[0].ids.base, np.memmap)
     with Path("/proc/self/maps").open() as maps:
         assert ".flat" in maps.read()
 

@@ -82,13 +82,15 @@ class Graph:
         deeper = self._deep[self._list_of[rows[:, :HITS]]].max(axis=1)
         for least, enough in walk.below:
             unlike = last < least
-            deeper[unlike] = np.maximum(deeper[unlike], enough or MOST_DEPTH)
-        for again in np.unique(deeper[(deeper > depth) & (deeper < MOST_DEPTH)]).tolist():
+            if unlike.any():
+                deeper[unlike] = np.maximum(deeper[unlike], enough or MOST_DEPTH)
+        depths = deeper.tolist()
+        for again in {each for each in depths if depth < each < MOST_DEPTH}:
             some = np.flatnonzero(deeper == again)
             rows[some], cosines[some] = self.walked(queries[some], wanted, again)
         return [
             None if deep >= MOST_DEPTH else _left(each, near, count, wanted, mask)
-            for each, near, deep in zip(rows, cosines, deeper.tolist(), strict=True)
+            for each, near, deep in zip(rows, cosines, depths, strict=True)
         ]
 
     def walked(self, queries: Vectors, wanted: int, depth: int) -> tuple[Found, Likeness]:

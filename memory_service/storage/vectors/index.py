@@ -425,11 +425,18 @@ class VectorIndex:
 def _best(every: Sequence[tuple[Ids, Cosines]], k: int, depth: int) -> tuple[Nearest, bool]:
     """The best k memories of what `depth` vectors of each part are of, and whether there may be
     more."""
-    ids = np.concatenate([NO_SEQUENCES, *(ids for ids, _ in every)])
-    cosines = np.concatenate([NO_COSINES, *(cosines for _, cosines in every)])
-    best = np.lexsort((ids, -cosines))[:depth]  # of equally near ones, the older first
-    found = distinct(ids[best], cosines[best])
-    more = len(found.sequences) < k and len(best) >= depth
+    if len(every) == 1:
+        ids, cosines = every[0]
+    else:
+        ids = np.concatenate([NO_SEQUENCES, *(ids for ids, _ in every)])
+        cosines = np.concatenate([NO_COSINES, *(cosines for _, cosines in every)])
+    if (cosines[1:] < cosines[:-1]).all():  # as those of one part mostly are
+        ids, cosines = ids[:depth], cosines[:depth]
+    else:
+        best = np.lexsort((ids, -cosines))[:depth]  # of equally near ones, the older first
+        ids, cosines = ids[best], cosines[best]
+    found = distinct(ids, cosines)
+    more = len(found.sequences) < k and len(ids) >= depth
     return Nearest(found.sequences[:k], found.cosines[:k], found.segments[:k]), more
 
 

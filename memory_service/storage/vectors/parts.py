@@ -103,16 +103,17 @@ class Best:
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
-        self._cosines = NO_COSINES  # best first
+        self._found: list[Cosines] = []  # most indexes have one part, and nobody asks
         self.error: float | None = None  # standard deviation of estimates, where it was measured
 
     def add(self, cosines: Cosines) -> None:
-        every = np.concatenate([self._cosines, cosines])
-        self._cosines = np.sort(every)[::-1][: self._depth]
+        self._found.append(cosines)
 
     def least(self, hits: int, more: Cosines = NO_COSINES) -> float:
         """The cosine of the last of so many hits, with `more` among them; -inf with fewer."""
-        every = np.concatenate([self._cosines, more]) if len(more) else self._cosines
+        if len(self._found) > 1:
+            self._found = [np.sort(np.concatenate(self._found))[::-1][: self._depth]]
+        every = np.concatenate([*self._found, more])
         return float(np.sort(every)[-hits]) if len(every) >= hits else -np.inf
 
 
