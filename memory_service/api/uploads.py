@@ -24,6 +24,9 @@ SMALL = 64 * 2**10
 LOOK_S = 1.0  # of waiting, after which it is looked whether the service is to stop
 SHARE = "memory_service.share"  # in the scope of a request: its `Share`
 
+# Set in a request's scope by the server once all of the body has come, as small ones do at once.
+BODY_HERE = "memory_service.body_here"
+
 
 class Room:
     """Bytes of bodies that are held at a time: so many in all, and of each key `per_key`. Belongs
@@ -155,8 +158,11 @@ class Uploads:
             if first and held is not None and length is not None:
                 held.take(length)
             first, began = False, now()
-            patience_s = pace.patience_s(received, waited_s, began - scope.get(ARRIVED, began))
-            message = await _within(patience_s, receive, scope)
+            if scope.get(BODY_HERE):  # there is nothing to wait for
+                message: Message | None = await receive()
+            else:
+                patience_s = pace.patience_s(received, waited_s, began - scope.get(ARRIVED, began))
+                message = await _within(patience_s, receive, scope)
             if message is None:
                 raise self._too_slow(pace, received)
             whole = not message.get("more_body", False)

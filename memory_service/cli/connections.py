@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from memory_service.api.middleware import SECURITY_HEADERS
 from memory_service.api.problems import HTTP_CODES, members
+from memory_service.api.uploads import BODY_HERE
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self.cycle.scope[BODY_HERE] = True  # type: ignore[literal-required]
         self._in_body, self._seen = False, 0
 
     def send_400_response(self, msg: str) -> None:

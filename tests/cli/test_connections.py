@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
 from memory_service.api.metrics import Metrics
+from memory_service.api.uploads import BODY_HERE
 from memory_service.cli import connections, server
 from memory_service.settings import Settings
 
@@ -302,3 +303,26 @@ def test_an_answer_is_one_piece_for_the_client(hurried: Service) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_it_is_told_when_all_of_a_body_has_come() -> None:
+    """So that nobody waits for it by a clock."""
+    service = Service()
+    told: list[bool] = []
+
+    @service.app.post("/told")
+    async def tell(request: Request) -> Response:
+        told.append(BODY_HERE in request.scope)
+        await request.body()
+        told.append(BODY_HERE in request.scope)
+        return Response("x")
+
+    head = b"POST /told HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+    with service.running():
+        service.connect(head + b"\r\nbody").recv(1)
+        connection = service.connect(head + b"\r\nbo")
+        while len(told) < 3:
+            threading.Event().wait(0.005)
+        connection.sendall(b"dy")
+        connection.recv(1)
+    assert told == [True, True, False, True]
