@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 MOST_HEAD_BYTES = 64 * 2**10  # request line and headers
 REST_S = 30.0  # for the rest of a body that was answered already, which is read and dropped
 LINGER_S = 2.0  # for the client to read why its connection ends
+CONTINUE = b"HTTP/1.1 100"  # not yet the head of an answer: the client is to send its body
+MOST_JOINED_BYTES = 2**16  # more costs more to copy than a second write does
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,15 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._answers = _WholeAnswers(transport, self.loop)
         self._head_since = self.loop.time()
         if len(self.connections) > self._bounds.connections and not self._displace():
             self._refuse(503, "overloaded", "too many connections are open", retry_after_s=1)
             self._bounds.refused("too_many")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._answers.drop()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._ends_at is not None:
@@ -93,12 +100,16 @@ class Connection(HttpToolsProtocol):
         former = self.cycle
         super().on_headers_complete()
         if self.cycle is not former:
-            self.cycle.transport = _WholeAnswers(self.transport, self.loop)  # type: ignore[assignment]
+            self.cycle.transport = self._answers  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.cycle.scope[BODY_HERE] = True  # type: ignore[literal-required]
         self._in_body, self._seen = False, 0
+
+    def on_response_complete(self) -> None:
+        self._answers.complete()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """What came cannot be read on."""
@@ -149,6 +160,7 @@ class Connection(HttpToolsProtocol):
         if self._answering:  # who reads the body has waited long enough
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+        self._answers.drop()
         self._ends_at = self.loop.time() + LINGER_S
         self.transport.write(STATUS_LINE[status] + lines.encode() + b"\r\n" + content)
         if self.transport.can_write_eof():
@@ -214,25 +226,39 @@ class Connection(HttpToolsProtocol):
 
 
 class _WholeAnswers:
-    """What uvicorn writes an answer to: the head goes along with the first of the body. By itself
-    it would wake the client, and be a system call, for nothing it can use yet."""
+    """What uvicorn writes the answers of a connection to: the head of each goes along with the
+    first of its body. By itself it would wake the client, and be a system call, for nothing it can
+    use yet."""
 
-    __slots__ = ("_head", "_held", "_loop", "_transport")
+    __slots__ = ("_ended", "_head", "_held", "_loop", "_transport")
 
     def __init__(self, transport: Any, loop: Any) -> None:
         self._transport, self._loop = transport, loop
-        self._head = True  # is to be written
+        self._head = True  # of the next answer is to be written
         self._held = b""
+        self._ended = False  # nothing more is written, though the transport may be open still
 
     def write(self, data: bytes) -> None:
-        if self._head:
+        if self._ended:
+            return
+        if self._head and not data.startswith(CONTINUE):
             self._head, self._held = False, data
             self._loop.call_soon(self._flush)  # or alone, where the body is not there yet
-        elif self._held:
+        elif self._held and len(self._held) + len(data) < MOST_JOINED_BYTES:
             held, self._held = self._held, b""
             self._transport.write(held + data)
         else:
+            self._flush()
             self._transport.write(data)
+
+    def complete(self) -> None:
+        """The answer is; there may have been no body, as for HEAD."""
+        self._flush()
+        self._head = True
+
+    def drop(self) -> None:
+        """What is held, and what else is written."""
+        self._ended, self._held = True, b""
 
     def _flush(self) -> None:
         held, self._held = self._held, b""
@@ -244,7 +270,7 @@ class _WholeAnswers:
         self._transport.close()
 
     def is_closing(self) -> bool:
-        return bool(self._transport.is_closing())
+        return self._ended or bool(self._transport.is_closing())
 
 
 def look(connections: Iterable[object], now: float) -> None:

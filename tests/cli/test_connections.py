@@ -294,6 +294,62 @@ async def test_a_head_without_a_body_is_written_before_the_end() -> None:
     assert written.pieces == [b"head"]
 
 
+@pytest.mark.anyio
+async def test_to_be_told_to_go_on_is_not_the_head() -> None:
+    written = Written()
+    answers = connections._WholeAnswers(written, asyncio.get_running_loop())
+    go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
+    for piece in (go_on, b"HTTP/1.1 200 OK ", b"body"):
+        answers.write(piece)
+    assert written.pieces == [go_on, b"HTTP/1.1 200 OK body"]
+
+
+@pytest.mark.anyio
+async def test_a_large_body_is_not_copied() -> None:
+    written = Written()
+    answer = connections._WholeAnswers(written, asyncio.get_running_loop())
+    body = bytes(2**16)
+    answer.write(b"head")
+    answer.write(body)
+    assert written.pieces == [b"head", body]
+    assert written.pieces[1] is body
+
+
+@pytest.mark.anyio
+async def test_a_head_that_has_no_body_goes_before_the_next_answer() -> None:
+    written = Written()
+    answers = connections._WholeAnswers(written, asyncio.get_running_loop())
+    answers.write(b"to HEAD")
+    answers.complete()
+    assert written.pieces == [b"to HEAD"]
+    for piece in (b"head ", b"body"):
+        answers.write(piece)
+    assert written.pieces == [b"to HEAD", b"head body"]
+
+
+@pytest.mark.anyio
+async def test_nothing_is_written_behind_a_refusal() -> None:
+    written = Written()
+    answers = connections._WholeAnswers(written, asyncio.get_running_loop())
+    answers.write(b"head")
+    answers.drop()
+    answers.write(b"body")
+    await asyncio.sleep(0)
+    assert (written.pieces, answers.is_closing()) == ([], True)
+
+
+def test_what_is_no_http_behind_a_head_that_is_to_be_told_to_go_on(
+    hurried: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once: the refusal is all that is written, as nothing can be behind its end."""
+    head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    answer = everything(hurried.connect(head + b"Transfer-Encoding: chunked\r\n\r\nno size\r\n"))
+    assert problem(answer)["status"] == 400
+    assert answer.startswith(b"HTTP/1.1 400")
+    hurried.connect(HEAD + b"\r\n").recv(2**16)  # until then, the loop has had its turns
+    assert not [each for each in caplog.records if each.name == "asyncio"]
+
+
 def test_an_answer_is_one_piece_for_the_client(hurried: Service) -> None:
     piece = hurried.connect(HEAD + b"\r\n").recv(2**16)
     assert piece.startswith(b"HTTP/1.1 200")
