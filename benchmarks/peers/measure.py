@@ -23,6 +23,7 @@ from benchmarks.peers.vectors import Glosses
 AT_ONCE = 100
 LOADED_AT_ONCE = 2000
 RECALL_QUERIES = 200
+FILTERED = 10  # of so many queries of a mixed load, one has a filter besides
 WARMING = 4  # a mixed load's time, by so much, comes before it
 Requests = Callable[[Database], Iterator[bytes]]
 
@@ -168,13 +169,16 @@ class Mixed:
 
 
 def mixed(server: Server, glosses: Glosses, connections: int, seconds: float, seed: int) -> Mixed:
-    """70 % queries, 25 % stores, 5 % deletions, on a namespace of its own that holds 5,000."""
+    """70 % queries, some of them filtered, 25 % stores, 5 % deletions, on a namespace of its own
+    that holds 5,000."""
     database = Ours(server, "mixed", reinforce=True)
     load(database, glosses, 0, min(5000, len(glosses.texts)))
     drawn = random.Random(seed)
     episodes: list[bytes] = []
     numbers = itertools.count(10**7)
     queries = [database.query(query) for query in glosses.queries]
+    filtered = glosses.queries[: len(queries) // FILTERED]
+    queries += [database.query(query, bucket(row)) for row, query in enumerate(filtered)]
     found = Mixed(Measured(), [], 0)
 
     def rest() -> None:
