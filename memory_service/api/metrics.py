@@ -187,7 +187,7 @@ class Metrics:
     def computed(self, modality: str, items: int, seconds: float) -> None:
         self._encode_seconds.labels(modality).observe(seconds)
 
-    def grouped(self, episodes: int, content_bytes: int) -> None:
+    def grouped(self, episodes: int, size_bytes: int) -> None:
         self._group.observe(episodes)
 
     def committed(self, doing: str, seconds: float) -> None:

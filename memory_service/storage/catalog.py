@@ -51,8 +51,9 @@ class Embedding:
 class WriteObserver(Protocol):
     """Is told what was written, by the thread that wrote it; must be quick."""
 
-    def grouped(self, episodes: int, content_bytes: int) -> None:
-        """So many episodes, of whichever callers, are written together, and have such contents."""
+    def grouped(self, episodes: int, size_bytes: int) -> None:
+        """So many episodes, of whichever callers, are written together, and have so many bytes of
+        contents, metadata and vectors."""
 
     def committed(self, doing: str, seconds: float) -> None:
         """A transaction took so long from its begin until it was on the disk."""
@@ -102,6 +103,7 @@ def _within(namespaces: Collection[str] | None) -> tuple[str, list[str]]:
     return f"AND namespace IN ({', '.join('?' * len(namespaces))})", list(namespaces)
 
 
+STORING = "storing the episode"  # the transaction of a group
 MOST_TRACES = 64  # are kept between two commits
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; tests that do not need it say OFF
 LOOKED_UP_AT_ONCE = 10_000  # digests of contents

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from pydantic_core import to_json
 
 from memory_service.errors import (
     KeyReused,
@@ -22,7 +23,7 @@ from memory_service.errors import (
 from memory_service.observing import tell
 from memory_service.records import Claim, Episode, Memory
 from memory_service.storage import idempotency, insertion, rows
-from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
+from memory_service.storage.catalog import STORING, Catalog, Embedding, SpaceKey
 from memory_service.storage.commits import GroupCommit
 from memory_service.storage.contents import Contents, Incoming
 from memory_service.storage.insertion import EpisodeRow
@@ -80,7 +81,12 @@ class _Arrival:
 
     @property
     def size_bytes(self) -> int:
-        return sum(len(memory.content) for memory in self.new.memories)
+        """Of contents, metadata and vectors."""
+        new = self.new
+        size = sum(len(to_json(each.metadata)) for each in new.record.memories if each.metadata)
+        for memory in new.memories:
+            size += len(memory.content) + sum(each.vector.nbytes for each in memory.embeddings)
+        return size
 
     @property
     def largest(self) -> str:
@@ -250,7 +256,7 @@ class Intake:
             EpisodeRow(each.new.record, [one.digest for one in each.incoming], each.contents)
             for each in fresh
         ]
-        with self._catalog.transaction("storing the episode") as connection:
+        with self._catalog.transaction(STORING) as connection:
             self._contents.insert(connection, incoming)
             stored = insertion.insert_episodes(connection, named)
             embedded = _embedded(stored, fresh)

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from memory_service.storage.catalog import STORING
+
 NAME = "reserve"
 BYTES = 2 * 2**20  # for the deletion, and the first megabyte of growth
 STEP_BYTES = 4 * 2**20  # for more
-# What may be written until it is looked again how far the file is to grow, which takes as long as
-# to write a row or two: much less than the first megabyte, which is there in any case.
+# What may be stored until it is looked again how far the file is to grow, which takes as long as
+# to write a row or two: much less than the first megabyte, which is there in any case. Of other
+# transactions it is not known how much they write: after each of them it is looked.
 LOOK_ROWS = 32
-LOOK_BYTES = 2**18  # of contents, which texts have in the catalog whatever their size
+LOOK_BYTES = 2**18  # of contents, metadata and vectors; fields with an index are there twice
 
 
 class Reserve:
@@ -31,20 +34,20 @@ class Reserve:
         self._growth = growth
         self._rows_written = rows_written
         self._looked_at = -LOOK_ROWS  # when so many rows were written
-        self._content_bytes = 0  # since
+        self._bytes = 0  # since
         self._size = 0
         self.held = False  # all of it, when it was last tried
 
-    def grouped(self, episodes: int, content_bytes: int) -> None:
+    def grouped(self, episodes: int, size_bytes: int) -> None:
         """Part of a WriteObserver."""
-        self._content_bytes += content_bytes
+        self._bytes += size_bytes
 
     def committed(self, doing: str, seconds: float) -> None:
         """After each transaction: the log may have grown."""
         rows = self._rows_written()
-        much = rows - self._looked_at >= LOOK_ROWS or self._content_bytes >= LOOK_BYTES
-        if self.held and much:
-            self._looked_at, self._content_bytes = rows, 0
+        much = rows - self._looked_at >= LOOK_ROWS or self._bytes >= LOOK_BYTES
+        if self.held and (much or doing != STORING):
+            self._looked_at, self._bytes = rows, 0
             if self._wanted() != self._size:
                 self.keep()
 

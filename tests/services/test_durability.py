@@ -318,6 +318,21 @@ class TestLosses:
         assert app.store.catalog.growth() == 0
         assert reserve.stat().st_size == before
 
+    @pytest.mark.parametrize("changed", [False, True])
+    def test_the_reserve_has_room_for_large_metadata(self, open_app: Open, changed: bool) -> None:
+        """Stored with a few words, or given to what is there: few rows, and far to grow."""
+        app = open_app(max_metadata_bytes=2**19)
+        reserve = app.settings.data_dir / "reserve"
+        large = {"of": "x" * 500_000}
+        memories = app.memory.store([text(f"note {number}") for number in range(16)]).episode
+        for number, memory in enumerate(memories.memories):
+            if changed:
+                app.memory.update(memory.id, {"metadata": large})
+            else:
+                app.memory.store([text(f"another {number}")], metadata=large)
+            assert reserve.stat().st_size >= app.store.catalog.growth() + 2**19
+        assert app.store.catalog.growth() > 2**21
+
     def test_the_reserve_is_taken_again(
         self, app: Application, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from memory_service.storage.catalog import STORING
 from memory_service.storage.reserve import BYTES, LOOK_BYTES, LOOK_ROWS, STEP_BYTES, Reserve
 
 
@@ -31,10 +32,10 @@ def reserve(tmp_path: Path, written: Written) -> Reserve:
     return reserve
 
 
-def store(reserve: Reserve, written: Written, rows: int, content_bytes: int) -> None:
-    reserve.grouped(1, content_bytes)
+def store(reserve: Reserve, written: Written, rows: int, size_bytes: int) -> None:
+    reserve.grouped(1, size_bytes)
     written.rows += rows
-    reserve.committed("storing", 0.001)
+    reserve.committed(STORING, 0.001)
 
 
 def test_few_rows_are_not_looked_after_each(reserve: Reserve, written: Written) -> None:
@@ -58,3 +59,14 @@ def test_without_it_nothing_is_asked(reserve: Reserve, written: Written) -> None
     reserve.give_up()
     store(reserve, written, LOOK_ROWS, LOOK_BYTES)
     assert written.looks == 0
+
+
+def test_other_transactions_are_looked_after_each(
+    reserve: Reserve, written: Written, tmp_path: Path
+) -> None:
+    """A change of metadata is one row, and says nothing of its size."""
+    store(reserve, written, 1, 10)
+    written.growth = BYTES
+    written.rows += 1
+    reserve.committed("changing a memory", 0.001)
+    assert (tmp_path / "reserve").stat().st_size == BYTES + STEP_BYTES
