@@ -76,8 +76,14 @@ class Together(Calls, Generic[Given, Got]):
         # The last that it does for a group is to answer: who waits for that wants the interpreter.
         while group := self._taken():
             running = [each for each in group if each[0].set_running_or_notify_cancel()]
-            if running:
-                self._do(running)
+            try:
+                if running:
+                    self._do(running)
+            except BaseException as error:  # nobody else would do what comes next
+                log.exception("not all of a group of calls were answered")
+                for future, _ in running:
+                    if not future.done():
+                        future.set_exception(RuntimeError(f"there was no answer: {error!r}"))
             del group, running  # a waiting thread must not keep a request alive
 
     def _taken(self) -> list[_Waiting]:

@@ -104,6 +104,42 @@ def test_what_the_function_raises_is_raised_by_all_and_the_next_are_done() -> No
     anyio.run(main)
 
 
+@pytest.mark.parametrize("answers", [[], [1, 2, 3, 4]])
+def test_a_wrong_number_of_answers_is_an_error_and_the_next_are_done(answers: list[int]) -> None:
+    async def main() -> None:
+        wrong = [answers, [7]]
+        together: Together[int, int] = Together(
+            lambda given: wrong.pop(0), 4, 10, 20.0, name="test", done=lambda answer: None
+        )
+        (task,) = await queued(together, 1)
+        found = await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 5)
+        assert found == [1] if answers else isinstance(found[0], RuntimeError)
+        (task,) = await queued(together, 2)
+        assert await asyncio.wait_for(task, 5) == 7
+        together.close()
+
+    anyio.run(main)
+
+
+def test_what_ends_the_telling_ends_no_more_than_its_group() -> None:
+    async def main() -> None:
+        def done(answer: int) -> None:
+            if answer == 2:
+                raise SystemExit
+
+        works = Works()
+        together = together_of(works, done=done)
+        works.go.release(2)
+        (task,) = await queued(together, 1)
+        with pytest.raises(RuntimeError, match="SystemExit"):
+            await asyncio.wait_for(task, 5)
+        (task,) = await queued(together, 2)
+        assert await asyncio.wait_for(task, 5) == 4
+        together.close()
+
+    anyio.run(main)
+
+
 def test_each_answer_is_told_in_the_context_of_its_call() -> None:
     whose: ContextVar[str] = ContextVar("whose")
     told: list[tuple[str, int]] = []
