@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clustered import clustered, recall_at_10
+from clustered import Matrix, clustered, recall_at_10, unit
 
 from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes
 from memory_service.storage.vectors import index as index_module
 from memory_service.storage.vectors import indexes as indexes_module
-from memory_service.storage.vectors.parts import Block, Part
-from memory_service.storage.vectors.sealed import Interrupted, Segment
+from memory_service.storage.vectors.parts import Best, Block, Part
+from memory_service.storage.vectors.sealed import Candidates, Interrupted, Segment
 
 DIMENSION = 64
 SIZES = Sizes(
@@ -131,6 +131,38 @@ def test_finds_as_much_where_the_nearest_are_in_one_of_several_segments(order: i
     strange = np.random.default_rng(0).standard_normal((40, DIMENSION)).astype(np.float32)
     strange /= np.linalg.norm(strange, axis=1, keepdims=True)
     assert recall_at_10(index, rows, strange, SEQUENCES, within=FP16) >= 0.99
+
+
+def test_finds_as_much_in_a_loose_segment_behind_a_tight_one() -> None:
+    """Estimates are coarser in it: by how wrong they were in the first, what is nearest would not
+    be compared."""
+    rng = np.random.default_rng(1)
+    dimension, count = 128, 2500
+    centres = unit(rng.standard_normal((10, dimension)))
+
+    def around(number: int, noise: float) -> Matrix:
+        off = noise / dimension**0.5 * rng.standard_normal((number, dimension))
+        return unit(centres[rng.integers(10, size=number)] + off)
+
+    rows = np.concatenate([around(count, 0.3), around(count, 1.0)])
+    index = VectorIndex(dimension, sizes=replace(SIZES, exact=1000, segment=count, block=count))
+    for start in (count, 0):  # what was sealed last is searched first
+        here = slice(start, start + count)
+        index.add(SEQUENCES[here], rows[here])
+        index.merge()
+    first, second = index.parts
+    assert isinstance(second, Segment)
+    assert (int(first.ids[0]) >> 20, int(second.ids[0]) >> 20) == (3, 3 * count + 3)
+    queries = around(100, 2.75)
+    assert recall_at_10(index, rows, queries, SEQUENCES[: 2 * count]) >= 0.99
+
+
+@pytest.mark.parametrize("count", [0, 1, 31])
+def test_too_few_rows_tell_nothing_of_estimates(count: int) -> None:
+    rows, cosines = np.arange(count), np.linspace(0.9, 0.8, count).astype(np.float32)
+    few = Candidates(rows, cosines, cosines, -1.0)
+    assert few.error() is None
+    assert not few.clear(1, Best(10))
 
 
 def test_no_graph_is_made_beside_more_rows_that_are_too_many_for_one() -> None:

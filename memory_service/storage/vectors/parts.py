@@ -104,7 +104,6 @@ class Best:
     def __init__(self, depth: int) -> None:
         self._depth = depth
         self._found: list[Cosines] = []  # most indexes have one part, and nobody asks
-        self.error: float | None = None  # standard deviation of estimates, where it was measured
 
     def add(self, cosines: Cosines) -> None:
         self._found.append(cosines)
