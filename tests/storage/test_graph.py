@@ -280,9 +280,19 @@ def test_a_graph_of_an_earlier_version_is_made_anew(
     if earlier == "walked":
         monkeypatch.setattr(faiss, "write_index", _without_copies(faiss.write_index))
     index.save()
+    (before,) = tmp_path.glob("*/*.links")
+    monkeypatch.undo()
+    monkeypatch.setattr(snapshots_module, "LEAST_ROWS", 10)
     again = VectorIndexes(sizes=SIZES, snapshots=snapshots).restored(KEY, DIMENSION)
     assert segment_of(again).graph is None
     assert again.unlinked is segment_of(again)
+    again.link()
+    again.save()
+    (after,) = tmp_path.glob("*/*.links")
+    assert after.name != before.name
+    third = VectorIndexes(sizes=SIZES, snapshots=snapshots).restored(KEY, DIMENSION)
+    assert third.unlinked is None
+    assert segment_of(third).graph is not None
 
 
 def _by_quantiles(each: object) -> dict[str, object]:

@@ -57,6 +57,7 @@ class Graph:
         walk: Walk,
     ) -> None:
         self.index, self.walk = index, walk
+        self.stored_as: str | None = None  # the name of its file, where there is one
         self._compared = faiss.IndexRefine(index, flat)
         self._list_of = list_of
         self._deep = np.full(int(list_of.max(initial=0)) + 1, walk.depth)

@@ -151,12 +151,13 @@ class Snapshot:
             if isinstance(part, Segment):
                 part.stored_as = part.stored_as or self._write_segment(part)
                 entry = {"name": part.stored_as, **asdict(part.depth)}
-                if part.graph is not None:
-                    entry["graph"] = self._write_graph(part.stored_as, part.graph)
+                if (graph := part.graph) is not None:
+                    graph.stored_as = graph.stored_as or self._write_graph(graph)
+                    entry |= {"graph": asdict(graph.walk), "links": graph.stored_as}
                 segments.append(entry)
         buffer = self._write_buffer([part for part in parts if isinstance(part, Block)])
         names = [path.name for each in segments for path in self._segment_paths(each["name"])]
-        names += [self._graph_path(each["name"]).name for each in segments if "graph" in each]
+        names += [self._graph_path(each["links"]).name for each in segments if "links" in each]
         names += [path.name for path in self._buffer_paths(buffer)]
         last = max(int(sequences_of(part.ids[: part.count]).max(initial=0)) for part in parts)
         body = {
@@ -171,14 +172,15 @@ class Snapshot:
         self._replace_manifest(body)
         self._remove_others([MANIFEST, *names])
 
-    def _write_graph(self, name: str, graph: Graph) -> dict[str, Any]:
-        """Write a segment's graph, unless it was; returns what the manifest says of it."""
+    def _write_graph(self, graph: Graph) -> str:
+        """Its name is its own: beside a segment may lie a graph of an earlier version, which the
+        manifest names until there is another."""
+        name = uuid.uuid4().hex
         path = self._graph_path(name)
-        if path.name not in self._checksums:
-            faiss.write_index(graph.index, str(path))
-            sync_file(path)
-            sync_folder(self.folder)
-        return asdict(graph.walk)
+        faiss.write_index(graph.index, str(path))
+        sync_file(path)
+        sync_folder(self.folder)
+        return name
 
     def _write_buffer(self, blocks: Iterable[Block]) -> str | None:
         found = [(block, block.living()) for block in blocks]
@@ -265,7 +267,8 @@ class Snapshot:
                 raise Unusable(f"it says {depth}")
             segment = self._map(each["name"], depth)
             if "below" in each.get("graph", ()):  # or else it was measured too coarsely
-                segment.graph = self._read_graph(each["name"], segment, Walk(**each["graph"]))
+                links = each.get("links", each["name"])  # as it was called in earlier versions
+                segment.graph = self._read_graph(links, segment, Walk(**each["graph"]))
                 segment.linked = segment.graph is not None
             parts.append(segment)
         if body["buffer"] is not None:
@@ -317,10 +320,12 @@ class Snapshot:
         """None where it is of an earlier version, whose walks went by the segment's vectors."""
         index = faiss.read_index(str(self._graph_path(name)))
         if not isinstance(index, faiss.IndexHNSW) or int(index.ntotal) != segment.count:
-            raise Unusable(f"the graph of {name} does not fit")
+            raise Unusable(f"the graph {name} does not fit")
         if index.storage is None:
             return None
-        return Graph(index, segment.flat, segment.list_of, walk)
+        graph = Graph(index, segment.flat, segment.list_of, walk)
+        graph.stored_as = name
+        return graph
 
     def _graph_path(self, name: str) -> Path:
         return self.folder / f"{name}.links"
