@@ -55,7 +55,7 @@ class SoundSettings:
     flow_channels: tuple[int, ...] = (64, 96)
     flow_steps: int = 8
     guidance: float = 2.0
-    lead_until: float = 0.3  # as `guidance`, of `FlowSettings`
+    lead_until: float = 0.0  # as `guidance`, of `FlowSettings`
     mel_mean: float = -5.0
     mel_scale: float = 4.0
     latent_mean: tuple[float, ...] = ()  # per channel, measured after training

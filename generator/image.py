@@ -55,7 +55,7 @@ class PictureSettings:
     memory_slots: int = 3
     flow_steps: int = 8
     guidance: float = 2.5
-    lead_until: float = 0.3  # as `guidance`, of `FlowSettings`
+    lead_until: float = 0.0  # as `guidance`, of `FlowSettings`
     latent_mean: tuple[float, ...] = ()  # per channel, measured after training
     latent_scale: tuple[float, ...] = ()
     latent_spread: tuple[float, ...] = ()  # `FlowSettings.spread`

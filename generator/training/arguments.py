@@ -17,6 +17,8 @@ from generator.training.epochs import Plan
 from generator.training.errors import Refused
 from generator.weight_files import FILES
 
+LEAD_UNTIL = 0.3  # in the settings of new weights: from here on the lead of guidance is kept
+
 # Where things are, and how far to go: another choice of these leaves the training the same.
 APART = {
     "collection", "runs", "cache", "weights", "device", "resume", "stop_at", "stage", "part",

@@ -25,6 +25,7 @@ from generator.checkpoint import load_weights, save_weights
 from generator.latent_flow import LatentFlow, flow_loss, led_back
 from generator.registry import WEIGHTS
 from generator.training.arguments import (
+    LEAD_UNTIL,
     add_without_memory,
     begin,
     bring_autoencoder,
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = parse(argv)
     begin(args)
-    settings = SoundSettings()
+    settings = new_settings()
     encode = text_encoder()
     train = load_sounds(args.collection, "train", settings, args.cache, encode)
     held = load_sounds(args.collection, "validation", settings, args.cache, encode)
@@ -80,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_decoder(args, train, held)
     if args.part in ("all", "flow"):
         train_flow(args, train, held)
+
+
+def new_settings() -> SoundSettings:
+    """Of weights that are trained from nothing."""
+    return SoundSettings(lead_until=LEAD_UNTIL)
 
 
 def stored_autoencoder(args: argparse.Namespace) -> MelAutoencoder:

@@ -36,7 +36,7 @@ from generator.image import (
     to_tensor,
 )
 from generator.registry import WEIGHTS
-from generator.training.arguments import bring_autoencoder, plan_of
+from generator.training.arguments import LEAD_UNTIL, bring_autoencoder, plan_of
 from generator.training.epochs import descend, run_epochs, told
 from generator.training.growing import start_from_patches
 from generator.training.losses import Perception, PictureLoss, Shares, patch_critic
@@ -119,9 +119,16 @@ def cut(large: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(shown, 2)
 
 
+def new_settings(args: argparse.Namespace) -> PictureSettings:
+    """Of weights whose autoencoder is trained anew."""
+    return PictureSettings(
+        latent_channels=args.latent_channels, patches=True, lead_until=LEAD_UNTIL
+    )
+
+
 def train_autoencoder(args: argparse.Namespace) -> None:
     """From nothing but the principal components of patches, or from the stored weights as well."""
-    settings = PictureSettings(latent_channels=args.latent_channels, patches=True)
+    settings = new_settings(args)
     model, before = PictureAutoencoder(settings), None
     items, pictures = load_pictures(args, settings.side_px)
     if args.from_stored:

@@ -3,8 +3,10 @@
 import argparse
 import json
 import re
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +14,13 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from encoders.training.data.records import MANIFEST
-from generator.audio import SoundSettings
-from generator.image import PictureAutoencoder, PictureSettings
+from generator.audio import load_settings as sound_settings
+from generator.image import PictureAutoencoder
+from generator.image import load_settings as picture_settings
+from generator.latent_flow import FlowSettings
 from generator.registry import WEIGHTS
 from generator.text import TextSettings
-from generator.training import install, train
+from generator.training import audio, image_autoencoder, install, train
 from generator.training.arguments import APART, bring_autoencoder, options_of
 from generator.training.checkpoints import Average, keep, restore
 from generator.training.errors import Refused
@@ -53,17 +57,28 @@ def test_every_option_is_explained_with_its_default(
 
 def test_the_defaults_give_weights_of_the_shipped_shape() -> None:
     args = parse("image")
-    shipped = json.loads((WEIGHTS / "image.json").read_text())
-    settings = PictureSettings(latent_channels=args.latent_channels, patches=True)
-    for name in ("latent_channels", "patches", "side_px", "unshuffle", "memory_slots"):
-        assert getattr(settings, name) == shipped[name], name
-    assert list(settings.flow_channels) == shipped["flow_channels"]
-    for name, usual in (("text", TextSettings()), ("audio", SoundSettings())):
+    settings = image_autoencoder.new_settings(args)
+    for name, usual in (
+        ("image", settings),
+        ("text", TextSettings()),
+        ("audio", audio.new_settings()),
+    ):
         stored = json.loads((WEIGHTS / f"{name}.json").read_text())
         for field in set(stored) - {"latent_mean", "latent_scale", "latent_spread"}:
             mine = getattr(usual, field)
             assert (list(mine) if isinstance(mine, tuple) else mine) == stored[field], field
     assert PictureAutoencoder(settings).analysis.shape[0] == 32
+
+
+@pytest.mark.parametrize(("name", "read"), [("image", picture_settings), ("audio", sound_settings)])
+def test_settings_that_say_nothing_of_the_lead_keep_none(
+    name: str, read: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    """As when they were written, and with the fingerprint that they had then."""
+    stored = json.loads((WEIGHTS / f"{name}.json").read_text())
+    assert read(WEIGHTS / f"{name}.json").flow.lead_until == stored.pop("lead_until") == 0.3
+    (tmp_path / "before.json").write_text(json.dumps(stored))
+    assert read(tmp_path / "before.json").flow.lead_until == FlowSettings((1, 1)).lead_until == 0.0
 
 
 @pytest.mark.parametrize("part", PARTS)
