@@ -174,6 +174,48 @@ def test_what_is_kept_copied_of_a_part_is_at_most_an_eighth_of_it() -> None:
     assert [len(each.rows) for each in block._kept] == [100, 100]
 
 
+def test_of_many_filters_a_few_are_kept_and_none_that_allows_nothing() -> None:
+    index, vectors = VectorIndex(DIMENSION), unit(2000)
+    index.add(np.arange(2000), vectors)
+    (block,) = index.parts
+    size = block.size_bytes
+    elsewhere = [Allowed(np.arange(5000 + start, 5100 + start)) for start in range(30)]
+    for allowed in elsewhere:
+        assert not len(index.search(vectors[0], 1, allowed)[0])
+    assert not block._kept
+    filters = [Allowed(np.arange(start, 2000, 80)) for start in range(40)]
+    filters = [allowed.extended(np.arange(5000, 5100), 1999) for allowed in filters]
+    for allowed in filters:
+        place = int(allowed.sequences[3])
+        assert index.search(vectors[place], 1, allowed)[0].tolist() == [place]
+    assert [len(each.rows) for each in block._kept] == [25] * 4
+    assert block.size_bytes == size + 4 * 25 * (2 * DIMENSION + 8)
+
+
+def test_what_is_copied_for_a_filter_that_is_gone_leaves_with_the_next_one() -> None:
+    index, vectors = VectorIndex(DIMENSION), unit(2000)
+    index.add(np.arange(2000), vectors)
+    (block,) = index.parts
+    index.search(vectors[0], 1, Allowed(np.arange(0, 2000, 20)))
+    last = Allowed(np.arange(0, 2000, 25))
+    index.search(vectors[0], 1, last)
+    assert [len(each.rows) for each in block._kept] == [80]
+
+
+def test_what_was_copied_before_a_removal_is_not_kept_by_a_search_beside_it() -> None:
+    """Here between the steps of a removal: it has counted what it removes, and not yet dropped
+    what was copied."""
+    index, vectors = VectorIndex(DIMENSION), unit(2000)
+    index.add(np.arange(2000), vectors)
+    (block,) = index.parts
+    before, beside = Allowed(np.arange(0, 2000, 20)), Allowed(np.arange(0, 2000, 25))
+    index.search(vectors[0], 1, before)
+    block.alive[40] = False
+    block.removed += 1
+    index.search(vectors[0], 1, beside)
+    assert [len(each.rows) for each in block._kept] == [80]
+
+
 def test_a_copy_that_is_made_while_something_is_removed_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from weakref import ref
 
 import faiss
 import numpy as np
@@ -38,6 +39,7 @@ Codes = npt.NDArray[np.uint8]  # (N, 2 D): vectors in fp16
 GATHERED = 4096
 TABLE_FROM = 32  # a filter that allows more than 1 / so many of the rows is looked up by a table
 KEPT_SHARE = 8  # one of so many of a part's rows are kept copied together, for filters asked again
+KEPT = 4  # filters at most
 
 Stopped = Callable[[], bool]
 
@@ -118,9 +120,10 @@ class Best:
 
 @dataclass(frozen=True)
 class _Copied:
-    """Rows that a filter allows, copied together, and how many had been removed of the part."""
+    """Rows that a filter allows, copied together, and how many had been removed of the part. Only
+    the very same mask finds them: where it is gone, they are of no use."""
 
-    mask: Mask
+    mask: ref[Mask]
     removed: int
     rows: Rows
     index: faiss.IndexScalarQuantizer
@@ -146,7 +149,9 @@ class Part(ABC):
     @property
     def size_bytes(self) -> int:
         """That its rows take, in memory or mapped from a file, with all that finds them."""
-        return self.count * (2 * self.dimension + self.ids.itemsize + self.alive.itemsize)
+        row = 2 * self.dimension + self.ids.itemsize
+        copied = sum(len(each.rows) for each in self._kept)
+        return self.count * (row + self.alive.itemsize) + copied * row
 
     def rows_of(self, sequences: Sequences) -> Rows:
         """The rows of these memories that are not removed, those of a memory together."""
@@ -211,7 +216,7 @@ class Part(ABC):
             if left > self.gathered():
                 return self._found(*self.search(query[None], depth, there, left, [best])[0], best)
             rows = np.flatnonzero(there)
-            copied = _Copied(mask, removed, rows, self._together(rows))
+            copied = _Copied(ref(mask), removed, rows, self._together(rows))
             if full:
                 self._keep(copied)
         places, cosines = _ranked(copied.index, query, depth)
@@ -220,16 +225,23 @@ class Part(ABC):
     def _copied_before(self, mask: Mask) -> _Copied | None:
         """What was copied for this very mask, unless something was removed since."""
         for copied in self._kept:
-            if copied.mask is mask and copied.removed == self.removed:
+            if copied.mask() is mask and copied.removed == self.removed:
                 return copied
         return None
 
     def _keep(self, copied: _Copied) -> None:
         room = self.count // KEPT_SHARE
-        if len(copied.rows) > room:
+        if not 0 < len(copied.rows) <= room:  # none take no time without
             return
-        kept = []
-        for each in (copied, *(each for each in self._kept if each.mask is not copied.mask)):
+        others = [
+            each
+            for each in self._kept
+            if each.removed == copied.removed
+            and (mask := each.mask()) is not None
+            and mask is not copied.mask()
+        ]
+        kept: list[_Copied] = []
+        for each in [copied, *others][:KEPT]:
             room -= len(each.rows)
             if room < 0:
                 break
