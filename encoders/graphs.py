@@ -32,6 +32,7 @@ class Graph:
     def __init__(self, path: Path, threads: int = 1, *, halved: bool = False) -> None:
         """`threads`: numeric threads of each call. `halved`: multiplies in bfloat16, where the
         processor does so in hardware."""
+        self.precision = "bf16" if halved and multiplies_halves() else "f32"
         streams = min(MAX_STREAMS, max(1, _cores() // threads))
         self._compiled = core().compile_model(
             str(path),
@@ -39,7 +40,7 @@ class Graph:
             {
                 "INFERENCE_NUM_THREADS": threads * streams,
                 "NUM_STREAMS": streams,
-                "INFERENCE_PRECISION_HINT": "bf16" if halved and multiplies_halves() else "f32",
+                "INFERENCE_PRECISION_HINT": self.precision,
                 # A pinned thread waits for its core, even where another one is idle.
                 "ENABLE_CPU_PINNING": False,
             },

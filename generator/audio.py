@@ -219,6 +219,7 @@ class SoundGenerator(Generator):
                 "noise": noise,
                 "flow_steps": steps_for(self.settings.flow, noise),
                 "runtime": self._networks.runtime,
+                "precision": self._networks.precision,
                 "phase": "griffin-lim, 32 iterations, momentum 0.99",
             },
         )

@@ -236,6 +236,7 @@ class PictureGenerator(Generator):
                 "noise": noise,
                 "flow_steps": steps_for(self.settings.flow, noise),
                 "runtime": self._networks.runtime,
+                "precision": self._networks.precision,
             },
         )
 

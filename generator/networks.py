@@ -33,6 +33,7 @@ class Networks(Protocol):
     """Media are batches as the autoencoder takes them; latents (B, C, H, W) not standardised."""
 
     runtime: str
+    precision: str  # in which it multiplies: "bf16" or "f32"; outputs differ with it
     flow: Flow
 
     def encode(self, media: torch.Tensor) -> torch.Tensor:
@@ -44,6 +45,7 @@ class Networks(Protocol):
 
 class InTorch:
     runtime = "torch"
+    precision = "f32"
 
     def __init__(self, autoencoder: Any, flow: LatentFlow) -> None:
         self._autoencoder = autoencoder
@@ -75,6 +77,7 @@ class InOpenVino:
             Graph(graph_path(folder, modality, part), threads, halved=halved) for part in PARTS
         )
         self._encoder, self._decoder = encoder, decoder
+        self.precision = flow.precision  # of all three
         self.flow: Flow = ServedFlow(settings, flow, weights_path(folder, modality, "flow"))
 
     def encode(self, media: torch.Tensor) -> torch.Tensor:

@@ -95,6 +95,8 @@ def test_what_is_made_is_the_same_and_repeats(weights: Path, kind: type[Latent])
         each.candidates(condition, seeds=(1, 2), creativity=0.5) for each in (served, served, eager)
     )
     assert [each.details["runtime"] for each in (first[0], other[0])] == ["openvino", "torch"]
+    usual = "bf16" if kind is PictureGenerator and multiplies_halves() else "f32"
+    assert [each.details["precision"] for each in (first[0], other[0])] == [usual, "f32"]
     for one, same, near in zip(first, again, other, strict=True):
         one, same, near = (_values(each.media) for each in (one, same, near))
         assert np.array_equal(one, same)
