@@ -168,6 +168,27 @@ def test_a_dimension_that_outweighs_all_others_does_not_make_walks_coarse() -> N
     assert recall_at_10(index, rows[:COUNT], rows[COUNT:], SEQUENCES, within=2e-4) >= 0.99
 
 
+def test_a_few_rows_that_outweigh_all_others_in_a_dimension_do_not_become_alike() -> None:
+    """Or they would not be found, and queries of the others be compared with all rows."""
+    dimension, few = 128, 60
+    rows = clustered(COUNT + few, dimension, seed=5)
+    rng = np.random.default_rng(1)
+    heavy = np.concatenate([rng.choice(COUNT, COUNT // 100, replace=False), COUNT + np.arange(few)])
+    weights = rng.uniform(0.85, 0.995, len(heavy)).astype(np.float32)
+    rows[heavy, 0] = 0
+    rows[heavy] = np.sqrt(1 - weights**2)[:, None] * unit(rows[heavy])
+    rows[heavy, 0] = weights
+    index = VectorIndex(dimension, sizes=SIZES)
+    index.add(SEQUENCES, rows[:COUNT])
+    index.merge()
+    index.link()
+    graph = segment_of(index).graph
+    assert graph is not None
+    usual = np.delete(rows[:COUNT], heavy[heavy < COUNT], axis=0)[:100]
+    assert not any(found is None for found in graph.nearest(usual, 10, None))
+    assert recall_at_10(index, rows[:COUNT], rows[COUNT:], SEQUENCES, within=5e-4) >= 0.99
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is mapped")
 @pytest.mark.parametrize("read", [False, True])
 def test_the_vectors_of_a_segment_with_a_graph_leave_memory_with_it(

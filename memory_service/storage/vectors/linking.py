@@ -26,8 +26,6 @@ Shares = npt.NDArray[np.float64]  # (N,)
 NEIGHBOURS = 16  # of a row in each layer; twice as many in the lowest
 BUILD_DEPTH = 200
 LINKED_AT_ONCE = 1024  # rows
-SCALE_ROWS = 4096  # tell how large the numbers of vectors are
-WITHIN = 0.9999  # of them are coded as they are, larger ones as the largest
 COMPARED_AT_ONCE = 64  # queries with all rows, before it is looked whether to stop
 
 PROBES = 512  # rows that queries to measure with are beside
@@ -59,15 +57,21 @@ def build(flat: faiss.IndexScalarQuantizer, list_of: Lists, stopped: Stopped) ->
     reserve(own, count)
     index = faiss.IndexHNSW(own, NEIGHBOURS)  # type: ignore[arg-type]
     index.hnsw.efConstruction = BUILD_DEPTH
-    some = decoded(flat, np.random.default_rng(count).permutation(count)[:SCALE_ROWS])
-    scale = LARGEST / np.quantile(np.abs(some), WITHIN)
+    # None is cut off: a few rows that outweigh all others in one dimension would become alike.
+    scale = LARGEST / max(float(np.abs(vectors).max()) for vectors in _all(flat, stopped))
+    for vectors in _all(flat, stopped):
+        index.add(np.rint(vectors * scale))
+    walk = _Measuring(Graph(index, flat, list_of, Walk(SHALLOW)), flat, list_of, stopped).walk()
+    return None if walk is None else Graph(index, flat, list_of, walk)
+
+
+def _all(flat: faiss.IndexScalarQuantizer, stopped: Stopped) -> Iterator[Vectors]:
+    """All rows, some at a time. Raises Interrupted."""
+    count = int(flat.ntotal)
     for start in range(0, count, LINKED_AT_ONCE):
         if stopped():
             raise Interrupted
-        vectors = decoded(flat, np.arange(start, min(start + LINKED_AT_ONCE, count)))
-        index.add(np.clip(np.rint(vectors * scale), -LARGEST, LARGEST).astype(np.float32))
-    walk = _Measuring(Graph(index, flat, list_of, Walk(SHALLOW)), flat, list_of, stopped).walk()
-    return None if walk is None else Graph(index, flat, list_of, walk)
+        yield decoded(flat, np.arange(start, min(start + LINKED_AT_ONCE, count)))
 
 
 @dataclass(frozen=True)
