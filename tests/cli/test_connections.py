@@ -260,10 +260,15 @@ class Written:
         return self.closed
 
 
+def begun() -> tuple[Written, connections._WholeAnswers]:
+    """A connection's transport, and what answers are written to in its place."""
+    written = Written()
+    return written, connections._WholeAnswers(written, asyncio.get_running_loop())
+
+
 @pytest.mark.anyio
 async def test_the_head_goes_along_with_the_body() -> None:
-    written = Written()
-    answer = connections._WholeAnswers(written, asyncio.get_running_loop())
+    written, answer = begun()
     for piece in (b"head ", b"body", b" and more"):
         answer.write(piece)
     await asyncio.sleep(0)
@@ -272,8 +277,7 @@ async def test_the_head_goes_along_with_the_body() -> None:
 
 @pytest.mark.anyio
 async def test_a_head_does_not_wait_for_its_body() -> None:
-    written = Written()
-    answer = connections._WholeAnswers(written, asyncio.get_running_loop())
+    written, answer = begun()
     answer.write(b"head")
     await asyncio.sleep(0)
     answer.write(b"body")
@@ -282,8 +286,7 @@ async def test_a_head_does_not_wait_for_its_body() -> None:
 
 @pytest.mark.anyio
 async def test_a_head_without_a_body_is_written_before_the_end() -> None:
-    written = Written()
-    answer = connections._WholeAnswers(written, asyncio.get_running_loop())
+    written, answer = begun()
     answer.write(b"head")
     answer.close()
     await asyncio.sleep(0)
@@ -296,8 +299,7 @@ async def test_a_head_without_a_body_is_written_before_the_end() -> None:
 
 @pytest.mark.anyio
 async def test_to_be_told_to_go_on_is_not_the_head() -> None:
-    written = Written()
-    answers = connections._WholeAnswers(written, asyncio.get_running_loop())
+    written, answers = begun()
     go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
     for piece in (go_on, b"HTTP/1.1 200 OK ", b"body"):
         answers.write(piece)
@@ -306,8 +308,7 @@ async def test_to_be_told_to_go_on_is_not_the_head() -> None:
 
 @pytest.mark.anyio
 async def test_a_large_body_is_not_copied() -> None:
-    written = Written()
-    answer = connections._WholeAnswers(written, asyncio.get_running_loop())
+    written, answer = begun()
     body = bytes(2**16)
     answer.write(b"head")
     answer.write(body)
@@ -317,8 +318,7 @@ async def test_a_large_body_is_not_copied() -> None:
 
 @pytest.mark.anyio
 async def test_a_head_that_has_no_body_goes_before_the_next_answer() -> None:
-    written = Written()
-    answers = connections._WholeAnswers(written, asyncio.get_running_loop())
+    written, answers = begun()
     answers.write(b"to HEAD")
     answers.complete()
     assert written.pieces == [b"to HEAD"]
@@ -329,8 +329,7 @@ async def test_a_head_that_has_no_body_goes_before_the_next_answer() -> None:
 
 @pytest.mark.anyio
 async def test_nothing_is_written_behind_a_refusal() -> None:
-    written = Written()
-    answers = connections._WholeAnswers(written, asyncio.get_running_loop())
+    written, answers = begun()
     answers.write(b"head")
     answers.drop()
     answers.write(b"body")
