@@ -121,6 +121,7 @@ def retrieval(record: Retrieval) -> bytes:
 
 
 def _hit(record: Hit) -> str:
+    """Its memory as `memory_members`, in one piece: ten hits are ten calls fewer."""
     memory = record.memory
     return (
         f'{{"memory":{{{memory.as_json},"links":{{"content":"/memories/{memory.id}/content",'
