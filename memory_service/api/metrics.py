@@ -21,6 +21,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
 
+INDEX_LABELS = ("namespace", "modality", "space")
+
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
@@ -210,76 +212,75 @@ class _Sizes(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         every = (
             self._memories,
-            self._index_vectors,
-            self._index_bytes,
+            self._indexes,
             self._disk,
             self._full,
             self._jobs,
             self._decoders,
         )
-        for metric in every:
+        for read in every:
             try:
-                yield metric()
+                yield from read()
             except (MemoryServiceError, OSError):
                 log.exception("a metric could not be read")
 
-    def _memories(self) -> GaugeMetricFamily:
-        labels = ("namespace", "modality", "space")
-        gauge = GaugeMetricFamily("memory_service_memories", "Memories stored.", labels=labels)
+    def _memories(self) -> Iterable[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily(
+            "memory_service_memories", "Memories stored.", labels=INDEX_LABELS
+        )
         for each in self._application.memory.stats():
             gauge.add_metric((each.namespace, each.modality, each.space_id), each.count)
-        return gauge
+        return (gauge,)
 
-    def _index_vectors(self) -> GaugeMetricFamily:
-        about = "Vectors that are searched, those of segments of long sounds among them."
-        sizes = self._application.index_sizes()
-        return _by_index("vectors", about, ((names, count) for names, count, _ in sizes))
+    def _indexes(self) -> Iterable[GaugeMetricFamily]:
+        """Both from one reading, which visits every index."""
+        vectors = GaugeMetricFamily(
+            "memory_service_index_vectors",
+            "Vectors that are searched, those of segments of long sounds among them.",
+            labels=INDEX_LABELS,
+        )
+        size = GaugeMetricFamily(
+            "memory_service_index_bytes",
+            "What vectors, codes and links of indexes take, in memory or mapped from files.",
+            labels=INDEX_LABELS,
+        )
+        for names, count, size_bytes in self._application.index_sizes():
+            vectors.add_metric(names, count)
+            size.add_metric(names, size_bytes)
+        return vectors, size
 
-    def _index_bytes(self) -> GaugeMetricFamily:
-        about = "What vectors, codes and links of indexes take, in memory or mapped from files."
-        sizes = self._application.index_sizes()
-        return _by_index("bytes", about, ((names, size) for names, _, size in sizes))
-
-    def _disk(self) -> GaugeMetricFamily:
+    def _disk(self) -> Iterable[GaugeMetricFamily]:
         gauge = GaugeMetricFamily(
             "memory_service_disk_bytes", "Of the disk of the data folder.", labels=("what",)
         )
         usage = shutil.disk_usage(self._application.settings.data_dir)
         for what, size in (("free", usage.free), ("total", usage.total)):
             gauge.add_metric((what,), size)
-        return gauge
+        return (gauge,)
 
-    def _full(self) -> GaugeMetricFamily:
-        return GaugeMetricFamily(
+    def _full(self) -> Iterable[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily(
             "memory_service_storage_full",
             "1 while the disk is full and writes are refused.",
             value=float(self._application.full()),
         )
+        return (gauge,)
 
-    def _jobs(self) -> GaugeMetricFamily:
+    def _jobs(self) -> Iterable[GaugeMetricFamily]:
         gauge = GaugeMetricFamily(
             "memory_service_jobs_running", "Jobs that run now.", labels=("kind",)
         )
         for kind, count in Counts(self._application.jobs.running()).items():
             gauge.add_metric((kind,), count)
-        return gauge
+        return (gauge,)
 
-    def _decoders(self) -> GaugeMetricFamily:
-        return GaugeMetricFamily(
+    def _decoders(self) -> Iterable[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily(
             "memory_service_decoders_lost",
             "Decoding workers that crashed or hung, and were replaced.",
             value=self._application.decoders.lost,
         )
+        return (gauge,)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return []
-
-
-def _by_index(
-    what: str, about: str, values: Iterable[tuple[tuple[str, str, str], int]]
-) -> GaugeMetricFamily:
-    labels = ("namespace", "modality", "space")
-    gauge = GaugeMetricFamily(f"memory_service_index_{what}", about, labels=labels)
-    for names, value in values:
-        gauge.add_metric(names, value)
-    return gauge

@@ -14,6 +14,7 @@ from memory_service.api import create_app
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.rates import Bucket
+from memory_service.app import Application
 from memory_service.errors import TimedOut, WaitedTooLong
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
@@ -223,6 +224,22 @@ def test_a_request_that_takes_too_long_is_answered(settings: Settings) -> None:
         open_.set()
     assert (answer.status_code, answer.json()["code"]) == (504, "timed_out")
     assert answer.json()["title"] == "Timed out"
+
+
+def test_indexes_are_visited_once_for_all_their_metrics(
+    client: TestClient, stored: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, visits = Application.index_sizes, []
+
+    def noted(self: Application) -> list[tuple[tuple[str, str, str], int, int]]:
+        visits.append(real(self))
+        return visits[-1]
+
+    monkeypatch.setattr(Application, "index_sizes", noted)
+    assert client.get("/metrics").text.count("\nmemory_service_index_") == 2 * len(
+        stored["memories"]
+    )
+    assert len(visits) == 1
 
 
 def test_metrics_of_what_is_there(client: TestClient, stored: dict[str, Any]) -> None:
