@@ -290,11 +290,33 @@ def test_what_others_put_beside_them_stays(folder: Path) -> None:
     (folder / "notes").mkdir()
     (folder / "notes/mine.txt").write_text("mine")
     (folder / ".DS_Store").write_bytes(b"mine")
+    hashed = "0" * 32  # as MD5 sums and UUIDs are, too
+    (folder / hashed).mkdir()
+    for name in ("manifest.json", "mine.txt"):
+        (folder / hashed / name).write_text("mine")
+    (folder / ("1" * 32)).write_text("mine")
     indexes = opened(folder)
     indexes.start()
-    assert {path.name for path in folder.iterdir()} == {".DS_Store", "notes"}
+    assert {path.name for path in folder.iterdir()} == {".DS_Store", "notes", hashed, "1" * 32}
     assert (folder / "notes/mine.txt").exists()
+    assert len(list((folder / hashed).iterdir())) == 2
     indexes.close()
+
+
+def test_a_folder_that_may_not_be_read_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed, real = folder / ("0" * 32), Path.iterdir
+    hashed.mkdir()
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path == hashed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    indexes = opened(folder)
+    indexes.start()
+    indexes.close()
+    assert hashed.is_dir()
 
 
 def test_a_dropped_space_leaves_no_files(folder: Path) -> None:

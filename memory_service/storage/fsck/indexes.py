@@ -32,7 +32,7 @@ def check(folder: Folder) -> Iterator[Finding]:
         folder_of(SubMemory(*row)): SubMemory(*row) for row in folder.catalog.select(_SUB_MEMORIES)
     }
     for path in sorted((folder.path / FOLDER).glob("*")):
-        if path.name not in known and not is_ours(path.name):
+        if path.name not in known and not is_ours(path):
             yield Finding("index_unknown", path.name, str(path), advice=MOVE)
         elif path.name not in known:
             yield Finding("snapshot_broken", path.name, "of no index", _removing(path))

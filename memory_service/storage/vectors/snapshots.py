@@ -43,7 +43,8 @@ LEAST_ROWS = 4096  # fewer are read from the catalog as fast
 CHECKED_AT_ONCE = 64 * 2**20
 CHECKED_TOGETHER = 2  # files; a checksum is computed without the interpreter's lock
 _KINDS = r"flat|lists|links|ids\.npy|buffer\.ids\.npy|buffer\.codes\.npy"
-_OURS = re.compile(rf"[0-9a-f]{{32}}(\.({_KINDS}))?|manifest\.json(\.part)?")
+_FOLDER = re.compile(r"[0-9a-f]{32}")
+_FILE = re.compile(rf"[0-9a-f]{{32}}\.({_KINDS})|manifest\.json(\.part)?")
 
 
 class Unusable(Exception):
@@ -79,7 +80,7 @@ class Snapshots:
         kept = {folder_of(sub_memory) for sub_memory in sub_memories}
         if self._folder.is_dir():
             for path in self._folder.iterdir():
-                if path.name not in kept and is_ours(path.name):
+                if path.name not in kept and is_ours(path):
                     with suppress(OSError):
                         remove(path)
 
@@ -89,14 +90,26 @@ def folder_of(sub_memory: SubMemory) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def is_ours(name: str) -> bool:
-    """Whether a folder or file of this name can only be of an index, or of its snapshot."""
-    return _OURS.fullmatch(name) is not None
+def is_ours(path: Path) -> bool:
+    """Whether it can only be of an index, or of its snapshot: a file by its name, a folder by its
+    own and by all that is in it, for others name folders by 32 hex digits, too."""
+    if not _is_folder(path):
+        return _FILE.fullmatch(path.name) is not None
+    if not _FOLDER.fullmatch(path.name):
+        return False
+    try:
+        return all(_FILE.fullmatch(p.name) and not _is_folder(p) for p in path.iterdir())
+    except OSError:  # it may not be read, so nothing is known of what is in it
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def remove(path: Path) -> None:
     """A folder or a file. Raises OSError."""
-    if path.is_dir() and not path.is_symlink():
+    if _is_folder(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -217,7 +230,7 @@ class Snapshot:
 
     def delete(self) -> None:
         self._checksums.clear()
-        if self.folder.is_dir() and not self.folder.is_symlink():
+        if _is_folder(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             self.folder.unlink(missing_ok=True)
