@@ -69,7 +69,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
     recalls = Recalls(store, namespaces, clock)
     storing = Storing(store, active, settings, clock)
     retriever = Retriever(store, active, recalls, settings)
-    jobs = Jobs(store, clock)
+    jobs = Jobs(store, clock, settings.jobs_kept)
     audit = _audit(settings)
     upkeep = Upkeep(store, recalls, clock, settings.upkeep_s, _notes_of_expired(audit, clock))
     upkeep.start()

@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     upkeep_s: float = Field(
         60.0, gt=0, description="Longest time until expired memories are deleted, recalls written."
     )
+    jobs_kept: int = Field(
+        1000,
+        ge=100,
+        description="Records of jobs that are kept of each kind, the latest; those of running jobs "
+        "in any case.",
+    )
     idempotency_ttl_s: float = Field(
         86_400.0, gt=0, le=1e12, description="How long an idempotency key is remembered."
     )

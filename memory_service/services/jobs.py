@@ -71,11 +71,13 @@ Work = Callable[[Run], Mapping[str, Any]]  # returns the result
 
 
 class Jobs:
-    """Safe for use from several threads. Jobs that a dead process left are `interrupted`."""
+    """Safe for use from several threads. Jobs that a dead process left are `interrupted`. Of each
+    kind the records of the latest `kept` stay."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, kept: int) -> None:
         self._store = store
         self._clock = clock
+        self._kept = kept
         self._lock = threading.Lock()
         self._runs: dict[str, tuple[Run, threading.Thread | None]] = {}  # by id
         self._held: set[str] = set()  # kinds that may not start
@@ -86,6 +88,7 @@ class Jobs:
     def _write(self, job: Job) -> None:
         with self._store.catalog.transaction("recording a job") as connection:
             records.write(connection, job)
+            records.keep_latest(connection, job.kind, self._kept)
 
     def get(self, job_id: str) -> Job:
         """The record; of a running job the present one. Raises NotFound."""

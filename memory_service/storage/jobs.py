@@ -35,6 +35,16 @@ def write(connection: sqlite3.Connection, record: Job) -> None:
     )
 
 
+def keep_latest(connection: sqlite3.Connection, kind: str, number: int) -> None:
+    """Delete what has ended and is not among the latest `number` of its kind, within an open
+    transaction."""
+    connection.execute(
+        "DELETE FROM jobs WHERE kind = ?1 AND state != 'running' AND id <"
+        " (SELECT id FROM jobs WHERE kind = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2 - 1)",
+        (kind, number),
+    )
+
+
 class Mentions:
     """Which ids the results and errors of jobs name, so that a deletion need not read them all. Of
     each job as it was last written; used within the catalog's write lock."""
@@ -46,10 +56,13 @@ class Mentions:
         """Take what names these memories out of the lists in results and errors, within an open
         transaction; returns how many entries that were."""
         gone, taken = set(memory_ids), 0
-        for row in connection.execute(
+        found = connection.execute(
             "SELECT id, state, updated_at, finished_at FROM jobs"
             " WHERE result IS NOT NULL OR error IS NOT NULL"
-        ).fetchall():
+        ).fetchall()
+        for job_id in self._of.keys() - {row["id"] for row in found}:
+            del self._of[job_id]
+        for row in found:
             if not gone.isdisjoint(self._named(connection, *row)):
                 del self._of[row["id"]]  # whatever becomes of the transaction
                 taken += _forget(connection, row["id"], gone)

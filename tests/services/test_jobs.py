@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from memory_service.clock import SystemClock
-from memory_service.errors import NotReady
+from memory_service.errors import NotFound, NotReady
 from memory_service.services import jobs as module
 from memory_service.services.jobs import Jobs
+from memory_service.storage import jobs as records
 from memory_service.storage.store import Store
 
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Any:
     with Store(tmp_path / "data") as store:
-        yield Jobs(store, SystemClock())
+        yield Jobs(store, SystemClock(), kept=3)
 
 
 def test_an_end_that_cannot_be_recorded(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +81,28 @@ def test_what_is_just_ending_is_not_taken_up(jobs: Jobs, monkeypatch: pytest.Mon
     again.set()
     jobs.close()
     assert jobs.get(second.id).state == "succeeded"
+
+
+def test_the_latest_of_each_kind_are_kept(jobs: Jobs) -> None:
+    def failing(run: Any) -> dict[str, Any]:
+        raise NotReady("not now")
+
+    other = jobs.run("evaluate", {}, lambda run: {})
+    works = [failing, lambda run: {}, lambda run: {}, failing, lambda run: {}]
+    made = [jobs.run("backup", {"number": n}, work) for n, work in enumerate(works)]
+    assert [job.id for job in jobs.latest(9)] == [job.id for job in made[:1:-1]] + [other.id]
+    with pytest.raises(NotFound):
+        jobs.get(made[1].id)
+
+
+def test_a_job_that_runs_is_kept_however_many_end_meanwhile(jobs: Jobs) -> None:
+    go_on = threading.Event()
+    slow = jobs.start("forget", {}, lambda run: go_on.wait(10) and {"done": True}, most=2)
+    for number in range(5):
+        jobs.start("forget", {"number": number}, lambda run: {}, most=2)
+        while len(jobs.running()) > 1:
+            time.sleep(0.001)
+    assert [job.id for job in records.running(jobs._store.catalog)] == [slow.id]
+    go_on.set()
+    jobs.close()
+    assert len(records.latest(jobs._store.catalog, 9)) == 3

@@ -70,3 +70,15 @@ def test_a_transaction_that_fails_forgets_nothing(catalog: Catalog) -> None:
     assert listed(catalog, "j") == [A, B]
     assert forget(catalog, mentions, A)[0] == 1
     assert listed(catalog, "j") == [B]
+
+
+def test_jobs_that_are_gone_are_not_remembered(catalog: Catalog) -> None:
+    mentions = jobs.Mentions()
+    for number in range(4):
+        write(catalog, f"j{number}", 1, A)
+    forget(catalog, mentions, B)
+    with catalog.transaction("deleting jobs") as connection:
+        jobs.keep_latest(connection, "reembed", 2)
+    assert [job.id for job in jobs.latest(catalog, 9)] == ["j3", "j2"]
+    forget(catalog, mentions, B)
+    assert mentions._of.keys() == {"j2", "j3"}
