@@ -31,7 +31,7 @@ from memory_service.services.thumbnails import ThumbnailService
 from memory_service.services.upkeep import Upkeep
 from memory_service.settings import Settings
 from memory_service.storage.audit import AuditLog
-from memory_service.storage.catalog import WriteObserver
+from memory_service.storage.database import WriteObserver
 from memory_service.storage.store import Store
 
 SETTABLE_LIMITS = {name for name in Settings.model_fields if name.startswith(("max_", "queue_"))}

@@ -11,7 +11,7 @@ import pytest
 from memory_service.bootstrap import build
 from memory_service.records import Manner, Upload
 from memory_service.settings import Settings
-from memory_service.storage import catalog
+from memory_service.storage import database
 
 STORED, FORGOTTEN = 900, 160
 
@@ -21,7 +21,7 @@ STORED, FORGOTTEN = 900, 160
 def test_nothing_is_left_in_any_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(catalog, "SYNCHRONOUS", "OFF")
+    monkeypatch.setattr(database, "SYNCHRONOUS", "OFF")
     rng = random.Random(seed)
     rewrites = 0
     with build(Settings(data_dir=tmp_path / "data", profile="fake", upkeep_s=3600)) as app:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from memory_service.storage.catalog import STORING
+from memory_service.storage.database import STORING
 
 NAME = "reserve"
 BYTES = 2 * 2**20  # for the deletion, and the first megabyte of growth

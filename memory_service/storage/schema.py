@@ -1,4 +1,5 @@
-"""The catalog's tables, as numbered migrations. `PRAGMA user_version` is the number reached."""
+"""The catalog's tables, as numbered migrations, and its views. `PRAGMA user_version` is the number
+reached."""
 
 from __future__ import annotations
 
@@ -310,6 +311,19 @@ MIGRATIONS = [
     ALTER TABLE generations ADD COLUMN options TEXT; -- JSON; NULL: it was not kept
     """,
 ]
+
+# What answers are made of. `alive`: not expired. `ranked`: besides, no member of a prototype that
+# is alive. Tables as such are for the upkeep, which has to see everything. Of each connection, so
+# that the file can be opened without our function.
+VIEWS = """
+    CREATE TEMP VIEW alive AS
+        SELECT * FROM main.memories WHERE expires_at IS NULL OR expires_at > now();
+    CREATE TEMP VIEW ranked AS
+        SELECT * FROM alive m WHERE NOT EXISTS (
+            SELECT 1 FROM main.lineage l JOIN alive p ON p.sequence = l.prototype
+            WHERE l.member = m.sequence
+        );
+"""
 
 FORMAT = len(MIGRATIONS)  # of a store that this version writes
 

@@ -14,7 +14,7 @@ from memory_service.clock import Clock
 from memory_service.records import Episode
 from memory_service.services import embedding_batches
 from memory_service.settings import Settings
-from memory_service.storage import blobs, catalog
+from memory_service.storage import blobs, database
 
 Open = Callable[..., Application]
 
@@ -24,7 +24,7 @@ def unsynced(request: pytest.FixtureRequest) -> Iterator[None]:
     """No waiting for the disk, except where that is what is tested."""
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ != "test_durability":
-            patch.setattr(catalog, "SYNCHRONOUS", "OFF")
+            patch.setattr(database, "SYNCHRONOUS", "OFF")
             patch.setattr(blobs.os, "fsync", lambda descriptor: None)
         yield
 

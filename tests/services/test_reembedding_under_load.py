@@ -23,7 +23,7 @@ from memory_service.client import Client, ServiceError
 from memory_service.demo.service import connect, free_port
 from memory_service.records import QueryPart, Upload
 from memory_service.settings import Settings
-from memory_service.storage import blobs, catalog
+from memory_service.storage import blobs, database
 
 EPISODES = 500  # of a picture and a text each
 WORKERS = 3
@@ -133,7 +133,7 @@ def fill(folder: Path) -> dict[str, bytes]:
     """1,000 memories, by id; without waiting for the disk each time."""
     stored: dict[str, bytes] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalog, "SYNCHRONOUS", "OFF")
+        patch.setattr(database, "SYNCHRONOUS", "OFF")
         patch.setattr(blobs.os, "fsync", lambda descriptor: None)
         with build(Settings(data_dir=folder, profile="fake")) as app:
             for number in range(EPISODES):

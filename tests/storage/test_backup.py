@@ -18,7 +18,7 @@ from memory_service.bootstrap import build
 from memory_service.errors import InvalidInput, StorageFailure, Unauthorized
 from memory_service.records import QueryPart, Upload
 from memory_service.settings import Settings
-from memory_service.storage import access_files, blobs, catalog
+from memory_service.storage import access_files, blobs, database
 from memory_service.storage import backup as module
 from memory_service.storage.audit import AuditLog
 from memory_service.storage.backup import backup, read_manifest, restore
@@ -28,7 +28,7 @@ from memory_service.storage.fsck.run import check
 
 @pytest.fixture(autouse=True)
 def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "SYNCHRONOUS", "OFF")
+    monkeypatch.setattr(database, "SYNCHRONOUS", "OFF")
     monkeypatch.setattr(blobs.os, "fsync", lambda descriptor: None)
 
 

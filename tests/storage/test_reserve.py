@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memory_service.storage.catalog import STORING
+from memory_service.storage.database import STORING
 from memory_service.storage.reserve import BYTES, LOOK_BYTES, LOOK_ROWS, STEP_BYTES, Reserve
 
 
