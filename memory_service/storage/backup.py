@@ -20,7 +20,7 @@ from typing import Any
 
 from memory_service.errors import InvalidInput, StorageFailure
 from memory_service.ids import new_id
-from memory_service.storage import access_files, generations, rows
+from memory_service.storage import access_files, deletion, generations, rows
 from memory_service.storage.blobs import BlobStore, sha256_of, sync_file, sync_folder
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.copying import Altered, Copying, Progress, copied
@@ -153,9 +153,9 @@ def _without_forgotten(source: sqlite3.Connection, part: Path) -> int:
         ]
         with copy.transaction("leaving out what was forgotten") as connection:
             generations.delete(connection, made)
-            copy.delete_memories(connection, gone)
+            deletion.delete_memories(connection, gone)
             for episode_id in dict.fromkeys(memory.episode_id for memory in gone):
-                copy.delete_episode_if_empty(connection, episode_id)
+                deletion.delete_episode_if_empty(connection, episode_id)
         copy.rewrite()
     return len(gone)
 

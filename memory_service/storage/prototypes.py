@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memory_service.records import Memory
-from memory_service.storage import insertion, lineage, recalls, rows
+from memory_service.storage import deletion, insertion, lineage, recalls, rows
 from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 from memory_service.strength import Trail
@@ -102,7 +102,7 @@ class Prototypes:
             embeddings = self._means([sequence for sequence, _ in group.members])
             with self._catalog.transaction("consolidating") as connection:
                 if group.replaced is not None:
-                    self._catalog.delete_memories(connection, [group.replaced])
+                    deletion.delete_memories(connection, [group.replaced])
                 stored = insertion.insert_memory(connection, group.prototype)
                 insertion.insert_vectors(connection, [(stored, each) for each in embeddings])
                 when = group.trail.since

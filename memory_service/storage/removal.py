@@ -24,7 +24,16 @@ from memory_service import trail
 from memory_service.clock import Clock
 from memory_service.errors import MemoryServiceError, StorageFailure, StorageFull
 from memory_service.records import PLAIN, Forgotten, Manner, Memory
-from memory_service.storage import damage, expiry, generations, jobs, lineage, receipts, rows
+from memory_service.storage import (
+    damage,
+    deletion,
+    expiry,
+    generations,
+    jobs,
+    lineage,
+    receipts,
+    rows,
+)
 from memory_service.storage.catalog import Catalog
 from memory_service.storage.clearing import Clearing
 from memory_service.storage.contents import Contents
@@ -283,11 +292,11 @@ class Removal:
             counted["generations"] = len(erased)
             counted["job_entries"] = self._mentions.forget(connection, ids)
             counted.update(_count_rows(connection, memories))
-            self._catalog.delete_memories(connection, memories)
+            deletion.delete_memories(connection, memories)
             emptied = [
                 episode_id
                 for episode_id in dict.fromkeys(memory.episode_id for memory in memories)
-                if self._catalog.delete_episode_if_empty(connection, episode_id)
+                if deletion.delete_episode_if_empty(connection, episode_id)
             ]
             lists = {
                 "memory_ids": ids,

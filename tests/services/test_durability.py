@@ -26,6 +26,7 @@ from memory_service.errors import SpaceMismatch, StorageFailure, StorageFull
 from memory_service.records import Episode, Manner, QueryPart
 from memory_service.settings import Settings
 from memory_service.storage import blobs as blobs_module
+from memory_service.storage import deletion
 from memory_service.storage.blobs import BlobStore
 
 FOX = QueryPart("text", b"a red fox")
@@ -290,7 +291,7 @@ class TestLosses:
         """While the reserve is there, SQLite finds no room; a delete gives it up."""
         episode = app.memory.store([text("a red fox"), image(1)]).episode
         reserve = app.settings.data_dir / "reserve"
-        delete = app.store.catalog.delete_memories
+        delete = deletion.delete_memories
 
         def full(*arguments: Any) -> None:
             if reserve.exists():
@@ -298,7 +299,7 @@ class TestLosses:
             delete(*arguments)
 
         assert reserve.stat().st_size >= 2**20
-        monkeypatch.setattr(app.store.catalog, "delete_memories", full)
+        monkeypatch.setattr(deletion, "delete_memories", full)
         assert len(app.memory.forget_episode(episode.id).memory_ids) == 2
         assert reserve.stat().st_size >= 2**20
         assert_consistent(app)

@@ -19,7 +19,7 @@ from memory_service.app import Application
 from memory_service.errors import InvalidInput, NotFound, StorageFull, UnexpectedCount
 from memory_service.records import Episode, Forgotten, Manner, Memory, QueryPart, Selection
 from memory_service.services.consolidation import Request
-from memory_service.storage import removal, residue, tally
+from memory_service.storage import deletion, removal, residue, tally
 
 FOX = QueryPart("text", b"a red fox")
 ALL = Selection("default", all=True)
@@ -489,7 +489,7 @@ class TestFailures:
             raise StorageFull("the disk is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(app.store.catalog, "delete_memories", full)
+            patch.setattr(deletion, "delete_memories", full)
             with pytest.raises(StorageFull):
                 app.memory.forget_episode(animals["fox"].id)
         assert app.memory.count() == 12
