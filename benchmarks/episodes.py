@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from memory_service.ids import new_id
 from memory_service.records import Episode, Memory
-from memory_service.storage.catalog import Embedding
 from memory_service.storage.intake import NewEpisode, NewMemory
+from memory_service.storage.spaces import Embedding
 
 
 def episode(

@@ -17,7 +17,7 @@ from encoders.media import Decoded
 from memory_service.services.embedding import embed
 from memory_service.services.models import Models
 from memory_service.shared_lock import SharedLock
-from memory_service.storage.catalog import Embedding
+from memory_service.storage.spaces import Embedding
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 from generator.base import Condition, Generated, Generator, derived_seed
 from memory_service.records import Vector
 from memory_service.services.models import Models, generator_errors, key_of
-from memory_service.storage.catalog import SpaceKey
+from memory_service.storage.spaces import SpaceKey
 
 MOST = 8  # candidates
 AGREES = 0.5  # of the cosine to what was written for the same request (docs/experiments.md)

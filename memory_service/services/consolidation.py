@@ -23,8 +23,8 @@ from memory_service.services.jobs import Jobs, Run
 from memory_service.services.models import key_of
 from memory_service.services.recalls import Recalls
 from memory_service.storage import lineage
-from memory_service.storage.catalog import SpaceKey
 from memory_service.storage.prototypes import Candidate, Group, mean
+from memory_service.storage.spaces import SpaceKey
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import SubMemory
 from memory_service.strength import Trail, strength

@@ -17,7 +17,7 @@ from encoders.base import Encoder, Vectors, normalize
 from encoders.media import Decoded
 from encoders.sounds import FULL_RATE, Recording, Segment
 from memory_service.services.models import Models, key_of, media_errors
-from memory_service.storage.catalog import Embedding
+from memory_service.storage.spaces import Embedding
 
 BATCH = 16  # segments that are encoded together, and fewer of those with very many samples
 BATCH_SAMPLES = BATCH * 2 * FULL_RATE

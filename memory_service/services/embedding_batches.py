@@ -14,7 +14,7 @@ from memory_service.services.embedding import embed
 from memory_service.services.jobs import Run
 from memory_service.services.models import Models
 from memory_service.services.pace import Pace
-from memory_service.storage.catalog import Embedding, SpaceKey
+from memory_service.storage.spaces import Embedding, SpaceKey
 from memory_service.storage.standby import Targets
 from memory_service.storage.store import Store
 

@@ -12,7 +12,7 @@ from encoders.base import Space
 from memory_service.errors import InvalidInput, InvalidVector, SpaceMismatch
 from memory_service.records import Upload
 from memory_service.services.models import Models, key_of
-from memory_service.storage.catalog import Embedding
+from memory_service.storage.spaces import Embedding
 
 Double = npt.NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from memory_service.services.choosing import Candidate
 from memory_service.services.likeness import MEASURES, distance, similarity
 from memory_service.services.models import Models, generator_errors, key_of
 from memory_service.services.rendering import render
-from memory_service.storage.catalog import SpaceKey
+from memory_service.storage.spaces import SpaceKey
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import SubMemory
 

@@ -29,7 +29,7 @@ from memory_service.errors import (
     UnsupportedMedia,
 )
 from memory_service.services import checks
-from memory_service.storage.catalog import SpaceKey
+from memory_service.storage.spaces import SpaceKey
 from memory_service.storage.store import Store
 
 _ERRORS: Mapping[str, type[MemoryServiceError]] = {

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from memory_service.records import Memory
-from memory_service.storage.catalog import SpaceKey
+from memory_service.storage.spaces import SpaceKey
 from memory_service.storage.standby import Targets
 from memory_service.storage.store import Store
 from memory_service.storage.vectors import SubMemory

@@ -22,7 +22,7 @@ from memory_service.services.models import Models, key_of
 from memory_service.services.pace import Pace
 from memory_service.services.workload import sizes_of
 from memory_service.storage import jobs as job_records
-from memory_service.storage.catalog import Role
+from memory_service.storage.spaces import Role
 from memory_service.storage.standby import Targets
 from memory_service.storage.store import Store
 

@@ -27,8 +27,8 @@ from memory_service.services.models import require_same_space
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import rows
-from memory_service.storage.catalog import Embedding
 from memory_service.storage.intake import NewEpisode, NewMemory
+from memory_service.storage.spaces import Embedding
 from memory_service.storage.store import Store
 
 Outcome = Stored | Exception

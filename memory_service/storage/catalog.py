@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,27 +18,10 @@ from memory_service.storage.changes import Changes
 from memory_service.storage.database import Database
 from memory_service.storage.filters import Filter, where
 from memory_service.storage.kept import AT_ONCE, KeptMemories
+from memory_service.storage.spaces import SpaceKey
 
 Double = npt.NDArray[np.float64]
 Sequences = npt.NDArray[np.int64]
-SpaceKey = tuple[str, str]  # space id, fingerprint
-Role = Literal["new", "old"]  # of a space that is not searched: see storage.standby
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """A vector of a memory: one of the whole per space that the memory lives in, segment 0.
-
-    A long sound has further ones in the same space: segments 1, 2, 3 ... without a gap, where
-    `start_s` and `end_s` say which part of it each is.
-    """
-
-    space: SpaceKey
-    vector: Vector  # (D,), unit length
-    segment: int = 0
-    start_s: float | None = None
-    end_s: float | None = None
-
 
 MOST_TRACES = 64  # are kept between two commits
 LOOKED_UP_AT_ONCE = 10_000  # digests of contents

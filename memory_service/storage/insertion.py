@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from memory_service.records import Episode, Memory
 from memory_service.storage import rows, traces
-from memory_service.storage.catalog import Embedding, SpaceKey
+from memory_service.storage.spaces import Embedding, SpaceKey
 from memory_service.storage.vectors import stacked
 
 

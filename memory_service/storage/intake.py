@@ -23,11 +23,12 @@ from memory_service.errors import (
 from memory_service.observing import tell
 from memory_service.records import Claim, Episode, Memory
 from memory_service.storage import idempotency, insertion, rows
-from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
+from memory_service.storage.catalog import Catalog
 from memory_service.storage.commits import GroupCommit
 from memory_service.storage.contents import Contents, Incoming
 from memory_service.storage.database import STORING
 from memory_service.storage.insertion import EpisodeRow
+from memory_service.storage.spaces import Embedding, SpaceKey
 from memory_service.storage.vectors import SubMemory, VectorIndexes, stacked
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from memory_service.storage import rows
-from memory_service.storage.catalog import Catalog, Role
+from memory_service.storage.catalog import Catalog
+from memory_service.storage.spaces import Role
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes, Vectors
 from memory_service.storage.vectors.nearest import Ids, segments_of, sequences_of
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from memory_service.records import Memory
 from memory_service.storage import deletion, insertion, lineage, recalls, rows
-from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
+from memory_service.storage.catalog import Catalog
+from memory_service.storage.spaces import Embedding, SpaceKey
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 from memory_service.strength import Trail
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from memory_service.records import Segment
 from memory_service.storage import rows
-from memory_service.storage.catalog import Catalog, Embedding, SpaceKey
+from memory_service.storage.catalog import Catalog
+from memory_service.storage.spaces import Embedding, SpaceKey
 
 
 def times(

@@ -18,7 +18,8 @@ import numpy as np
 
 from memory_service.records import Job, Memory
 from memory_service.storage import insertion, jobs, loading, rows, traces
-from memory_service.storage.catalog import Catalog, Embedding, Role, SpaceKey
+from memory_service.storage.catalog import Catalog
+from memory_service.storage.spaces import Embedding, Role, SpaceKey
 from memory_service.storage.vectors import SubMemory, VectorIndexes
 
 Targets = Mapping[str, Mapping[SpaceKey, int]]  # by modality, the spaces and their dimensions

@@ -19,13 +19,14 @@ from memory_service.records import Claim, Generation, GenerationOutput, Memory
 from memory_service.storage import generations, idempotency, lineage, loading, openings, rows
 from memory_service.storage.allowed import AllowedSets
 from memory_service.storage.blobs import BlobStore, sync_folder
-from memory_service.storage.catalog import Catalog, SpaceKey
+from memory_service.storage.catalog import Catalog
 from memory_service.storage.contents import Contents
 from memory_service.storage.failures import storage_errors
 from memory_service.storage.folder import CATALOG, hold
 from memory_service.storage.intake import Added, Intake, NewEpisode, Outcome
 from memory_service.storage.prototypes import Prototypes
 from memory_service.storage.removal import Removal
+from memory_service.storage.spaces import SpaceKey
 from memory_service.storage.standby import Standby
 from memory_service.storage.vectors import SubMemory, VectorIndex, VectorIndexes
 from memory_service.storage.vectors.snapshots import Snapshots
