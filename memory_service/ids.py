@@ -7,8 +7,20 @@ import time
 from threading import Lock
 
 _RANDOM_BITS = 74
+_DRAWN_BYTES = 10  # for one id
 _lock = Lock()
 _last = 0
+# For the next ids: to ask the system for each gives the interpreter's lock away.
+_drawn: list[bytes] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drawn.clear)  # or it would give the ids of its parent
+
+
+def _draw() -> bytes:
+    if not _drawn:
+        many = os.urandom(256 * _DRAWN_BYTES)
+        _drawn.extend(many[at : at + _DRAWN_BYTES] for at in range(0, len(many), _DRAWN_BYTES))
+    return _drawn.pop()
 
 
 def new_id() -> str:
@@ -19,7 +31,7 @@ def new_id() -> str:
     """
     global _last
     with _lock:
-        random = int.from_bytes(os.urandom(10))
+        random = int.from_bytes(_draw())
         fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | random >> (80 - _RANDOM_BITS)
         _last = fresh if fresh > _last else _last + 1 + (random & 0xFFFF_FFFF)
         bits = _last

@@ -36,7 +36,8 @@ class Authentication:
     def __init__(self, app: ASGIApp, required: bool, public: Collection[str]) -> None:
         self._app = app
         self._required = required
-        self._public = tuple(public)
+        self._public = frozenset(public)
+        self._below_public = tuple(f"{each}/" for each in public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -50,7 +51,7 @@ class Authentication:
     def _caller(self, scope: Scope) -> Caller | None:
         given = header(scope, b"authorization")
         path = scope["path"]
-        if path in self._public or any(path.startswith(f"{each}/") for each in self._public):
+        if path in self._public or path.startswith(self._below_public):
             return None
         if given is None:
             if self._required:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -18,6 +17,7 @@ from memory_service.access import Scope
 from memory_service.api import docs, items, json_values
 from memory_service.api.access import caller_of, namespace_of
 from memory_service.api.forms import MALFORMED_BODY, read_form
+from memory_service.api.headers import header
 from memory_service.api.permissions import RULES
 from memory_service.api.problems import HttpProblem, from_validation
 from memory_service.api.schemas import (
@@ -33,15 +33,16 @@ from memory_service.errors import InvalidInput, TooLarge, UnsupportedMedia
 from memory_service.records import QueryPart, StoreOrder, Upload, Weights
 from memory_service.services import idempotency
 
-A = TypeVar("A")
 T = TypeVar("T")
 Body = TypeVar("Body", bound=Strict)
+Query = TypeVar("Query", bound=QueryRequest)
 LARGE = 1 << 20  # bytes of a body that takes long enough to read for others to notice
 
 MOST_KEPT = 128  # parameters of queries, as they were read
 LONGEST_KEPT = 1024  # bytes of them
 
 RAW_VECTOR = "application/octet-stream"
+_KEY = docs.KEY.lower().encode()
 
 
 async def read_store(request: Request) -> StoreOrder:
@@ -49,16 +50,18 @@ async def read_store(request: Request) -> StoreOrder:
         async with read_form(request, *_part_limits(request)) as form:
             fields = form.multi_items()
             body = _from_fields(StoreRequest, fields, {"items": []}, objects=("metadata",))
-            order = _order(_settle_namespace(request, body), await _uploads(form))
-    else:
-        body = _settle_namespace(request, await _json(request, StoreRequest))
-        order = _order(body, await _off_the_loop(request, _items, body))
-    return replace(order, idempotency_key=_one_key(request, order.idempotency_key))
+            body, uploads = _settle_namespace(request, body), await _uploads(form)
+            return _order(body, uploads, _one_key(request, body))
+    return await _read(
+        request,
+        StoreRequest,
+        lambda body: _order(body, _items(body), _one_key(request, body)),
+    )
 
 
 def key_of(request: Request) -> str | None:
     """The header Idempotency-Key."""
-    return request.headers.get(docs.KEY)
+    return header(request.scope, _KEY)
 
 
 async def refuse_idle_key(request: Request) -> None:
@@ -76,11 +79,11 @@ async def refuse_idle_key(request: Request) -> None:
         )
 
 
-def _one_key(request: Request, field: str | None) -> str | None:
-    header = key_of(request)
-    if header is not None and field not in (None, header):
+def _one_key(request: Request, body: StoreRequest) -> str | None:
+    given, field = key_of(request), body.idempotency_key
+    if given is not None and field not in (None, given):
         raise InvalidInput("header and body have different idempotency keys", found=field)
-    return field if header is None else header
+    return field if given is None else given
 
 
 def read_line(request: Request, line: bytes, index: int) -> StoreOrder:
@@ -91,14 +94,13 @@ def read_line(request: Request, line: bytes, index: int) -> StoreOrder:
     be sent again whole.
     """
     body = _settle_namespace(request, _parsed(line, StoreRequest))
-    order = _order(body, _items(body))
-    whole = key_of(request)
-    if whole is None or order.idempotency_key is not None:
-        return order
-    return replace(order, idempotency_key=idempotency.of_line(whole, index))
+    whole, key = key_of(request), body.idempotency_key
+    if whole is not None and key is None:
+        key = idempotency.of_line(whole, index)
+    return _order(body, _items(body), key)
 
 
-def _order(body: StoreRequest, uploads: Sequence[Upload]) -> StoreOrder:
+def _order(body: StoreRequest, uploads: Sequence[Upload], key: str | None) -> StoreOrder:
     return StoreOrder(
         uploads,
         namespace=body.namespace,
@@ -106,7 +108,7 @@ def _order(body: StoreRequest, uploads: Sequence[Upload]) -> StoreOrder:
         if_duplicate=body.if_duplicate,
         expires_at=body.expires_at,
         ttl_s=body.ttl_s,
-        idempotency_key=body.idempotency_key,
+        idempotency_key=key,
     )
 
 
@@ -119,11 +121,14 @@ async def read_embed(request: Request) -> tuple[EmbedRequest, list[Upload]]:
         async with read_form(request, *_part_limits(request)) as form:
             body = _from_fields(EmbedRequest, form.multi_items(), {"items": []})
             return body, await _uploads(form)
-    body = await _json(request, EmbedRequest)
+    return await _read(request, EmbedRequest, _embed_parts)
+
+
+def _embed_parts(body: EmbedRequest) -> tuple[EmbedRequest, list[Upload]]:
     for number, item in enumerate(body.items):
         if item.vector is not None or item.space is not None:
             raise InvalidInput(f"item {number} has a vector or names its space", item=number)
-    return body, await _off_the_loop(request, _items, body)
+    return body, _items(body)
 
 
 async def read_retrieve(request: Request) -> tuple[RetrieveRequest, list[QueryPart]]:
@@ -158,7 +163,7 @@ async def read_json(request: Request, model: type[Body]) -> Body:
             found=_content_type(request),
             accepted=["application/json"],
         )
-    return _settle_namespace(request, await _json(request, model))
+    return await _read(request, model, lambda body: body)
 
 
 async def _read_raw(request: Request) -> tuple[RetrieveRequest, list[QueryPart]]:
@@ -201,8 +206,8 @@ _kept_parameters = lru_cache(MOST_KEPT)(_parameters)
 
 
 async def _read_query(
-    request: Request, model: type[Body], lists: Sequence[str]
-) -> tuple[Body, list[QueryPart]]:
+    request: Request, model: type[Query], lists: Sequence[str]
+) -> tuple[Query, list[QueryPart]]:
     if _is_form(request):
         async with read_form(request, *_part_limits(request)) as form:
             body = _from_fields(
@@ -211,20 +216,24 @@ async def _read_query(
             body = _settle_namespace(request, body)
             uploads = await _uploads(form)
         return body, [QueryPart(item.modality, item.content, item.media_type) for item in uploads]
-    body = _settle_namespace(request, await _json(request, model))
-    assert isinstance(body, QueryRequest)
-    return body, await _off_the_loop(request, _query_parts, body)
+    return await _read(request, model, _query_parts)
 
 
-def _query_parts(body: QueryRequest) -> list[QueryPart]:
-    return [items.query_part(part, number) for number, part in enumerate(body.query)]
+def _query_parts(body: Query) -> tuple[Query, list[QueryPart]]:
+    return body, [items.query_part(part, number) for number, part in enumerate(body.query)]
 
 
-async def _off_the_loop(request: Request, read: Callable[[A], T], given: A) -> T:
-    """`read` of what a body holds: in a thread where that is large, since others wait meanwhile."""
-    if len(await request.body()) <= LARGE:
-        return read(given)
-    return await anyio.to_thread.run_sync(read, given)
+async def _read(request: Request, model: type[Body], made: Callable[[Body], T]) -> T:
+    """What is made of the JSON of a body: in a thread where that is large, since others wait
+    meanwhile."""
+    content = await _bytes(request)
+    if not content:
+        raise HttpProblem(400, "malformed_json", "the body is empty")
+
+    def read() -> T:
+        return made(_settle_namespace(request, _parsed(content, model)))
+
+    return read() if len(content) <= LARGE else await anyio.to_thread.run_sync(read)
 
 
 def _settle_namespace(request: Request, body: Body) -> Body:
@@ -241,7 +250,7 @@ def weights_of(body: QueryRequest) -> Weights:
 
 
 def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return (header(request.scope, b"content-type") or "").partition(";")[0].strip().lower()
 
 
 def _is_form(request: Request) -> bool:
@@ -263,13 +272,6 @@ def _part_limits(request: Request) -> tuple[int, int]:
     """Of a field and of a file: a text may come as a plain field, hence fields as large as the body
     may be."""
     return request.app.state.body_limit, request.app.state.file_limit
-
-
-async def _json(request: Request, model: type[Body]) -> Body:
-    content = await request.body()
-    if not content:
-        raise HttpProblem(400, "malformed_json", "the body is empty")
-    return await _off_the_loop(request, partial(_parsed, model=model), content)
 
 
 def _parsed(content: bytes, model: type[Body]) -> Body:

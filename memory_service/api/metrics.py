@@ -143,6 +143,7 @@ class Metrics:
         self._requests_of = cache(self._requests.labels)
         self._seconds_of = cache(self._seconds.labels)
         self._stages_of = cache(self._stages.labels)
+        self._write_seconds_of = cache(self._write_seconds.labels)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         method = method if method in METHODS else "other"  # callers can invent any number of them
@@ -193,7 +194,7 @@ class Metrics:
         self._group.observe(episodes)
 
     def committed(self, doing: str, seconds: float) -> None:
-        self._write_seconds.labels(doing).observe(seconds)
+        self._write_seconds_of(doing).observe(seconds)
 
     def watch(self, application: Application) -> None:
         """Tell the sizes of what the application holds whenever somebody asks."""

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic_core import to_json
+
 from encoders.base import Modality
 from encoders.modalities import kinds
 from memory_service.errors import InvalidInput, ModalityUnavailable, TooLarge, told
@@ -16,9 +18,9 @@ from memory_service.storage import filters
 
 NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METADATA_DEPTH = 32
+MOST_DIGITS = 4300  # of a number that Python reads: its own JSON writes none of more
 MOST_WEIGHT = 10.0  # of what a ranking goes by besides likeness, which weighs 1
 _SCALARS = {str, int, bool, type(None)}  # JSON has all of them
-_as_json = json.JSONEncoder(ensure_ascii=False).encode
 MODES = ("direct", "associative", "auto")
 
 
@@ -49,7 +51,9 @@ def metadata(value: Mapping[str, Any] | None, max_bytes: int) -> dict[str, Any]:
             accepted=["object", "array", "string", "number", "boolean", "null"],
         )
     try:
-        size = len(_as_json(copy).encode())
+        size = len(to_json(copy))
+        if size > MOST_DIGITS:
+            json.dumps(copy)
     except ValueError as error:  # a lone surrogate, or a number of thousands of digits
         raise InvalidInput(f"metadata cannot be written as JSON: {error}") from error
     if size > max_bytes:

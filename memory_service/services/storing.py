@@ -246,14 +246,13 @@ def note(outcomes: Iterable[Outcome]) -> None:
 
 
 def _new_episode(draft: Draft) -> NewEpisode:
-    episode = Episode(new_id(), draft.order.namespace, draft.created_at, ())
-    uploads = draft.order.uploads
+    episode_id, uploads = new_id(), draft.order.uploads
     memories = tuple(
-        _memory(draft, episode, upload, media)
+        _memory(draft, episode_id, upload, media)
         for upload, media in zip(uploads, draft.decoded, strict=True)
     )
     return NewEpisode(
-        Episode(episode.id, episode.namespace, episode.created_at, memories),
+        Episode(episode_id, draft.order.namespace, draft.created_at, memories),
         [
             NewMemory(upload.content, vectors)
             for upload, vectors in zip(uploads, draft.embeddings, strict=True)
@@ -263,18 +262,18 @@ def _new_episode(draft: Draft) -> NewEpisode:
     )
 
 
-def _memory(draft: Draft, episode: Episode, upload: Upload, decoded: Decoded) -> Memory:
+def _memory(draft: Draft, episode_id: str, upload: Upload, decoded: Decoded) -> Memory:
     return Memory(
         id=new_id(),
         sequence=0,  # given by the catalog
-        namespace=episode.namespace,
-        episode_id=episode.id,
+        namespace=draft.order.namespace,
+        episode_id=episode_id,
         modality=decoded.modality,
         media_type=decoded.media_type,
         blob="",  # given by the store
         size_bytes=len(upload.content),
         metadata=draft.fields,
-        created_at=episode.created_at,
+        created_at=draft.created_at,
         text=decoded.media if isinstance(decoded.media, str) else None,
         expires_at=draft.expires_at,
     )

@@ -16,10 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from memory_service.storage.failures import storage_errors
 
 FOLDER = "audit"
-_as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 MOST_OWED = 10_000  # lines that could not be written, and are tried again
 
 
@@ -65,7 +66,7 @@ class AuditLog:
 
     def add(self, entry: Mapping[str, Any], *, owed: bool = True) -> None:
         """Where it raises, a line that is `owed` is written before the next one that can be."""
-        line = _as_json(dict(entry)).encode() + b"\n"
+        line = to_json(dict(entry), fallback=str) + b"\n"
         with self._lock, storage_errors("writing the audit log"):
             if self._closed:
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from sys import intern
 from typing import Any
 
 import numpy as np
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from memory_service.errors import StorageFailure
 from memory_service.records import Memory, Vector
@@ -20,9 +19,6 @@ log = logging.getLogger(__name__)
 
 MOST_NAMED = 1000  # damaged memories, in the log
 _named: set[str] = set()
-
-_as_json = json.JSONEncoder(ensure_ascii=False).encode
-
 
 UNIT = 1e-3  # by which the length of a vector may differ from 1
 
@@ -107,7 +103,7 @@ def insert_memories(connection: sqlite3.Connection, records: Iterable[Memory]) -
 
 
 def _json(metadata: Mapping[str, Any]) -> str:
-    return _as_json(dict(metadata)) if metadata else "{}"
+    return to_json(dict(metadata)).decode() if metadata else "{}"
 
 
 def update_memory(connection: sqlite3.Connection, record: Memory) -> None:

@@ -130,7 +130,7 @@ def test_a_full_disk_leaves_no_half_line_and_a_change_follows(
         log.add({"number": 1})
     with pytest.raises(StorageFull):
         log.add({"number": 2}, owed=False)
-    assert (tmp_path / "audit/0.jsonl").read_bytes() == b'{"number": 0}\n'
+    assert (tmp_path / "audit/0.jsonl").read_bytes() == b'{"number":0}\n'
     disk.room = 1000
     log.add({"number": 3})
     lines = (tmp_path / "audit/0.jsonl").read_text().splitlines()
@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_no_half_line_and_a_change_follows(
         log.add({"number": 4})
     disk.room = 1000
     log.close()
-    assert (tmp_path / "audit/0.jsonl").read_text().endswith('{"number": 4}\n')
+    assert (tmp_path / "audit/0.jsonl").read_text().endswith('{"number":4}\n')
 
 
 def test_half_a_line_that_cannot_be_taken_back_is_ended(

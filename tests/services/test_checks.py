@@ -65,3 +65,9 @@ def test_of_a_change_too(app: Application) -> None:
     with pytest.raises(InvalidInput, match="no filter"):
         app.memory.update(memory.id, {"metadata": {"b": 2**63}})
     assert app.memory.list()[0][0].metadata == {"a": 1}
+
+
+def test_a_number_that_nobody_could_read_again_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="cannot be written as JSON"):
+        checks.metadata({"a": {"n": 10**5000}}, 10_000)
+    assert checks.metadata({"a": {"n": 10**4000}}, 10_000) == {"a": {"n": 10**4000}}
