@@ -24,7 +24,6 @@ Double = npt.NDArray[np.float64]
 Sequences = npt.NDArray[np.int64]
 
 MOST_TRACES = 64  # are kept between two commits
-LOOKED_UP_AT_ONCE = 10_000  # digests of contents
 
 _MEMBERS_OF = (
     "SELECT sequence, m.id, episode_id FROM json_each(?)"
@@ -336,24 +335,3 @@ class Catalog(Database):
         own, names = _within(namespaces)
         statement = f"SELECT COUNT(*) AS size FROM alive WHERE consolidated_by IS NULL {own}"
         return int(self.select(statement, names)[0]["size"])
-
-    def referenced(self, blobs: Iterable[str]) -> set[str]:
-        """Those of `blobs` that a committed row names. Takes as long as they are many, however many
-        memories there are."""
-        every = list(blobs)
-        found: set[str] = set()
-        for start in range(0, len(every), LOOKED_UP_AT_ONCE):
-            named = self.select(
-                "SELECT value FROM json_each(?)"
-                " WHERE EXISTS (SELECT 1 FROM memories WHERE blob = value)"
-                " OR EXISTS (SELECT 1 FROM generation_outputs WHERE blob = value)",
-                (json.dumps(every[start : start + LOOKED_UP_AT_ONCE]),),
-            )
-            found.update(row["value"] for row in named)
-        return found
-
-    def unreferenced(self, blobs: Iterable[str]) -> list[str]:
-        """Those of `blobs` that no committed row names."""
-        every = dict.fromkeys(blobs)
-        referenced = self.referenced(every)
-        return [blob for blob in every if blob not in referenced]

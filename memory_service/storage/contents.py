@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ from memory_service.storage.blobs import BlobStore, Staged, altered
 from memory_service.storage.catalog import Catalog
 
 SMALL_BYTES = 16 * 1024  # up to this size in the catalog
+LOOKED_UP_AT_ONCE = 10_000  # digests
 
 
 class Small:
@@ -104,7 +105,7 @@ class Contents:
         """
         large = (each.digest for each in incoming if isinstance(each, Staged))
         with suppress(StorageFull, StorageFailure):
-            for digest in self._catalog.unreferenced(large):
+            for digest in self.unreferenced(large):
                 self._files.delete(digest)
 
     def read(self, digest: str) -> bytes:
@@ -166,13 +167,31 @@ class Contents:
         small = self._catalog.select("SELECT digest FROM small_contents")
         return self._files.digests() | {row["digest"] for row in small}
 
-    def large(self) -> set[str]:
-        """Digests of the contents that are files."""
-        return self._files.digests()
+    def sweep(self, put_aside: Callable[[Path], object]) -> int:
+        """Clear what a crash left: unfinished files are removed, those that no row names are
+        `put_aside`. Returns how many of both."""
+        return self._files.sweep(self._referenced(self._files.digests()), put_aside)
 
-    def sweep(self, referenced: Collection[str], put_aside: Callable[[Path], object]) -> int:
-        """Clear what a crash left: unfinished files, and those that no row names."""
-        return self._files.sweep(referenced, put_aside)
+    def unreferenced(self, digests: Iterable[str]) -> list[str]:
+        """Those of `digests` that no committed row names."""
+        every = dict.fromkeys(digests)
+        referenced = self._referenced(every)
+        return [each for each in every if each not in referenced]
+
+    def _referenced(self, digests: Iterable[str]) -> set[str]:
+        """Those of `digests` that a committed row names. Takes as long as they are many, however
+        many memories there are."""
+        every = list(digests)
+        found: set[str] = set()
+        for start in range(0, len(every), LOOKED_UP_AT_ONCE):
+            named = self._catalog.select(
+                "SELECT value FROM json_each(?)"
+                " WHERE EXISTS (SELECT 1 FROM memories WHERE blob = value)"
+                " OR EXISTS (SELECT 1 FROM generation_outputs WHERE blob = value)",
+                (json.dumps(every[start : start + LOOKED_UP_AT_ONCE]),),
+            )
+            found.update(row["value"] for row in named)
+        return found
 
     def small(self, digests: Iterable[str]) -> dict[str, bytes]:
         """Those that lie in the catalog."""

@@ -86,7 +86,7 @@ class Probe:
         left_in = self._rows()
         contents = sum(
             digest in self._blobs
-            for digest in self._catalog.unreferenced(memory.blob for memory in self._memories)
+            for digest in self._blobs.unreferenced(memory.blob for memory in self._memories)
         )
         found = self._found()
         return {

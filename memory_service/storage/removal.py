@@ -367,7 +367,7 @@ class Removal:
     def _remove_files(self, tally: Tally, blobs: Sequence[str]) -> None:
         """Of contents that no row names. The rows are gone by now: a failure here is not the
         caller's, and what is left is worked off later."""
-        unreferenced = set(self._catalog.unreferenced(blobs))
+        unreferenced = set(self._blobs.unreferenced(blobs))
         for digest in dict.fromkeys(blobs):
             try:
                 if digest in unreferenced and not self._remove_file(tally, digest):
@@ -426,8 +426,7 @@ class Removal:
         store that was not finished, or of a catalog that is older than they are, put aside."""
         self._keep_reserve()
         self.tidy()
-        named = self._catalog.referenced(self._blobs.large())
-        if found := self._blobs.sweep(named, self.quarantine.take):
+        if found := self._blobs.sweep(self.quarantine.take):
             log.warning(
                 "%d files that no memory names were cleared: whole ones are in %s",
                 found,
