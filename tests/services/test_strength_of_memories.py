@@ -123,7 +123,7 @@ class TestWeights:
         zero = zoo.retriever.retrieve([part], k=3, weights=Weights(0.0, 0.0, 0.0), reinforce=False)
         assert bits(plain) == bits(zero)
         ranked = zoo.retriever._weighted
-        zoo.retriever._weighted = lambda request, each: each  # type: ignore[method-assign]
+        zoo.retriever._weighted = lambda namespace, found, weights: found  # type: ignore[method-assign]
         try:
             assert bits(zoo.retriever.retrieve([part], k=3, reinforce=False)) == bits(plain)
         finally:
