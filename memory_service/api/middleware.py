@@ -19,10 +19,11 @@ from memory_service import logs, trail
 from memory_service.access import Caller
 from memory_service.api import audit
 from memory_service.api.access import CALLER
-from memory_service.api.calls import ARRIVED, STAGES
+from memory_service.api.calls import STAGES
 from memory_service.api.headers import header
 from memory_service.api.metrics import Metrics
 from memory_service.api.problems import HOST_NOT_ALLOWED, INTERNAL, problem
+from memory_service.api.turns import ARRIVED
 
 log = logging.getLogger("memory_service.access")
 

@@ -1,6 +1,6 @@
 """Calls of one function that come while it is at work are its next work, all at once.
 
-Each keeps what `Calls` promises: its turn, its time limit, and that nothing is begun for a client
+Each keeps what `Turns` promises: its turn, its time limit, and that nothing is begun for a client
 that has gone. What it does not take is a thread of its own, that waits for the interpreter among
 all the others.
 """
@@ -13,24 +13,21 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from fastapi import Request
 
-from memory_service.api.calls import Call, Calls, Observer
+from memory_service.api.turns import Call, Ended, Observer, Turns
 
 log = logging.getLogger(__name__)
 
 Given = TypeVar("Given")
 Got = TypeVar("Got")
 
-_Waiting = tuple[Future[Any], Call]
-
 MOST_TOGETHER = 128  # as many as a group of a batch has at most
 
 
-class Together(Calls, Generic[Given, Got]):
+class Together(Turns, Generic[Given, Got]):
     """`function` answers for each of what it is given, in their order; exceptions among the answers
     are raised to whom they concern, and what it raises itself to all."""
 
@@ -47,11 +44,11 @@ class Together(Calls, Generic[Given, Got]):
     ) -> None:
         """`concurrent`: so many are not said to be waiting. `done` is told each answer that is no
         exception, in the context of its call."""
-        super().__init__(concurrent, most_waiting, timeout_s, observer, name=name)
+        super().__init__(concurrent, most_waiting, timeout_s, observer)
         self._function = function
         self._done = done
         self._name = name
-        self._next: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._next: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None  # started when it is needed
 
     async def one(self, given: Given, request: Request) -> Got:
@@ -61,32 +58,23 @@ class Together(Calls, Generic[Given, Got]):
         return found
 
     def close(self) -> None:
-        super().close()
         self._next.put(None)
 
-    def _submit(self, call: Call) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._next.put((future, call))
+    def _submit(self, call: Call) -> None:
+        self._next.put(call)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
-        return future
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            thread.start()  # may fail: then it is tried again with what comes next
+            self._thread = thread
 
     def _work(self) -> None:
-        # The last that it does for a group is to answer: who waits for that wants the interpreter.
         while group := self._taken():
-            running = [each for each in group if each[0].set_running_or_notify_cancel()]
-            try:
-                if running:
-                    self._do(running)
-            except BaseException as error:  # nobody else would do what comes next
-                log.exception("not all of a group of calls were answered")
-                for future, _ in running:
-                    if not future.done():
-                        future.set_exception(RuntimeError(f"there was no answer: {error!r}"))
-            del group, running  # a waiting thread must not keep a request alive
+            if begun := [call for call in group if call.begin()]:
+                # The last that it does for a group: who waits for that wants the interpreter.
+                self._over(self._do(begun))
+            del group, begun  # a waiting thread must not keep a request alive
 
-    def _taken(self) -> list[_Waiting]:
+    def _taken(self) -> list[Call]:
         """What is there, at least one; nothing when it was closed."""
         group = []
         while (each := self._next.get()) is not None:
@@ -96,26 +84,31 @@ class Together(Calls, Generic[Given, Got]):
         self._next.put(None)  # for the next time, if there is a group still
         return group
 
-    def _do(self, group: Sequence[tuple[Future[Any], Call]]) -> None:
+    def _do(self, group: Sequence[Call]) -> list[Ended]:
         began = time.perf_counter()
-        for _, call in group:
-            call.began = began
-        answers: Sequence[Any]
-        try:
-            answers = contextvars.Context().run(self._function, [call.what for _, call in group])
-        except BaseException as error:
-            answers = [error] * len(group)
+        answers = self._answers([call.what for call in group])
         seconds = time.perf_counter() - began
-        for (future, call), answer in zip(group, answers, strict=True):
+        ended = []
+        for call, answer in zip(group, answers, strict=True):
             call.seconds = seconds
             if isinstance(answer, BaseException):
-                future.set_exception(answer)
+                ended.append(Ended(call, None, answer))
             else:
                 self._tell(call, answer)
-                future.set_result(answer)
+                ended.append(Ended(call, answer))
+        return ended
+
+    def _answers(self, given: Sequence[Given]) -> Sequence[Got | BaseException]:
+        try:
+            answers = contextvars.Context().run(self._function, given)
+            if len(answers) != len(given):
+                raise RuntimeError(f"there are {len(answers)} answers to {len(given)} calls")
+            return answers
+        except BaseException as error:
+            return [error] * len(given)
 
     def _tell(self, call: Call, answer: Got) -> None:
         try:
             call.context.run(self._done, answer)
-        except Exception:  # it is done all the same, and the others wait for theirs
+        except BaseException:  # it is done all the same, and the others wait for theirs
             log.exception("an answer could not be told")

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from memory_service.access import Caller
 from memory_service.api import problems
 from memory_service.api.access import CALLER
-from memory_service.api.calls import ARRIVED, BODY_READ
 from memory_service.api.headers import header
 from memory_service.api.problems import service_problem
+from memory_service.api.turns import ARRIVED, BODY_READ
 from memory_service.errors import NotReady, Overloaded, SlowUpload, TooLarge, told
 
 # Bodies up to this size, where they say so, are not counted: there are no more than connections.

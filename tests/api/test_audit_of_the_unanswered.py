@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from turnable_clock import TurnableClock
 
-from memory_service.api import calls, create_app
+from memory_service.api import create_app, turns
 from memory_service.app import Application
 from memory_service.bootstrap import build
 from memory_service.records import Episode, StoreOrder, Upload
@@ -109,7 +109,7 @@ def test_what_is_committed_after_the_answer_has_a_line_of_its_own(
 async def test_whose_client_hangs_up(
     settings: Settings, hold: Any, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(calls, "WATCH_AFTER_S", 0.01)
+    monkeypatch.setattr(turns, "WATCH_AFTER_S", 0.01)
     app = create_app(settings=settings)
     async with app.router.lifespan_context(app):
         application = app.state.application

@@ -1,6 +1,7 @@
 """Brief calls stay in the event loop's thread as long as they are brief."""
 
 import asyncio
+import sys
 import threading
 import time
 
@@ -65,6 +66,35 @@ def test_what_no_future_takes_is_an_error_all_the_same() -> None:
         with anyio.fail_after(10), pytest.raises(RuntimeError, match="StopIteration"):
             await calls.run(raising)
         assert await calls.run(threading.get_ident)
+
+    anyio.run(main)
+
+
+def test_what_would_end_the_event_loop_is_an_error_of_its_call() -> None:
+    async def main() -> None:
+        calls = Calls(1, 0)
+        with anyio.fail_after(10), pytest.raises(RuntimeError, match="SystemExit"):
+            await calls.run(sys.exit)
+        assert await calls.run(lambda: 7) == 7
+
+    anyio.run(main)
+
+
+def test_what_no_thread_could_be_started_for_is_not_done_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        calls, done = Calls(1, 0), []
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fails)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await calls.run(lambda: done.append("late"))
+        assert await calls.run(lambda: 7) == 7
+        assert not done
+        assert calls._present == 0
 
     anyio.run(main)
 

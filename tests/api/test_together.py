@@ -12,8 +12,8 @@ from fastapi import Request
 from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 
-from memory_service.api.calls import BODY_READ
 from memory_service.api.together import Together
+from memory_service.api.turns import BODY_READ
 from memory_service.errors import InvalidInput, Overloaded, TimedOut, WaitedTooLong
 from memory_service.records import StoreOrder
 from memory_service.services.storing import Storing
@@ -34,6 +34,8 @@ class Works:
         assert self.go.acquire(timeout=20)
         if -1 in given:
             raise RuntimeError("all is lost")
+        if -2 in given:
+            raise SystemExit
         return [2 * each if each else InvalidInput("nothing") for each in given]
 
 
@@ -96,9 +98,13 @@ def test_what_the_function_raises_is_raised_by_all_and_the_next_are_done() -> No
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert found[0] == 2
         assert [type(each) for each in found[1:]] == [RuntimeError] * 2
-        tasks = await queued(together, 4)
+        tasks = await queued(together, 4, -2)
         works.go.release()
-        assert await tasks[0] == 8
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [str(each) for each in found] == ["a call raised SystemExit()"] * 2
+        tasks = await queued(together, 5)
+        works.go.release()
+        assert await tasks[0] == 10
         together.close()
 
     anyio.run(main)
@@ -112,8 +118,8 @@ def test_a_wrong_number_of_answers_is_an_error_and_the_next_are_done(answers: li
             lambda given: wrong.pop(0), 4, 10, 20.0, name="test", done=lambda answer: None
         )
         (task,) = await queued(together, 1)
-        found = await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 5)
-        assert found == [1] if answers else isinstance(found[0], RuntimeError)
+        with pytest.raises(RuntimeError, match=f"{len(answers)} answers to 1 call"):
+            await asyncio.wait_for(task, 5)
         (task,) = await queued(together, 2)
         assert await asyncio.wait_for(task, 5) == 7
         together.close()
@@ -121,7 +127,7 @@ def test_a_wrong_number_of_answers_is_an_error_and_the_next_are_done(answers: li
     anyio.run(main)
 
 
-def test_what_ends_the_telling_ends_no_more_than_its_group() -> None:
+def test_what_would_end_the_thread_while_it_tells_is_logged() -> None:
     async def main() -> None:
         def done(answer: int) -> None:
             if answer == 2:
@@ -131,8 +137,7 @@ def test_what_ends_the_telling_ends_no_more_than_its_group() -> None:
         together = together_of(works, done=done)
         works.go.release(2)
         (task,) = await queued(together, 1)
-        with pytest.raises(RuntimeError, match="SystemExit"):
-            await asyncio.wait_for(task, 5)
+        assert await asyncio.wait_for(task, 5) == 2
         (task,) = await queued(together, 2)
         assert await asyncio.wait_for(task, 5) == 4
         together.close()
@@ -229,6 +234,28 @@ def test_what_waits_when_it_is_closed_is_done_and_the_thread_ends() -> None:
         assert together._thread is not None
         await asyncio.to_thread(together._thread.join, 20)
         assert not together._thread.is_alive()
+
+    anyio.run(main)
+
+
+def test_what_no_thread_could_be_started_for_is_not_done_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        works = Works()
+        together = together_of(works)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fails)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await together.one(1, request())
+        works.go.release()
+        with anyio.fail_after(10):
+            assert await together.one(2, request()) == 4
+        assert works.calls == [[2]]
+        together.close()
 
     anyio.run(main)
 
