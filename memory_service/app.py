@@ -17,6 +17,7 @@ from memory_service.services.encoding import Encoding
 from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
+from memory_service.services.generations import Generations
 from memory_service.services.jobs import Jobs
 from memory_service.services.keys import Keys
 from memory_service.services.memory import MAX_LIST, MAX_PART_S, MemoryStore
@@ -82,6 +83,7 @@ class Application:
     retriever: Retriever
     encoding: Encoding
     generation: GenerationService
+    generations: Generations
     forgetting: Forgetting
     thumbnails: ThumbnailService
     namespaces: Namespaces

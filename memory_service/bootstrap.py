@@ -34,6 +34,7 @@ from memory_service.services.encoding import Encoding
 from memory_service.services.evaluation.service import Evaluation
 from memory_service.services.forgetting import Forgetting
 from memory_service.services.generation import GenerationService
+from memory_service.services.generations import Generations
 from memory_service.services.jobs import Jobs
 from memory_service.services.keys import Keys
 from memory_service.services.memory import MemoryStore
@@ -82,6 +83,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Application:
         retriever=retriever,
         encoding=Encoding(active, settings),
         generation=GenerationService(store, active, retriever, recalls, settings, clock),
+        generations=Generations(store, active),
         forgetting=Forgetting(store, namespaces, jobs),
         namespaces=namespaces,
         backups=Backups(store, jobs, settings, clock),

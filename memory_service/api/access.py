@@ -119,7 +119,7 @@ def _namespace(application: Application, how: Namespace, name: str) -> str | Non
     if how is Namespace.EPISODE:
         return application.memory.namespace_of_episode(name)
     if how is Namespace.GENERATION:
-        return application.generation.get(name).namespace
+        return application.generations.get(name).namespace
     if how is Namespace.RECEIPT:
         return application.forgetting.receipt(name).namespace
     if how is Namespace.CONSOLIDATION:  # a job, or a prototype

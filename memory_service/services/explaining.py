@@ -7,33 +7,26 @@ others' weights are those that the fusion gives them without it. Knows no HTTP.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from generator.base import Condition
 from memory_service.records import Generation, GenerationOutput
 from memory_service.services.making import make_again
 from memory_service.services.models import Models
-from memory_service.services.neighbours import Source
+from memory_service.services.neighbours import Source, condition_of
 from memory_service.services.rendering import render
 from memory_service.storage.generations import ALL, Effects
 
 AT_ONCE = 16  # conditions that a generator gets in one call
 MOST_EXPLAINED = 64  # memories left out one by one, the heaviest first
 
-Conditioned = Callable[[Sequence[Source]], Condition]
 
-
-def effects(
-    record: Generation, sources: Sequence[Source], condition_of: Conditioned, models: Models
-) -> Effects:
-    """By modality of the output, and position of the memory in the record or ALL of them.
-
-    `condition_of` makes the condition of some of the sources. An output whose modality the profile
-    cannot encode has none.
-    """
+def effects(record: Generation, sources: Sequence[Source], models: Models) -> Effects:
+    """By modality of the output, and position of the memory in the record or ALL of them. An
+    output whose modality the profile cannot encode has none."""
     order = sorted(range(len(sources)), key=lambda place: -record.memories[place].weight)
     left_out = [ALL, *order[:MOST_EXPLAINED]]
     return {
@@ -41,8 +34,26 @@ def effects(
         for output in record.outputs
         if output.modality in models.encoders
         for places in _chunks(left_out)
-        for place, effect in _of(output, places, record, sources, condition_of, models)
+        for place, effect in _of(output, places, record, sources, models)
     }
+
+
+def explained(record: Generation, found: Effects) -> Generation:
+    """The record with what was measured, as the store would give it back."""
+    memories = tuple(
+        replace(
+            share,
+            effects={
+                modality: effect for (modality, at), effect in found.items() if at == position
+            },
+        )
+        for position, share in enumerate(record.memories)
+    )
+    outputs = tuple(
+        replace(output, effect_of_all=found.get((output.modality, ALL)))
+        for output in record.outputs
+    )
+    return replace(record, memories=memories, outputs=outputs)
 
 
 def _chunks(places: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -55,7 +66,6 @@ def _of(
     left_out: Sequence[int],
     record: Generation,
     sources: Sequence[Source],
-    condition_of: Conditioned,
     models: Models,
 ) -> Iterator[tuple[int, float]]:
     kept = [
@@ -63,7 +73,7 @@ def _of(
         for place in left_out
     ]
     # The whole comes along in the same call: what changes nothing then gives the very same bytes.
-    conditions = [condition_of(each) for each in (sources, *kept)]
+    conditions = [condition_of(record, each) for each in (sources, *kept)]
     made = make_again(output, conditions, record, models)
     vectors = _embed(output.modality, [each.media for each in made], models)
     for place, vector in zip(left_out, vectors[1:], strict=True):

@@ -1,11 +1,8 @@
-"""Generating media from what is remembered, with provenance and replay. Knows no HTTP."""
+"""Generating media from what is remembered, with provenance. Knows no HTTP."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,17 +10,11 @@ import numpy as np
 
 from encoders.base import Space
 from generator.base import Condition
-from generator.fusion import fingerprint, methods_in
-from memory_service.card.content import Card
+from generator.fusion import fingerprint
 from memory_service.clock import Clock
 from memory_service.errors import (
-    InvalidInput,
     ModalityUnavailable,
-    NotFound,
     NothingRemembered,
-    SpaceMismatch,
-    StorageFailure,
-    told,
 )
 from memory_service.ids import new_id
 from memory_service.records import (
@@ -32,28 +23,22 @@ from memory_service.records import (
     Claim,
     FusionMethod,
     Generation,
-    GenerationOutput,
     MemoryShare,
     QueryPart,
     RetrievalMode,
     Weights,
 )
-from memory_service.services import cards, checks, idempotency, neighbours, planning
+from memory_service.services import idempotency, neighbours, planning
 from memory_service.services.active import ActiveModels, Service, steady
-from memory_service.services.explaining import effects
-from memory_service.services.making import Maker, agreement, file_of, make_again
-from memory_service.services.models import key_of
+from memory_service.services.explaining import effects, explained
+from memory_service.services.making import Maker, agreement
 from memory_service.services.queries import Query, encode_parts
 from memory_service.services.recalls import Recalls
 from memory_service.services.retrieval import Retriever
 from memory_service.services.timing import Stopwatch
 from memory_service.settings import Settings
 from memory_service.storage import lineage
-from memory_service.storage.generations import ALL, Effects, newest
 from memory_service.storage.store import Store
-
-ID = re.compile(r"[0-9a-f-]{36}")
-MAX_LIST = 100  # records at once: each names up to 64 memories
 
 
 class GenerationService(Service):
@@ -169,7 +154,7 @@ class GenerationService(Service):
             },
         )
         with watch.stage("fuse"):
-            condition = _condition(record, sources)
+            condition = neighbours.condition_of(record, sources)
         record = replace(record, memories=_shares(condition, sources))
         maker = Maker(
             record,
@@ -187,7 +172,7 @@ class GenerationService(Service):
         )
         if explain:
             with watch.stage("explain"):
-                record = _explained(record, self._effects(record, sources))
+                record = explained(record, effects(record, sources, self._models))
         record = replace(record, timings_ms=watch.timings_ms())
         with watch.stage("write"):
             stored = self._store.add_generation(record, [each.content for each in made], claim)
@@ -249,167 +234,12 @@ class GenerationService(Service):
             )
         return sources
 
-    def get(self, generation_id: str) -> Generation:
-        """Raises NotFound."""
-        return self._store.generation(generation_id)
-
-    def page(
-        self,
-        *,
-        namespace: str | None = None,
-        namespaces: Collection[str] | None = None,
-        after: str | None = None,
-        limit: int = 50,
-    ) -> tuple[list[Generation], str | None]:
-        """The newest first, and the cursor of the next page if there is one.
-
-        `namespaces`: all that may be listed, whatever `namespace` says; None: any. Raises
-        InvalidInput.
-        """
-        if namespace is not None:
-            checks.namespace(namespace)
-        limit = checks.count("limit", limit, MAX_LIST)
-        if after is not None and not ID.fullmatch(after):
-            raise InvalidInput(
-                f"{after[:80]!r} is no cursor that a listing gave", found=told(after)
-            )
-        found = newest(self._store.catalog, namespace, namespaces, after, limit + 1)
-        listed = []
-        for each in found[:limit]:
-            with suppress(NotFound):  # forgotten in this very moment
-                listed.append(self.get(each))
-        return listed, found[limit - 1] if len(found) > limit else None
-
-    def content(
-        self, generation_id: str, output: str | None = None
-    ) -> tuple[GenerationOutput, bytes]:
-        """An output and its bytes, by modality or output id; the first one by default."""
-        record = self.get(generation_id)
-        for each in record.outputs:
-            if output in (None, each.modality, each.id):
-                try:
-                    return each, self._store.blobs.read(each.blob)
-                except NotFound as error:
-                    raise StorageFailure(
-                        f"the content of output {each.id} is missing from the data folder"
-                    ) from error
-        raise NotFound(
-            f"generation {generation_id} has no output {output!r}",
-            kind="output",
-            accepted=[each.modality for each in record.outputs],
-        )
-
-    @steady
-    def card(self, generation_id: str) -> Card:
-        """The record with its media and those of its memories, to be shown. Raises NotFound."""
-        return cards.card(self.get(generation_id), self._store, self._models)
-
-    @steady
-    def explain(self, generation_id: str) -> Generation:
-        """Measure, by making it again without them, what its memories did; kept in the record.
-
-        Raises what `replay` raises. What was measured before is not measured again.
-        """
-        record = self.get(generation_id)
-        if any(share.effects for share in record.memories):
-            return record
-        space = self._space_of(record)
-        found = self._effects(record, self._sources_of(record, space))
-        return self._store.add_effects(generation_id, found)
-
-    def _effects(self, record: Generation, sources: Sequence[neighbours.Source]) -> Effects:
-        def condition_of(some: Sequence[neighbours.Source]) -> Condition:
-            return _condition(record, some)
-
-        return effects(record, sources, condition_of, self._models)
-
-    @steady
-    def replay(self, generation_id: str) -> Mapping[str, bool]:
-        """Generate again from the record; says per output id whether the bytes are the same.
-
-        Raises NotFound when there is no such generation, or a memory that it was made from was
-        forgotten, and SpaceMismatch under another profile.
-        """
-        record = self.get(generation_id)
-        condition = _condition(record, self._sources_of(record, self._space_of(record)))
-        identical = {}
-        for output in record.outputs:
-            (made,) = make_again(output, [condition], record, self._models)
-            content = file_of(record, output, made.media)
-            identical[output.id] = hashlib.sha256(content).hexdigest() == output.blob
-        return identical
-
-    def _space_of(self, record: Generation) -> Space:
-        try:
-            space = self._models.space_to_generate([each.modality for each in record.outputs])
-        except ModalityUnavailable:
-            space = None
-        if space is None or key_of(space) != (record.space_id, record.space_fingerprint):
-            raise SpaceMismatch(
-                f"the generation was made in space {record.space_id} "
-                f"({record.space_fingerprint}): start the service with that profile to make it "
-                "again",
-                recorded={"id": record.space_id, "fingerprint": record.space_fingerprint},
-            )
-        return space
-
-    def _sources_of(self, record: Generation, space: Space) -> list[neighbours.Source]:
-        gone = [share.memory_id for share in record.memories if share.deleted]
-        if not gone:
-            memories = [self._store.catalog.memory(share.memory_id) for share in record.memories]
-            sources = neighbours.load(
-                memories, record.query_vector, space, self._store, self._models
-            )
-            if len(sources) == len(record.memories):
-                return sources
-        raise NotFound(
-            f"generation {record.id} was made from memories that were forgotten since: "
-            "it cannot be made again",
-            kind="memory",
-            memory_ids=gone,
-        )
-
-
-def _condition(record: Generation, sources: Sequence[neighbours.Source]) -> Condition:
-    """Raises ModalityUnavailable where the weights of a fusion that was learnt are gone."""
-    known = methods_in(record.space_id)
-    if record.fusion not in known:
-        raise ModalityUnavailable(
-            f"the weights of fusion {record.fusion!r} are not here", accepted=list(known)
-        )
-    return neighbours.condition(
-        record.query_vector,
-        sources,
-        record.fusion,
-        record.space_id,
-        record.words,
-        pointed=any(part.modality != "text" for part in record.query),
-    )
-
 
 def _asked(part: QueryPart) -> AskedPart:
     text = None
     if part.modality == "text" and part.content is not None:
         text = part.content.decode("utf-8", errors="replace")
     return AskedPart(None if part.content is None else part.modality, text, part.weight)
-
-
-def _explained(record: Generation, found: Effects) -> Generation:
-    """The record with what was measured, as the store would give it back."""
-    memories = tuple(
-        replace(
-            share,
-            effects={
-                modality: effect for (modality, at), effect in found.items() if at == position
-            },
-        )
-        for position, share in enumerate(record.memories)
-    )
-    outputs = tuple(
-        replace(output, effect_of_all=found.get((output.modality, ALL)))
-        for output in record.outputs
-    )
-    return replace(record, memories=memories, outputs=outputs)
 
 
 def _shares(condition: Condition, sources: Sequence[neighbours.Source]) -> tuple[MemoryShare, ...]:

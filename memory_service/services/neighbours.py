@@ -18,9 +18,15 @@ import numpy as np
 from encoders.base import Space
 from encoders.sounds import Recording
 from generator.base import Condition, Neighbour
-from generator.fusion import fuse
-from memory_service.errors import InvalidMedia, NotFound, StorageFailure, UnsupportedMedia
-from memory_service.records import Memory, Reach, Retrieval, Segment, Vector
+from generator.fusion import fuse, methods_in
+from memory_service.errors import (
+    InvalidMedia,
+    ModalityUnavailable,
+    NotFound,
+    StorageFailure,
+    UnsupportedMedia,
+)
+from memory_service.records import Generation, Memory, Reach, Retrieval, Segment, Vector
 from memory_service.services.models import Models, key_of, media_errors
 from memory_service.services.queries import Query
 from memory_service.services.ranking import RANK_CONSTANT
@@ -172,3 +178,21 @@ def condition(
     matches = np.array([best[source.memory.episode_id] for source in sources], np.float32)
     neighbours = tuple(source.neighbour for source in sources)
     return Condition(query, fused, neighbours, weights, words, pointed=pointed, matches=matches)
+
+
+def condition_of(record: Generation, sources: Sequence[Source]) -> Condition:
+    """The condition that a generation is made by, from its record without outputs. Raises
+    ModalityUnavailable where the weights of a fusion that was learnt are gone."""
+    known = methods_in(record.space_id)
+    if record.fusion not in known:
+        raise ModalityUnavailable(
+            f"the weights of fusion {record.fusion!r} are not here", accepted=list(known)
+        )
+    return condition(
+        record.query_vector,
+        sources,
+        record.fusion,
+        record.space_id,
+        record.words,
+        pointed=any(part.modality != "text" for part in record.query),
+    )

@@ -58,8 +58,8 @@ def vector_of(app: Application, sequence: int, key: tuple[str, str]) -> Any:
 
 def test_it_is_repeated_bit_for_bit(app: Application, animals: dict[str, Episode]) -> None:
     record = drawn(app, outputs=ALL, candidates=3, explain=True)
-    assert app.generation.get(record.id).outputs == record.outputs
-    assert app.generation.replay(record.id) == {output.id: True for output in record.outputs}
+    assert app.generations.get(record.id).outputs == record.outputs
+    assert app.generations.replay(record.id) == {output.id: True for output in record.outputs}
     assert any(share.effects["image"] > 0 for share in record.memories)
 
 
@@ -100,7 +100,7 @@ def test_a_replay_makes_the_same_candidates(
         return candidates(self, condition, seeds=seeds, **options)
 
     monkeypatch.setattr(FakeGenerator, "candidates", watched)
-    assert all(app.generation.replay(record.id).values())
+    assert all(app.generations.replay(record.id).values())
     assert calls == [[derived_seed(7, number) for number in range(3)]]
 
 
@@ -130,7 +130,7 @@ def test_where_all_are_too_like_a_memory_as_many_are_drawn_again(
     assert output.seed == derived_seed(7, 5)
     assert [draw.round for draw in output.draws] == [0, 0, 0, 1, 1, 1]
     assert [draw.taken for draw in output.draws] == [False] * 5 + [True]
-    assert app.generation.replay(record.id) == {output.id: True}
+    assert app.generations.replay(record.id) == {output.id: True}
 
 
 def test_copies_without_end_are_refused(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +153,14 @@ def test_a_score_is_a_cosine_whatever_the_generator_thinks(open_app: Open) -> No
     scores = [draw.score for draw in output.draws if draw.score is not None]
     assert len(scores) == len(output.draws) == 8
     assert all(0.1 < score <= 1.0 for score in scores)
-    facts = app.generation.card(record.id).outputs[0].facts
+    facts = app.generations.card(record.id).outputs[0].facts
     assert facts["how they fit"] == " ".join(f"{score:.2f}" for score in scores)
     taken = next(draw for draw in output.draws if draw.taken)
     assert output.vector is not None
     nearest = max(scores)
     assert output.details["is_copy"] is False
     assert (taken.score or 0.0) < nearest  # that of a copy, which was put aside
-    assert app.generation.replay(record.id) == {output.id: True}
+    assert app.generations.replay(record.id) == {output.id: True}
 
 
 def test_drafts_that_repeat_no_memory_are_found(open_app: Open) -> None:
@@ -175,7 +175,7 @@ def test_drafts_that_repeat_no_memory_are_found(open_app: Open) -> None:
     taken = next(draw for draw in output.draws if draw.taken)
     assert (taken.similarity or 0.0) <= 0.8
     assert not output.details["is_copy"]
-    assert app.generation.replay(record.id) == {output.id: True}
+    assert app.generations.replay(record.id) == {output.id: True}
 
 
 def copying(monkeypatch: pytest.MonkeyPatch, allowed: list[int]) -> None:
@@ -240,7 +240,7 @@ def test_what_starts_from_a_memory_is_made_again_from_it(
     (output,) = record.outputs
     assert output.details["starts_from"] == second.id
     assert [draw.taken for draw in output.draws] == [False, True, False, False]
-    assert app.generation.replay(record.id) == {output.id: True}
+    assert app.generations.replay(record.id) == {output.id: True}
     effects = {share.memory_id: share.effects["text"] for share in record.memories}
     assert effects[best.id] == effects[third.id] == 0
     assert effects[second.id] > 0

@@ -39,7 +39,7 @@ class Tags(HTMLParser):
 
 
 def shown(app: Application, record: Generation) -> tuple[Tags, Image.Image]:
-    card = app.generation.card(record.id)
+    card = app.generations.card(record.id)
     return Tags(page(card)), Image.open(io.BytesIO(draw(card)))
 
 
@@ -104,7 +104,7 @@ def test_all_facts_of_an_output_are_within_its_box(
     record = app.generation.generate(
         [WHALE], outputs=ALL, creativity=0.8, candidates=3, max_similarity=1.0
     )
-    card = app.generation.card(record.id)
+    card = app.generations.card(record.id)
     assert [len(output.facts) for output in card.outputs] == [6, 6, 6]
     draw(card)
     outputs = [each for each in boxes if each[3] - each[1] > 200]
@@ -166,4 +166,4 @@ def test_a_vector_and_a_sound_as_query(app: Application, animals: dict[str, Epis
 
 def test_of_what_is_not_there(app: Application) -> None:
     with pytest.raises(NotFound):
-        app.generation.card("nobody")
+        app.generations.card("nobody")

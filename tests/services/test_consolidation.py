@@ -443,10 +443,10 @@ class TestStrength:
         used = {share.memory_id for share in made.memories}
         assert prototype.id not in used
         assert used & {each.id for each in foxes}
-        assert all(timed.generation.replay(made.id).values())
+        assert all(timed.generations.replay(made.id).values())
         assert timed.memory.explain(prototype.id).strength.recalls == 1
         timed.consolidation.undo(prototype.id)
-        assert all(timed.generation.replay(made.id).values())
+        assert all(timed.generations.replay(made.id).values())
 
 
 def test_complete_linkage_makes_no_chains() -> None:

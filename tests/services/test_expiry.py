@@ -50,9 +50,9 @@ def test_nothing_finds_what_has_expired(timed: Application, clock: TurnableClock
             call(id)
     assert timed.memory.list() == ([], None)
     assert timed.memory.count() == 0
-    assert timed.generation.get(made.id).memories[0].deleted
+    assert timed.generations.get(made.id).memories[0].deleted
     with pytest.raises(NotFound):
-        timed.generation.replay(made.id)
+        timed.generations.replay(made.id)
     again = timed.memory.store([image(1), text("a red fox"), audio(440)], if_duplicate="skip")
     assert not again.duplicate
 

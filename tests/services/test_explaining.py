@@ -76,21 +76,21 @@ def test_explained_later_is_as_explained_at_once(
     plain = app.generation.generate([WHALE], **options)
     assert not any(share.effects for share in plain.memories)
     assert plain.memories[0].effect is None
-    later = app.generation.explain(plain.id)
+    later = app.generations.explain(plain.id)
     for one, other in zip(at_once.memories, later.memories, strict=True):
         assert set(other.effects) == set(ALL)
         assert other.effects == pytest.approx(one.effects, abs=2e-3)
     assert [output.effect_of_all for output in later.outputs] == pytest.approx(
         [output.effect_of_all for output in at_once.outputs], abs=2e-3
     )
-    assert all(app.generation.replay(at_once.id).values())
+    assert all(app.generations.replay(at_once.id).values())
     app.close()
     app = open_app()
     for record in (at_once, later):
-        again = app.generation.get(record.id)
+        again = app.generations.get(record.id)
         assert again.memories == record.memories
         assert again.outputs == record.outputs
-        assert all(app.generation.replay(record.id).values())
+        assert all(app.generations.replay(record.id).values())
 
 
 def test_what_was_measured_is_not_measured_again(
@@ -102,7 +102,7 @@ def test_what_was_measured_is_not_measured_again(
         raise AssertionError("made again")
 
     monkeypatch.setattr(FakeGenerator, "generate", never)
-    assert app.generation.explain(record.id).memories == record.memories
+    assert app.generations.explain(record.id).memories == record.memories
 
 
 def test_what_cannot_be_made_again_is_not_explained(
@@ -111,6 +111,6 @@ def test_what_cannot_be_made_again_is_not_explained(
     record = app.generation.generate([WHALE], k=1)
     app.memory.forget_episode(animals["whale"].id)
     with pytest.raises(NotFound, match="forgotten"):
-        app.generation.explain(record.id)
+        app.generations.explain(record.id)
     with pytest.raises(NotFound):
-        app.generation.explain("nobody")
+        app.generations.explain("nobody")

@@ -311,15 +311,15 @@ class TestDescendants:
         receipt = app.memory.forget_episode(animals["fox"].id)
         assert receipt.generations_marked == (generation,)
         assert receipt.generations_erased == ()
-        record = app.generation.get(generation)
+        record = app.generations.get(generation)
         assert any(share.deleted for share in record.memories)
-        assert app.generation.content(generation)[1]
+        assert app.generations.content(generation)[1]
 
     def test_or_erased_with_their_outputs(
         self, app: Application, animals: dict[str, Episode]
     ) -> None:
         generation = made_from(app, animals["fox"])
-        output = app.generation.get(generation).outputs[0]
+        output = app.generations.get(generation).outputs[0]
         others = [text("nothing to do with it")]
         kept = app.memory.store(others, namespace="other").episode
         receipt = app.memory.forget_episode(animals["fox"].id, Manner("erase"))
@@ -327,13 +327,13 @@ class TestDescendants:
         assert receipt.removed["generations"] == 1
         assert output.blob in receipt.blobs_removed
         with pytest.raises(NotFound):
-            app.generation.get(generation)
+            app.generations.get(generation)
         assert app.memory.episode(kept.id) == kept
         assert_consistent(app)
 
     def test_a_generation_by_itself(self, app: Application, animals: dict[str, Episode]) -> None:
         generation = made_from(app, animals["fox"])
-        output = app.generation.get(generation).outputs[0]
+        output = app.generations.get(generation).outputs[0]
         receipt = app.forgetting.forget_generation(generation)
         assert receipt.generations_erased == (generation,)
         assert receipt.blobs_removed == (output.blob,)

@@ -42,7 +42,7 @@ ALL = ("image", "text", "audio")
 
 
 def contents(app: Application, record: Generation) -> list[bytes]:
-    return [app.generation.content(record.id, output.id)[1] for output in record.outputs]
+    return [app.generations.content(record.id, output.id)[1] for output in record.outputs]
 
 
 def test_makes_one_item_per_output(zoo: Application) -> None:
@@ -79,7 +79,7 @@ def test_tells_what_it_was_made_from(app: Application, animals: dict[str, Episod
 @pytest.mark.parametrize("fusion", ["sum", "weighted", "attention"])
 def test_replays_bit_for_bit(zoo: Application, fusion: Any) -> None:
     record = zoo.generation.generate([WHALE], outputs=ALL, fusion=fusion, creativity=0.9)
-    assert zoo.generation.replay(record.id) == {output.id: True for output in record.outputs}
+    assert zoo.generations.replay(record.id) == {output.id: True for output in record.outputs}
 
 
 def write_fusion(folder: Path) -> None:
@@ -108,13 +108,13 @@ def test_a_learned_fusion_is_recorded_and_needs_its_weights(
     write_fusion(tmp_path)
     record = zoo.generation.generate([WHALE], outputs=ALL, fusion="learned", creativity=0.9)
     assert len(record.fusion_fingerprint or "") == 64
-    assert zoo.generation.get(record.id).fusion_fingerprint == record.fusion_fingerprint
-    assert record.fusion_fingerprint in zoo.generation.card(record.id).fingerprints.values()
-    assert zoo.generation.replay(record.id) == {output.id: True for output in record.outputs}
+    assert zoo.generations.get(record.id).fusion_fingerprint == record.fusion_fingerprint
+    assert record.fusion_fingerprint in zoo.generations.card(record.id).fingerprints.values()
+    assert zoo.generations.replay(record.id) == {output.id: True for output in record.outputs}
     assert sum(memory.weight for memory in record.memories) == pytest.approx(1.0, abs=1e-5)
     (tmp_path / "fusion.safetensors").unlink()
     with pytest.raises(ModalityUnavailable, match="weights"):
-        zoo.generation.replay(record.id)
+        zoo.generations.replay(record.id)
 
 
 def test_the_seed_decides(zoo: Application) -> None:
@@ -132,18 +132,18 @@ def test_survives_a_restart(app: Application, animals: dict[str, Episode], open_
     made = contents(app, record)
     app.close()
     app = open_app()
-    again = app.generation.get(record.id)
+    again = app.generations.get(record.id)
     np.testing.assert_array_equal(again.query_vector, record.query_vector)
     timeless = {"query_vector": None, "timings_ms": None}
     assert replace(again, **timeless) == replace(record, **timeless)
     assert contents(app, again) == made
-    assert all(app.generation.replay(record.id).values())
+    assert all(app.generations.replay(record.id).values())
 
 
 def test_the_record_keeps_the_words_of_the_query(app: Application) -> None:
     app.memory.store([text("a blue whale")])
     parts = [WHALE, QueryPart("image", png(1), weight=0.5), QueryPart("text", b"at sea")]
-    record = app.generation.get(app.generation.generate(parts).id)
+    record = app.generations.get(app.generation.generate(parts).id)
     assert [(part.modality, part.text, part.weight) for part in record.query] == [
         ("text", "a blue whale", 1.0),
         ("image", None, 0.5),
@@ -159,17 +159,17 @@ def test_outputs_of_one_space_tell_how_they_agree(zoo: Application) -> None:
     for pair, cosine in record.agreement.items():
         one, other = pair.split("-")
         assert cosine == pytest.approx(float(vectors[one] @ vectors[other]), abs=1e-6)
-    assert zoo.generation.get(record.id).agreement == record.agreement
+    assert zoo.generations.get(record.id).agreement == record.agreement
 
 
 def test_a_forgotten_memory_is_marked(app: Application, animals: dict[str, Episode]) -> None:
     record = app.generation.generate([WHALE], outputs=["image"], k=1)
     app.memory.forget_episode(animals["whale"].id)
-    shares = app.generation.get(record.id).memories
+    shares = app.generations.get(record.id).memories
     assert shares
     assert all(share.deleted for share in shares)
     with pytest.raises(NotFound, match="forgotten"):
-        app.generation.replay(record.id)
+        app.generations.replay(record.id)
     assert_consistent(app)
 
 
@@ -177,10 +177,10 @@ def test_a_blob_that_a_generation_shares_stays(app: Application) -> None:
     """A text memory of just the bytes that were generated: one file, two owners."""
     app.memory.store([text("seed")])
     record = app.generation.generate([WHALE], outputs=["text"])
-    made = app.generation.content(record.id)[1]
+    made = app.generations.content(record.id)[1]
     episode = app.memory.store([text(made.decode())]).episode
     assert app.memory.forget_episode(episode.id).blobs_removed == ()
-    assert app.generation.content(record.id)[1] == made
+    assert app.generations.content(record.id)[1] == made
 
 
 def test_novelty_is_the_distance_to_the_nearest_memory(
@@ -240,13 +240,13 @@ def test_filter_and_namespace_bound_what_is_used(
 def test_content_by_modality_or_id(zoo: Application) -> None:
     record = zoo.generation.generate([WHALE], outputs=["text", "image"])
     first, second = record.outputs
-    assert zoo.generation.content(record.id)[0] == first
-    assert zoo.generation.content(record.id, "image")[0] == second
-    assert zoo.generation.content(record.id, second.id)[0] == second
+    assert zoo.generations.content(record.id)[0] == first
+    assert zoo.generations.content(record.id, "image")[0] == second
+    assert zoo.generations.content(record.id, second.id)[0] == second
     for call in (
-        lambda: zoo.generation.content(record.id, "audio"),
-        lambda: zoo.generation.get("nobody"),
-        lambda: zoo.generation.replay("nobody"),
+        lambda: zoo.generations.content(record.id, "audio"),
+        lambda: zoo.generations.get("nobody"),
+        lambda: zoo.generations.replay("nobody"),
     ):
         with pytest.raises(NotFound):
             call()
@@ -292,7 +292,7 @@ def test_a_profile_without_generators(
     with pytest.raises(ModalityUnavailable):
         app.generation.generate([WHALE])
     with pytest.raises(SpaceMismatch):
-        app.generation.replay(record.id)
+        app.generations.replay(record.id)
 
 
 def test_rendering_clips_and_survives_what_is_not_a_number() -> None:

@@ -217,8 +217,8 @@ def test_generators_hear_the_segment_that_matched(
     (neighbour,) = heard
     np.testing.assert_allclose(neighbour.media.samples, tones(SCALE[6]), atol=1e-4)
     assert neighbour.vector @ record.query_vector == pytest.approx(1.0, abs=1e-3)
-    assert all(app.generation.replay(record.id).values())
-    kept = app.generation.get(record.id).memories
+    assert all(app.generations.replay(record.id).values())
+    kept = app.generations.get(record.id).memories
     assert {share.modality: share.segment for share in kept} == {"audio": Segment(12.0, 14.0)}
     assert record.memories == kept
 

@@ -46,8 +46,8 @@ def test_a_copy_is_drawn_again(app: Application, copier: list[int]) -> None:
     assert output.draws[0].similarity == pytest.approx(1.0, abs=2e-3)
     assert (output.draws[2].similarity or 0) <= 0.9
     assert (record.seed, output.seed) == (7, derived_seed(7, 2))
-    assert app.generation.get(record.id).outputs == record.outputs
-    assert app.generation.replay(record.id) == {output.id: True}
+    assert app.generations.get(record.id).outputs == record.outputs
+    assert app.generations.replay(record.id) == {output.id: True}
 
 
 def test_copies_without_end_are_refused(app: Application, copier: list[int]) -> None:
@@ -98,7 +98,7 @@ def first_of_its_kind(self: FakeGenerator, values: Any, condition: Condition) ->
 def test_files_say_what_they_are(app: Application, animals: dict[str, Episode]) -> None:
     record = app.generation.generate([WHALE], outputs=["image", "text", "audio"], seed=9)
     for output in record.outputs:
-        content = app.generation.content(record.id, output.id)[1]
+        content = app.generations.content(record.id, output.id)[1]
         says = manifest.read(content)
         if output.modality == "text":
             assert says is None
@@ -115,7 +115,7 @@ def test_files_say_what_they_are(app: Application, animals: dict[str, Episode]) 
 def test_a_generated_file_can_be_stored(app: Application, animals: dict[str, Episode]) -> None:
     record = app.generation.generate([WHALE], outputs=["image", "audio"])
     for output in record.outputs:
-        content = app.generation.content(record.id, output.id)[1]
+        content = app.generations.content(record.id, output.id)[1]
         found = app.generation.generate([QueryPart(output.modality, content)], outputs=["text"])
         assert found.memories
 
@@ -128,5 +128,5 @@ def test_outputs_of_before_have_no_manifest(app: Application, animals: dict[str,
         connection.execute(
             "UPDATE generation_outputs SET blob = media_sha256, media_sha256 = NULL, seed = NULL"
         )
-    assert app.generation.get(record.id).outputs[0].seed == record.seed
-    assert app.generation.replay(record.id) == {output.id: True}
+    assert app.generations.get(record.id).outputs[0].seed == record.seed
+    assert app.generations.replay(record.id) == {output.id: True}

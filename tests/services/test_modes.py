@@ -37,8 +37,8 @@ def test_an_answer_names_its_memory_and_place(farm: Application) -> None:
     assert output.text == "The cow gives 25 litres of milk."
     assert farm.memory.get(details["memory_id"]).text == COW
     assert COW[details["start"] : details["end"]] == output.text
-    assert farm.generation.get(record.id).modes == record.modes
-    assert farm.generation.replay(record.id) == {output.id: True}
+    assert farm.generations.get(record.id).modes == record.modes
+    assert farm.generations.replay(record.id) == {output.id: True}
 
 
 def test_a_question_may_have_a_picture(farm: Application) -> None:
@@ -56,7 +56,7 @@ def test_tags_come_from_metadata(farm: Application) -> None:
     (share,) = record.memories
     assert set(by) <= {"cow", "milk"} | {f"number {n}" for n in range(32)}
     assert all(ids == [share.memory_id] for tag, ids in by.items() if tag in ("cow", "milk"))
-    assert farm.generation.replay(record.id) == {output.id: True}
+    assert farm.generations.replay(record.id) == {output.id: True}
 
 
 def test_the_default_mode_is_not_recorded(farm: Application) -> None:
@@ -73,7 +73,7 @@ def test_speech_says_the_text(farm: Application, open_app: Open, outputs: list[s
     sound = next(each for each in record.outputs if each.modality == "audio")
     assert sound.generator.startswith("espeak-ng")
     assert sound.details["text"] == "The cow gives 25 litres of milk."
-    says = manifest.read(farm.generation.content(record.id, "audio")[1])
+    says = manifest.read(farm.generations.content(record.id, "audio")[1])
     assert says is not None
     assert says["source_type"].endswith("/algorithmicMedia")
     for each in record.outputs:
@@ -81,9 +81,9 @@ def test_speech_says_the_text(farm: Application, open_app: Open, outputs: list[s
             assert each.text == sound.details["text"]
     cow = next(s for s in record.memories if farm.memory.get(s.memory_id).text == COW)
     assert cow.effects["audio"] > 0
-    assert all(farm.generation.replay(record.id).values())
+    assert all(farm.generations.replay(record.id).values())
     farm.close()
-    assert all(open_app().generation.replay(record.id).values())
+    assert all(open_app().generations.replay(record.id).values())
 
 
 @installed

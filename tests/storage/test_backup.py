@@ -56,7 +56,7 @@ def answers(app: Application) -> list[Any]:
         [(each, app.memory.content(each.id)[1]) for each in app.memory.list()[0]],
         [replace(each, trace_norm=0.0) for each in app.memory.stats()],  # that of `notes` fades
         {key: [(hit.memory.id, hit.score) for hit in hits] for key, hits in found.items()},
-        [app.generation.get(row[0]).memories for row in generations],
+        [app.generations.get(row[0]).memories for row in generations],
         app.namespaces.get("notes"),
         [app.memory.explain(each.id).lineage for each in app.memory.list()[0]],
     ]

@@ -53,9 +53,9 @@ def test_it_is_migrated_and_works(packed: Path, tmp_path: Path) -> None:
         assert hits["text"][0].cosine == pytest.approx(1.0, abs=2e-3)
         assert hits["image"][0].memory.metadata["name"] == "whale"
         (row,) = app.store.catalog.select("SELECT id FROM generations")
-        made = app.generation.get(row["id"])
+        made = app.generations.get(row["id"])
         assert made.memories[0].memory_id == memories[1].id
-        assert app.generation.content(made.id)[1]
+        assert app.generations.content(made.id)[1]
         if format >= 5:
             (prototype,) = app.store.catalog.select(
                 "SELECT id FROM memories WHERE consolidated_by IS NOT NULL"

@@ -149,7 +149,7 @@ def _generate(
     is turned away before."""
     made, before = application.generation.generate_once(key, parts, **options)
     contents = {
-        output.id: application.generation.content(made.id, output.id)[1] for output in made.outputs
+        output.id: application.generations.content(made.id, output.id)[1] for output in made.outputs
     }
     return made, contents, before
 
@@ -163,7 +163,7 @@ async def list_generations(
         namespace = namespace_of(request, namespace)
     found, following = await call(
         request,
-        application_of(request).generation.page,
+        application_of(request).generations.page,
         namespace=namespace,
         namespaces=caller_of(request).namespaces,
         after=after,
@@ -177,8 +177,8 @@ async def list_generations(
 @router.get("/generations/{generation_id}", response_model=GenerationOut)
 async def get_generation(request: Request, generation_id: str) -> GenerationOut:
     """The record of a generation, without the media."""
-    generation = application_of(request).generation
-    return views.generation(await call(request, generation.get, generation_id), {})
+    generations = application_of(request).generations
+    return views.generation(await call(request, generations.get, generation_id), {})
 
 
 @router.get(
@@ -190,8 +190,8 @@ async def get_generation_content(
     request: Request, generation_id: str, output: str | None = None
 ) -> Response:
     """The media of an output, named by modality or id; the first one by default."""
-    generation = application_of(request).generation
-    record, content = await call(request, generation.content, generation_id, output)
+    generations = application_of(request).generations
+    record, content = await call(request, generations.content, generation_id, output)
     return Response(content, media_type=record.media_type, headers={"ETag": f'"{record.blob}"'})
 
 
@@ -213,19 +213,19 @@ async def get_card(request: Request, generation_id: str) -> Response:
 
 
 def _card(application: Application, generation_id: str, kind: str) -> bytes:
-    shown = application.generation.card(generation_id)
+    shown = application.generations.card(generation_id)
     return picture.draw(shown) if kind == "image/png" else page(shown).encode()
 
 
 @router.post("/generations/{generation_id}/replay", response_model=ReplayOut)
 async def replay(request: Request, generation_id: str) -> ReplayOut:
     """Make it again from its record, and say whether every byte is the same."""
-    found = await call(request, application_of(request).generation.replay, generation_id)
+    found = await call(request, application_of(request).generations.replay, generation_id)
     return ReplayOut(outputs=[ReplayedOut(id=id, identical=same) for id, same in found.items()])
 
 
 @router.post("/generations/{generation_id}/explain", response_model=GenerationOut)
 async def explain(request: Request, generation_id: str) -> GenerationOut:
     """Measure what each memory did: make it again without it. The record keeps what was found."""
-    found = await call(request, application_of(request).generation.explain, generation_id)
+    found = await call(request, application_of(request).generations.explain, generation_id)
     return views.generation(found, {})
