@@ -23,7 +23,8 @@ from memory_service.bootstrap import build
 from memory_service.errors import MemoryServiceError
 from memory_service.importer import Bundle, scan
 from memory_service.records import Job, Upload
-from memory_service.services.evaluation.service import Report, Request
+from memory_service.services.evaluation.reports import Report
+from memory_service.services.evaluation.request import Request
 from memory_service.settings import Settings
 
 log = logging.getLogger(__name__)

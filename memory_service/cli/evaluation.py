@@ -21,7 +21,7 @@ from memory_service.services.evaluation import blocks
 from memory_service.settings import Settings
 
 if TYPE_CHECKING:
-    from memory_service.services.evaluation.service import Report
+    from memory_service.services.evaluation.reports import Report
 
 SHOWN = (  # on the terminal
     "recall_at_1",

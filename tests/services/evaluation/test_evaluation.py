@@ -25,13 +25,14 @@ from memory_service.services.evaluation import (
     judges,
     ladder,
     ladder_table,
+    recall,
     robustness,
     scoring,
     service,
 )
 from memory_service.services.evaluation.cases import read_cases
 from memory_service.services.evaluation.lab import FEWEST, Budget, Lab, Task
-from memory_service.services.evaluation.service import Request
+from memory_service.services.evaluation.request import Request
 from memory_service.settings import Settings
 
 QUICK = Request(depth="quick", max_items=40)
@@ -328,7 +329,7 @@ def test_it_ends_when_it_is_cancelled(app: Application, monkeypatch: pytest.Monk
         with lab.step("more"):
             raise AssertionError("it goes on")
 
-    monkeypatch.setattr(service.recall, "recall", wait)
+    monkeypatch.setattr(recall, "recall", wait)
     begun = app.evaluation.begin(depth="quick")
     assert reached.wait(60)
     app.jobs.cancel(begun.id)
