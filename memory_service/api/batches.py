@@ -8,11 +8,9 @@ and no more is held than a few groups.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -24,63 +22,24 @@ from starlette.types import Message, Receive, Scope, Send
 from memory_service import trail
 from memory_service.api import problems, views
 from memory_service.api.access import caller_of
+from memory_service.api.batch_lines import Line, Lines
+from memory_service.api.batch_places import Places
 from memory_service.api.bodies import read_line
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.problems import HttpProblem
-from memory_service.api.uploads import SHARE, Share
-from memory_service.errors import MemoryServiceError, NotReady, Overloaded, SlowUpload, TooLarge
+from memory_service.api.uploads import SHARE
+from memory_service.errors import MemoryServiceError, Overloaded
 from memory_service.records import StoreOrder
 from memory_service.services.storing import Outcome, Prepared, Storing
 
 NDJSON = "application/x-ndjson"
 GROUP_LINES = 128  # most that are encoded together and share a transaction
 GROUP_BYTES = 8 * 2**20  # more than that only where one line has more
-LONG_LINE = 2**20  # from here on there must be room for it
-MOST_AT_ONCE = 8
 PATIENCE_S = 60.0  # with what is too busy, before lines are answered with that
 PAUSE_S = 0.05
 
 T = TypeVar("T")
 Write = Callable[[bytes], Awaitable[None]]
-
-
-class Places:
-    """So many batches at a time, since each holds a few groups, and half as many of each key.
-    Belongs to one event loop.
-
-    Who sends no key, where none is asked for, may take all: there is nobody to share with.
-    """
-
-    def __init__(self) -> None:
-        self._taken: Counter[str | None] = Counter()
-
-    @contextmanager
-    def one(self, key: str | None) -> Iterator[None]:
-        """Raises Overloaded when all are taken."""
-        self._require(self._taken.total(), MOST_AT_ONCE, "")
-        if key is not None:
-            self._require(self._taken[key], MOST_AT_ONCE // 2, " of this key")
-        self._taken[key] += 1
-        try:
-            yield
-        finally:
-            self._taken[key] -= 1
-            if not self._taken[key]:
-                del self._taken[key]
-
-    def _require(self, taken: int, most: int, whose: str) -> None:
-        if taken >= most:
-            raise Overloaded(
-                f"{taken} batches{whose} are under way already", retry_after_s=1, accepted=most
-            )
-
-
-@dataclass(frozen=True)
-class Line:
-    index: int
-    content: bytes
-    error: Exception | None = None
-    leave: Callable[[], None] = lambda: None  # to be called once it was answered
 
 
 @dataclass(frozen=True)
@@ -114,7 +73,7 @@ class BatchResponse(Response):
 
         request = self._request
         places: Places = request.app.state.batches
-        lines = _Lines(request.stream(), self._longest_line, request.scope[SHARE])
+        lines = Lines(request.stream(), self._longest_line, request.scope[SHARE])
         async with aclosing(lines.read()) as read:
             first = await _first_lines(read)  # who says nothing yet needs no place
             try:
@@ -220,73 +179,6 @@ async def _read(first: list[Line], read: AsyncIterator[list[Line]], arrived: _Ar
         if lines:
             await arrived.put(lines)
     await arrived.end()
-
-
-class _Lines:
-    """The lines of a body. Of one that is too long, or for which there is no room, nothing is kept;
-    those behind it are read as ever."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], longest: int, share: Share) -> None:
-        self._chunks = chunks
-        self._longest = longest
-        self._share = share
-        self._index = 0
-        self._rest = bytearray()  # of the line that has not ended
-        self._taken = 0  # of the room
-        self._error: Exception | None = None
-
-    async def read(self) -> AsyncGenerator[list[Line], None]:
-        """Those that each chunk ends, blank ones left out. Where the rest is too slow to come, or
-        the service stops before, the last line says so; raises SlowUpload or NotReady when there
-        was none before."""
-        try:
-            async for chunk in self._chunks:
-                found: list[Line] = []
-                *ends, last = chunk.split(b"\n")
-                for end in ends:
-                    self._add(end)
-                    found += self._ended()
-                self._add(last)
-                yield found
-        except (SlowUpload, NotReady) as error:
-            if not self._index:
-                raise
-            self._error = self._error or error
-        yield self._ended()
-
-    def _add(self, piece: bytes) -> None:
-        if self._error is None:
-            self._rest += piece
-            if len(self._rest) > self._longest:
-                self._error = TooLarge(
-                    f"the line has more than the {self._longest} bytes that are accepted",
-                    found=len(self._rest),
-                    accepted=self._longest,
-                )
-            elif len(self._rest) > LONG_LINE:
-                self._hold()
-        if self._error is not None:
-            self._rest.clear()
-
-    def _hold(self) -> None:
-        try:
-            self._share.take(len(self._rest) - self._taken)
-            self._taken = len(self._rest)
-        except Overloaded as error:
-            self._error = error
-
-    def _ended(self) -> list[Line]:
-        content, error, taken = bytes(self._rest), self._error, self._taken
-        self._rest.clear()
-        self._error, self._taken = None, 0
-        if error is None and not content.strip():
-            self._share.give_back(taken)
-            return []
-        if error is not None:
-            self._share.give_back(taken)
-            taken = 0
-        self._index += 1
-        return [Line(self._index - 1, content, error, partial(self._share.give_back, taken))]
 
 
 async def _prepare(

@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from memory_service.api import access, bodies, docs, problems
-from memory_service.api.batches import Places
+from memory_service.api.batch_places import Places
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
 from memory_service.api.middleware import KnownHosts, RequestContext

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 from problem_answers import OGG, PNG, assert_problem, state
 
-from memory_service.api import batches, create_app
+from memory_service.api import batch_places, batches, create_app
 from memory_service.bootstrap import build
 from memory_service.client import Client
 from memory_service.errors import Overloaded
@@ -293,7 +293,7 @@ def test_who_does_not_read_is_not_read_from(
 
 
 def test_few_batches_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(batch_places, "MOST_AT_ONCE", 0)
     answer = client.post("/store/batch", content=lines(note("a")), headers=NDJSON)
     assert answer.headers["retry-after"] == "1"
     assert_problem(answer, 429, "overloaded")

@@ -10,7 +10,7 @@ import pytest
 from asgi import Sender, scope
 from fastapi import FastAPI
 
-from memory_service.api import batches, create_app, uploads
+from memory_service.api import batch_lines, batch_places, create_app, uploads
 from memory_service.api.uploads import Room
 from memory_service.errors import Overloaded
 from memory_service.settings import Settings
@@ -145,7 +145,7 @@ def lines(sender: Sender) -> list[dict[str, Any]]:
 async def test_a_batch_that_says_nothing_has_no_place(
     serving: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(batch_places, "MOST_AT_ONCE", 1)
     async with serving(upload_idle_s=0.5) as asking:
         silent = [Sender([b' \n{"items'], whole=False) for _ in range(5)]
         waiting = [asking.begin("/store/batch", each, content_type=NDJSON) for each in silent]
@@ -161,7 +161,7 @@ async def test_a_batch_that_says_nothing_has_no_place(
 async def test_a_batch_gives_its_place_up(
     serving: Any, monkeypatch: pytest.MonkeyPatch, rest: list[bytes]
 ) -> None:
-    monkeypatch.setattr(batches, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(batch_places, "MOST_AT_ONCE", 1)
     async with serving(upload_idle_s=0.5) as asking:
         slow = Sender([LINE, *rest], whole=False, pause_s=0.02)
         waiting = asking.begin("/store/batch", slow, content_type=NDJSON)
@@ -205,12 +205,12 @@ async def test_a_key_has_half_of_the_places(serving: Any) -> None:
     async with serving(auth="required") as asking:
         make = asking.app.state.application.keys.create
         one, other = (make(name, "write")[1] for name in ("one", "other"))
-        for _ in range(batches.MOST_AT_ONCE // 2):
+        for _ in range(batch_places.MOST_AT_ONCE // 2):
             open_ = Sender([LINE], whole=False)
             asking.begin("/store/batch", open_, one, content_type=NDJSON)
             await until(lambda open_=open_: len(open_.sent) > 1)
         late = await asking.ask("/store/batch", Sender([LINE]), one, content_type=NDJSON)
-        assert refused(late, 429, "overloaded")["accepted"] == batches.MOST_AT_ONCE // 2
+        assert refused(late, 429, "overloaded")["accepted"] == batch_places.MOST_AT_ONCE // 2
         taken = await asking.ask("/store/batch", Sender([LINE]), other, content_type=NDJSON)
         assert [each["status"] for each in lines(taken)] == [201]
 
@@ -218,7 +218,7 @@ async def test_a_key_has_half_of_the_places(serving: Any) -> None:
 async def test_a_long_line_without_room_is_refused_alone(
     serving: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "LONG_LINE", 1_000)
+    monkeypatch.setattr(batch_lines, "LONG_LINE", 1_000)
     async with serving(max_upload_bytes=30_000, upload_room_bytes=1_200_000) as asking:
         held = Sender([b"{"], whole=False)
         asking.begin("/store", held, content_length="1000000")
