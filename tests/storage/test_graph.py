@@ -19,7 +19,7 @@ from memory_service.storage.vectors.snapshots import Opening, Snapshot, Snapshot
 
 DIMENSION, COUNT = 48, 4000
 FEW = 1600  # are sealed, too
-SIZES = Sizes(exact=1500, buffer=1000, segment=5000, least_segment=400, block=4000, unsaved=10**6)
+SIZES = Sizes(exact=1500, buffer=1000, segment=5000, least_segment=400, block=1000, unsaved=10**6)
 ROWS = clustered(COUNT + 60, DIMENSION, seed=5)
 QUERIES = ROWS[COUNT:]
 SEQUENCES = np.arange(1, COUNT + 1)
@@ -237,6 +237,31 @@ def test_linking_gives_way() -> None:
     with pytest.raises(Interrupted):
         index.link()
     assert segment_of(index).graph is None
+
+
+def test_linking_that_rests_still_gives_way() -> None:
+    """To a merge and to a close, as soon as there is one; and goes on where it was."""
+    index = sealed(FEW)
+    rests = iter([True] * 5 + [False] * 1000)
+    assert index.link(rests=lambda: next(rests))
+    assert segment_of(index).graph is not None
+    index = sealed(FEW)
+    asked: list[int] = []
+
+    def comes() -> bool:
+        asked.append(len(asked))
+        if len(asked) == 3:
+            index.add(SEQUENCES[:1001] + COUNT, ROWS[:1001])  # something is to be merged
+        return True
+
+    with pytest.raises(Interrupted):
+        index.link(rests=comes)
+    assert len(asked) == 3
+    index = sealed(FEW)
+    asked.clear()
+    with pytest.raises(Interrupted):
+        index.link(lambda: len(asked) >= 2, rests=lambda: not asked.append(1))
+    assert len(asked) == 2
 
 
 def test_no_graph_where_no_walk_finds_enough(monkeypatch: pytest.MonkeyPatch) -> None:

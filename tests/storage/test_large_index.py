@@ -120,7 +120,7 @@ def test_finds_as_much_where_the_nearest_are_in_one_of_several_segments(order: i
     """What was found in one that is far from the query says nothing of the next one."""
     kinds_together = np.argsort(ROWS[:COUNT] @ ROWS[0])[::order]
     rows = ROWS[:COUNT][kinds_together]
-    index = VectorIndex(DIMENSION, sizes=replace(SIZES, segment=3000, exact=1000))
+    index = VectorIndex(DIMENSION, sizes=replace(SIZES, segment=3000, exact=1000, buffers=1))
     for start in range(0, COUNT, 3000):
         index.add(SEQUENCES[start : start + 3000], rows[start : start + 3000])
         index.merge(calm=True)
@@ -145,7 +145,8 @@ def test_finds_as_much_in_a_loose_segment_behind_a_tight_one() -> None:
         return unit(centres[rng.integers(10, size=number)] + off)
 
     rows = np.concatenate([around(count, 0.3), around(count, 1.0)])
-    index = VectorIndex(dimension, sizes=replace(SIZES, exact=1000, segment=count, block=count))
+    sizes = replace(SIZES, exact=1000, buffers=1, segment=count)
+    index = VectorIndex(dimension, sizes=sizes)
     for start in (count, 0):  # what was sealed last is searched first
         here = slice(start, start + count)
         index.add(SEQUENCES[here], rows[here])
@@ -167,7 +168,7 @@ def test_too_few_rows_tell_nothing_of_estimates(count: int) -> None:
 
 def test_no_graph_is_made_beside_more_rows_that_are_too_many_for_one() -> None:
     """They are what a search takes its time for; the graph took a fifth of a million's build."""
-    index = VectorIndex(DIMENSION, sizes=replace(SIZES, segment=4500, linked=2000))
+    index = VectorIndex(DIMENSION, sizes=replace(SIZES, segment=4500, buffers=1, linked=2000))
     for here in (slice(4000), slice(4000, 5100)):
         index.add(SEQUENCES[here], ROWS[here])
         index.merge()
@@ -412,11 +413,33 @@ def test_while_much_comes_a_large_index_waits_for_more() -> None:
     assert not index.merge()  # up to an eighth
     index.add(SEQUENCES[8000:8200] + 1, ROWS[8000:8200])
     assert index.merge()
-    few = VectorIndex(DIMENSION, sizes=replace(SIZES, buffer=100))
+    few = VectorIndex(DIMENSION, sizes=replace(SIZES, buffer=100, least_segment=100))
     few.add(SEQUENCES[:8000], ROWS[:8000])
     few.merge()
     few.add(SEQUENCES[8000:8401], ROWS[8000:8401])
     assert few.merge()  # but no more than four buffers
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        ({"segment": 3000}, "no room for the 4000"),
+        ({"segment": 4999}, "one more block of 1000"),
+        ({"segment": 5000, "exact": 4001}, "no room for the 4001"),
+        ({"least_segment": 1001}, "at least 1001"),
+        ({"buffer": 3500, "buffers": 1, "least_segment": 3001}, "at least 3001"),
+    ],
+)
+def test_sizes_that_would_merge_for_ever_are_refused(sizes: dict[str, int], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        replace(SIZES, **sizes)
+    least = replace(SIZES, exact=1000, buffers=1, segment=2000, least_segment=1000)
+    index = VectorIndex(DIMENSION, sizes=least)  # just large enough
+    index.add(SEQUENCES[:64], ROWS[:64])
+    index.add(SEQUENCES[64:], ROWS[64:COUNT])
+    assert index.merge()
+    assert all(part.count <= 2000 for part in index.parts)
+    assert not index.merge()
 
 
 def test_how_long_it_is_until_something_is_to_be_merged() -> None:
@@ -444,7 +467,7 @@ class Watched:
     def save(self) -> None:
         self.done.append("saved")
 
-    def link(self, stopped: Any, *, within_s: float) -> bool:
+    def link(self, stopped: Any, *, within_s: float, rests: Any) -> bool:
         self.done.append(within_s)
         return False
 
@@ -460,6 +483,39 @@ def test_the_background_waits_for_calm(monkeypatch: pytest.MonkeyPatch) -> None:
         background._look(settling=False)
         assert index.done[: len(expected)] == expected
         index.done.clear()
+
+
+def test_linking_rests_while_much_comes_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(indexes_module, "monotonic", lambda: now)
+    index = Watched()
+    background = indexes_module.Background(lambda: [index])  # type: ignore[list-item]
+
+    def waits(closing: threading.Event, seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        index.changes += int(came_per_s * seconds)
+
+    def rested_s(most_s: float = 200.0) -> float:
+        began = now
+        while background._rests() and now - began < most_s:
+            pass
+        return now - began
+
+    monkeypatch.setattr(threading.Event, "wait", waits)
+    came_per_s = 2 * indexes_module.MUCH_PER_S
+    waits(threading.Event(), 5.0)
+    assert rested_s(3.0) == 3.0
+    came_per_s = indexes_module.MUCH_PER_S / 2
+    assert rested_s() == indexes_module.BREATH_S  # by then it knows
+    came_per_s = 2 * indexes_module.MUCH_PER_S
+    waits(threading.Event(), 5.0)
+    assert rested_s() == indexes_module.REST_S - 3.0 - indexes_module.BREATH_S
+    assert rested_s() == 0  # as long as nothing was linked
+    monkeypatch.setattr(Watched, "link", lambda *given, **named: True)
+    background._attend(index)  # type: ignore[arg-type]
+    waits(threading.Event(), 5.0)
+    assert rested_s() == indexes_module.REST_S
 
 
 def test_the_background_seals_and_links_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

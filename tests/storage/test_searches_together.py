@@ -7,7 +7,7 @@ from clustered import clustered, unit
 from memory_service.storage.vectors import Nearest, Sizes, VectorIndex
 
 DIMENSION, COUNT = 48, 4000
-SIZES = Sizes(exact=1500, buffer=1000, segment=5000, least_segment=400, block=4000)
+SIZES = Sizes(exact=1500, buffer=1000, segment=5000, least_segment=400, block=1000)
 ROWS = clustered(COUNT + 40, DIMENSION, seed=5)
 STRANGE = unit(np.random.default_rng(0).standard_normal((8, DIMENSION)))
 QUERIES = np.concatenate([ROWS[COUNT:], ROWS[:8], STRANGE])

@@ -21,7 +21,15 @@ from memory_service.storage.vectors import snapshots as module
 from memory_service.storage.vectors.snapshots import Opening, Snapshots
 
 DIMENSION = 32
-SIZES = Sizes(exact=1500, buffer=1000, segment=2000, least_segment=300, block=500, unsaved=10_000)
+SIZES = Sizes(
+    exact=1500,
+    buffer=1000,
+    buffers=1,
+    segment=2000,
+    least_segment=300,
+    block=500,
+    unsaved=10_000,
+)
 KEY = SubMemory("n", "text", "s", "f")
 ROWS = clustered(4100, DIMENSION)
 SEQUENCES = np.arange(1, 4001)

@@ -39,7 +39,10 @@ DEEPER = 8  # times as many vectors, when those found are of too few memories
 
 @dataclass(frozen=True)
 class Sizes:
-    """When what is done; measured, see docs/experiments.md. All in rows."""
+    """When what is done; measured, see docs/experiments.md. All in rows.
+
+    Raises ValueError where what waits in blocks could never be sealed.
+    """
 
     exact: int = 24_576  # are searched one by one, as long as nothing is sealed
     buffer: int = 16_384  # the same beside sealed segments
@@ -52,6 +55,19 @@ class Sizes:
     unsaved: int = 16_384  # changed since the last snapshot
     linked_per_s: int = 2_000  # about, with other work beside; rarely less
     removed_share: float = 1 / 16  # of a segment, from which it is built anew
+
+    def __post_init__(self) -> None:
+        waiting = max(self.exact, self.buffer * self.buffers)
+        if self.segment < waiting + self.block:
+            raise ValueError(
+                f"a segment of {self.segment} rows has no room for the {waiting} that wait in"
+                f" blocks (exact, buffer x buffers), and one more block of {self.block}"
+            )
+        if self.least_segment > min(self.exact, self.buffer):
+            raise ValueError(
+                f"segments of at least {self.least_segment} rows, but {self.exact} and"
+                f" {self.buffer} (exact, buffer) are to be sealed"
+            )
 
 
 class VectorIndex:
@@ -363,27 +379,42 @@ class VectorIndex:
         unlinked = [each for each in small if not each.linked]
         return min(unlinked, key=lambda each: each.count, default=None)
 
-    def link(self, stopped: Stopped = lambda: False, *, within_s: float = float("inf")) -> bool:
+    def link(
+        self,
+        stopped: Stopped = lambda: False,
+        *,
+        within_s: float = float("inf"),
+        rests: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Give segments their graphs; returns whether any got one. Takes several times as long as
         sealing them, and goes on beside all else. Those that would take longer than `within_s` are
-        left for later. Raises Interrupted, also when there is something to merge."""
+        left for later. `rests` waits a moment where others need the processor more, and says
+        whether it did. Raises Interrupted, also when there is something to merge."""
         faiss.omp_set_num_threads(self._threads)
         most = within_s * self._sizes.linked_per_s
         if self.unlinked is None or self.unlinked.count > most:
             return False
         try:
             while (segment := self.unlinked) is not None and segment.count <= most:
-                segment.link(self._gives_way(segment, stopped))
+                segment.link(self._gives_way(segment, stopped, rests))
         finally:
             _give_back_memory()
         with self._writing:
             self._changes += 1  # there is something to save
         return True
 
-    def _gives_way(self, segment: Segment, stopped: Stopped) -> Stopped:
-        return lambda: (
-            stopped() or self._dropped or self._blocks_due() or segment not in self._parts
-        )
+    def _gives_way(self, segment: Segment, stopped: Stopped, rests: Callable[[], bool]) -> Stopped:
+        def in_vain() -> bool:
+            gone = self._dropped or segment not in self._parts
+            return stopped() or gone or self._blocks_due()
+
+        def gives_way() -> bool:
+            while not in_vain():
+                if not rests():
+                    return False
+            return True
+
+        return gives_way
 
     def compact(self) -> None:
         """Take what was removed out of memory and files now; returns when that is done.

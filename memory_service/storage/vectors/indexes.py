@@ -18,11 +18,17 @@ log = logging.getLogger(__name__)
 PURGE_S = 3600.0  # what was removed leaves memory and disk after no longer than this
 LOOK_S = 5.0  # so often it is looked how much comes, and what can be done meanwhile
 CALM_S = 60.0  # until a merge: what is in blocks is not worth sealing before, if it takes less
+MUCH_PER_S = 500.0  # vectors that come or go, in all indexes: linking leaves the processor to them
+REST_S = 30.0  # at most, until something was linked
+BREATH_S = 0.5  # so often it is looked meanwhile whether much comes still
 
 
 class Background:
     """A thread from `start` to `close` that attends to the indexes that ask for it, and to those
     where little comes: what will stay gets a graph, and blocks that would not fill up are sealed.
+
+    Linking takes several times as much of the processor as storing what it links. So it rests
+    while much comes, but not for ever.
     """
 
     def __init__(self, every: Callable[[], list[VectorIndex]]) -> None:
@@ -35,6 +41,8 @@ class Background:
         self._thread: threading.Thread | None = None
         self._seen: WeakKeyDictionary[VectorIndex, int] = WeakKeyDictionary()  # changes by then
         self._looked = self._purged = monotonic()
+        self._pace = _Pace(self._total)
+        self._rested_s = 0.0
 
     def ask(self, index: VectorIndex) -> None:
         with self._changed:
@@ -100,12 +108,40 @@ class Background:
             merged = index.merge(purge=purge, calm=calm_s > CALM_S, stopped=stopped)
             if merged or asked or purge:
                 index.save()
-            if index.link(stopped, within_s=calm_s / 2):
+            if index.link(stopped, within_s=calm_s / 2, rests=self._rests):
+                self._rested_s = 0.0
                 index.save()
         except Interrupted:
             pass
         except Exception:  # a full disk, most likely; searching goes on with what there is
             log.exception("an index could not be merged or saved")
+
+    def _rests(self) -> bool:
+        """Whether linking has waited a moment, because much comes."""
+        if self._settling or self._rested_s >= REST_S or self._pace.per_s() < MUCH_PER_S:
+            return False
+        self._closing.wait(BREATH_S)
+        self._rested_s += BREATH_S
+        return True
+
+    def _total(self) -> int:
+        return sum(index.changes for index in self._every())
+
+
+class _Pace:
+    """How fast a number grows, told by about the last BREATH_S."""
+
+    def __init__(self, number: Callable[[], int]) -> None:
+        self._number = number
+        self._at, self._was, self._per_s = monotonic(), 0, 0.0
+
+    def per_s(self) -> float:
+        elapsed = monotonic() - self._at
+        if elapsed >= BREATH_S / 2:
+            now = self._number()
+            self._per_s = (now - self._was) / elapsed
+            self._at, self._was = monotonic(), now
+        return self._per_s
 
 
 class VectorIndexes:
