@@ -13,6 +13,18 @@ from memory_service.records import Memory, Vector
 from memory_service.storage import namespace_settings, rows, traces
 
 
+def count_rows(connection: sqlite3.Connection, memories: Sequence[Memory]) -> dict[str, int]:
+    """How many rows by table go with those of the memories."""
+    sequences = json.dumps([memory.sequence for memory in memories])
+    return {
+        table: connection.execute(
+            f"SELECT COUNT(*) FROM {table} WHERE sequence IN (SELECT value FROM json_each(?))",
+            (sequences,),
+        ).fetchone()[0]
+        for table in ("vectors", "recalls")
+    }
+
+
 def delete_memories(connection: sqlite3.Connection, memories: Sequence[Memory]) -> None:
     """Delete the rows and their vectors, and take their shares out of the traces. In one
     statement: for each, SQLite keeps the pages that it changes, to undo it if it fails."""

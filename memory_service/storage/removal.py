@@ -1,9 +1,9 @@
 """Removes memories and generations for good, from every place, and says what was where.
 
-Rows go first, in one transaction with a note of the files that are to follow and with the receipt;
-then index entries, files and thumbnails. A crash in between leaves notes, which the next start
-works off. Many are removed in several such steps, between which others have their turn. Knows
-nothing about who asked.
+Rows go first, in one transaction with a note of the contents that are to follow and with the
+receipt; then index entries, and the contents: see storage.leaving. A crash in between leaves notes,
+which the next start works off. Many are removed in several such steps, between which others have
+their turn. Knows nothing about who asked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from memory_service import trail
 from memory_service.clock import Clock
-from memory_service.errors import MemoryServiceError, StorageFailure, StorageFull
+from memory_service.errors import MemoryServiceError, StorageFull
 from memory_service.records import PLAIN, Forgotten, Manner, Memory
 from memory_service.storage import (
     damage,
@@ -38,6 +38,7 @@ from memory_service.storage.catalog import Catalog
 from memory_service.storage.clearing import Clearing
 from memory_service.storage.contents import Contents
 from memory_service.storage.filters import Filter, where
+from memory_service.storage.leaving import Leaving
 from memory_service.storage.probe import Probe, summed
 from memory_service.storage.quarantine import Quarantine
 from memory_service.storage.reserve import Reserve
@@ -89,6 +90,7 @@ class Removal:
         catalog.observers.append(self._reserve)
         self.thumbnails = Thumbnails(folder / "thumbnails")
         self.quarantine = Quarantine(folder / "quarantine")
+        self._leaving = Leaving(catalog, blobs, self.thumbnails, self.quarantine)
         self._clearing = Clearing(catalog, blobs, indexes)
         self._mentions = jobs.Mentions()
 
@@ -276,7 +278,7 @@ class Removal:
             gone = self._indexes.remove(*place, np.array(sequences, np.int64))
             tally.removed["index_entries"] += gone
         self._changed()
-        self._remove_files(tally, leaving)
+        self._leaving.remove(tally, leaving)
 
     def _delete_rows(
         self, tally: Tally, memories: Sequence[Memory], damaged: Sequence[str]
@@ -291,7 +293,7 @@ class Removal:
             leaving += generations.delete(connection, erased)
             counted["generations"] = len(erased)
             counted["job_entries"] = self._mentions.forget(connection, ids)
-            counted.update(_count_rows(connection, memories))
+            counted.update(deletion.count_rows(connection, memories))
             deletion.delete_memories(connection, memories)
             emptied = [
                 episode_id
@@ -322,7 +324,7 @@ class Removal:
             return leaving
 
         with self._catalog.write_lock:
-            self._remove_files(tally, self._with_reserve(delete))
+            self._leaving.remove(tally, self._with_reserve(delete))
 
     def _note(
         self,
@@ -335,13 +337,7 @@ class Removal:
     ) -> None:
         """What is to be known after a crash, in the transaction that deletes; and which contents
         of earlier ones are gone."""
-        connection.execute(
-            "DELETE FROM leaving WHERE blob IN (SELECT value FROM json_each(?))",
-            (json.dumps(tally.settled),),
-        )
-        connection.executemany(
-            "INSERT OR IGNORE INTO leaving VALUES (?)", [(each,) for each in leaving]
-        )
+        self._leaving.note(connection, leaving, tally.settled)
         if tally.manner.keep_receipt:
             receipts.write(connection, tally, part, complete=complete)
 
@@ -364,31 +360,6 @@ class Removal:
             self._reserve.give_up()
             return delete()
 
-    def _remove_files(self, tally: Tally, blobs: Sequence[str]) -> None:
-        """Of contents that no row names. The rows are gone by now: a failure here is not the
-        caller's, and what is left is worked off later."""
-        unreferenced = set(self._blobs.unreferenced(blobs))
-        for digest in dict.fromkeys(blobs):
-            try:
-                if digest in unreferenced and not self._remove_file(tally, digest):
-                    continue
-            except StorageFailure:
-                log.exception("the file of a deleted memory could not be removed: %s", digest)
-                continue
-            tally.settled.append(digest)
-
-    def _remove_file(self, tally: Tally, digest: str) -> bool:
-        """Whether it is gone."""
-        self._blobs.delete(digest)
-        if digest in self._blobs:
-            return False
-        tally.blob_removed(digest)
-        tally.removed["thumbnails"] += self.thumbnails.delete(digest)
-        if tally.aside is None:
-            tally.aside = self.quarantine.by_digest()
-        tally.removed["quarantined"] += self.quarantine.delete(tally.aside.get(digest, ()))
-        return True
-
     def _end(self, tally: Tally, *, complete: bool) -> None:
         try:
             self._settle(tally, complete=complete)
@@ -408,10 +379,9 @@ class Removal:
         """Remove files that a deletion left, and what the write-ahead log still says of it. Raises
         StorageFailure when that fails; then it is to be called again."""
         with self._catalog.write_lock:
-            leaving = [row["blob"] for row in self._catalog.select("SELECT blob FROM leaving")]
-            if leaving:
+            if leaving := self._leaving.noted():
                 tally = self._begun("expired", UNASKED)
-                self._remove_files(tally, leaving)
+                self._leaving.remove(tally, leaving)
                 self._settle(tally, complete=True)
         self._clearing.tidy()
         self._keep_reserve()
@@ -426,20 +396,4 @@ class Removal:
         store that was not finished, or of a catalog that is older than they are, put aside."""
         self._keep_reserve()
         self.tidy()
-        if found := self._blobs.sweep(self.quarantine.take):
-            log.warning(
-                "%d files that no memory names were cleared: whole ones are in %s",
-                found,
-                self.quarantine.folder,
-            )
-
-
-def _count_rows(connection: sqlite3.Connection, memories: Sequence[Memory]) -> dict[str, int]:
-    sequences = json.dumps([memory.sequence for memory in memories])
-    return {
-        table: connection.execute(
-            f"SELECT COUNT(*) FROM {table} WHERE sequence IN (SELECT value FROM json_each(?))",
-            (sequences,),
-        ).fetchone()[0]
-        for table in ("vectors", "recalls")
-    }
+        self._leaving.sweep()

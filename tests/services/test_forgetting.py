@@ -19,7 +19,7 @@ from memory_service.app import Application
 from memory_service.errors import InvalidInput, NotFound, StorageFull, UnexpectedCount
 from memory_service.records import Episode, Forgotten, Manner, Memory, QueryPart, Selection
 from memory_service.services.consolidation import Request
-from memory_service.storage import deletion, removal, residue, tally
+from memory_service.storage import deletion, leaving, removal, residue, tally
 
 FOX = QueryPart("text", b"a red fox")
 ALL = Selection("default", all=True)
@@ -92,7 +92,7 @@ class TestReceipt:
 
         fox = animals["fox"]
         with monkeypatch.context() as patch:
-            patch.setattr(removal.Removal, "_remove_files", crash)
+            patch.setattr(leaving.Leaving, "remove", crash)
             with pytest.raises(KeyboardInterrupt):
                 app.memory.forget_episode(fox.id)
         receipt = app.forgetting.receipt(seen[0])
