@@ -16,43 +16,23 @@ from generator.base import Condition, Generated, Generator
 from memory_service import manifest
 from memory_service.errors import TooSimilar
 from memory_service.ids import new_id
-from memory_service.records import Draw, Generation, GenerationOutput, MediaNovelty, Vector
+from memory_service.records import Draw, Generation, GenerationOutput, Vector
 from memory_service.services import checks, choosing, neighbours
 from memory_service.services.choosing import Candidate
-from memory_service.services.likeness import MEASURES, distance, similarity
 from memory_service.services.models import Models, generator_errors, key_of
+from memory_service.services.novelty import Measured, Novelty
 from memory_service.services.rendering import render
 from memory_service.storage.spaces import SpaceKey
 from memory_service.storage.store import Store
-from memory_service.storage.vectors import SubMemory
 
 MAX_DRAWS = 8  # one by one
 MAX_ROUNDS = 4  # of several candidates
-NOVELTY_DEPTH = 16  # nearest memories that are looked at: the first may have expired
 
 
 @dataclass(frozen=True)
 class Made:
     output: GenerationOutput  # without blob, which is given by the store
     content: bytes  # of the file
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """`vector` (D,) in the home space of the modality, None where the profile has no encoder."""
-
-    vector: Vector | None = None
-    cosine: float | None = None  # to the nearest memory of the modality
-    nearest: str | None = None
-    sequence: int = 0  # of that memory
-    media: MediaNovelty | None = None
-
-    def likeness(self, modality: Modality) -> tuple[float | None, str | None]:
-        """How like a memory it is, by whichever measure finds it more alike, and which memory."""
-        found = [] if self.cosine is None else [(self.cosine, self.nearest)]
-        if self.media is not None:
-            found.append((similarity(modality, self.media.value), self.media.memory_id))
-        return max(found, key=lambda each: each[0], default=(None, None))
 
 
 class Maker:
@@ -70,11 +50,10 @@ class Maker:
     ) -> None:
         """`candidates` of each output, of which one is kept; None: as many as is usual for it."""
         self._record = record
-        self._sources = sources
         self._max_similarity = max_similarity
         self._candidates = candidates
-        self._store = store
         self._models = models
+        self._novelty = Novelty(record, sources, store, models)
 
     def make_all(self, outputs: Sequence[Modality], condition: Condition) -> list[Made]:
         """In the order given; the text is made first, and of the others those are chosen that go
@@ -140,7 +119,7 @@ class Maker:
             )
             # Without a limit the best one is taken, and how new the others are is not measured.
             compared = ranked[:1] if limit is None else ranked
-            seen = {each.number: self._measure(modality, each) for each in compared}
+            seen = {each.number: self._novelty.measure(modality, each) for each in compared}
             taken = _first_allowed(modality, ranked, seen, limit)
             draws += _told(modality, ranked, seen, taken, round)
             if taken is not None:
@@ -152,7 +131,7 @@ class Maker:
         self,
         generator: Generator,
         taken: Candidate,
-        measured: _Measured,
+        measured: Measured,
         draws: tuple[Draw, ...],
         details: Mapping[str, Any],
     ) -> Made:
@@ -178,55 +157,6 @@ class Maker:
         )
         content = file_of(self._record, output, made.media)
         return Made(replace(output, size_bytes=len(content)), content)
-
-    def _measure(self, modality: Modality, candidate: Candidate) -> _Measured:
-        measured = self._nearest(modality, candidate)
-        media = self._media_novelty(modality, candidate.made.media, measured)
-        return replace(measured, media=media)
-
-    def _nearest(self, modality: Modality, candidate: Candidate) -> _Measured:
-        encoder = self._models.encoders.get(modality)
-        if encoder is None:
-            return _Measured()
-        vector = candidate.vector
-        # What it was compared by is the home of the modality, or else another of its spaces.
-        if vector is None or key_of(encoder.space) != _space_of(self._record):
-            vector = encoder.encode([candidate.made.media])[0]
-        key = key_of(encoder.space)
-        index = self._store.index(SubMemory(self._record.namespace, modality, *key))
-        if index is not None:
-            sequences, cosines = index.search(vector, NOVELTY_DEPTH)
-            known = self._store.catalog.places(sequences.tolist(), members=True)
-            for sequence, cosine in zip(sequences.tolist(), cosines.tolist(), strict=True):
-                if sequence in known:  # has neither expired nor been forgotten
-                    return _Measured(vector, cosine, known[sequence][0], sequence)
-        return _Measured(vector)
-
-    def _media_novelty(
-        self, modality: Modality, media: Any, measured: _Measured
-    ) -> MediaNovelty | None:
-        """To what it was made from, and to the memory whose embedding is nearest."""
-        known = {
-            source.memory.id: source.neighbour.media
-            for source in self._sources
-            if source.memory.modality == modality
-        }
-        if measured.nearest is not None and measured.nearest not in known:
-            known |= self._read(measured, modality)
-        distances = {id: distance(modality, media, each) for id, each in known.items()}
-        found = {id: value for id, value in distances.items() if value is not None}
-        if not found:
-            return None
-        nearest = min(found, key=lambda id: found[id])
-        return MediaNovelty(MEASURES[modality], max(0.0, found[nearest]), nearest)
-
-    def _read(self, measured: _Measured, modality: str) -> Mapping[str, Any]:
-        """By its id, the media of the nearest memory; of a long sound the nearest part."""
-        assert measured.vector is not None
-        memories = self._store.catalog.memories([measured.sequence]).values()
-        space = self._models.space(modality)
-        sources = neighbours.load(list(memories), measured.vector, space, self._store, self._models)
-        return {source.memory.id: source.neighbour.media for source in sources}
 
 
 def make_again(
@@ -292,7 +222,7 @@ def _rounds(count: int) -> int:
 def _first_allowed(
     modality: Modality,
     ranked: Sequence[Candidate],
-    seen: Mapping[int, _Measured],
+    seen: Mapping[int, Measured],
     limit: float | None,
 ) -> Candidate | None:
     for each in ranked:
@@ -304,7 +234,7 @@ def _first_allowed(
 def _told(
     modality: Modality,
     ranked: Sequence[Candidate],
-    seen: Mapping[int, _Measured],
+    seen: Mapping[int, Measured],
     taken: Candidate | None,
     round: int,
 ) -> Iterator[Draw]:
