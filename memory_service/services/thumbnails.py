@@ -17,7 +17,6 @@ from memory_service.services.active import ActiveModels, Service
 from memory_service.services.memory import MemoryStore
 from memory_service.storage.store import Store
 
-MEDIA_TYPE = "image/jpeg"
 SIDE = 256  # px, at most
 SOUND_HEIGHT = 96
 QUALITY = 85

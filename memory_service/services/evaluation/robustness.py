@@ -20,7 +20,6 @@ from memory_service.services.evaluation.lab import CREATIVITY, FEWEST, K, Lab, T
 from memory_service.services.evaluation.metrics import summary
 from memory_service.services.evaluation.scoring import QUALITY, Scorer, paired
 
-SELF = "finds itself, R@1"
 GENERATED = 8  # at most, of the noised queries, that something is made from
 AT = 10
 
