@@ -9,7 +9,7 @@ from importlib.metadata import version
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from memory_service.api import access, bodies, docs, problems
+from memory_service.api import access, audit, bodies, docs, problems
 from memory_service.api.batch_places import Places
 from memory_service.api.calls import Calls
 from memory_service.api.metrics import Metrics
@@ -79,6 +79,9 @@ def create_app(
             metrics,
             name="write",
             done=lambda stored: storing.note([stored]),
+            answering=lambda answers: audit.record_together(
+                (call, store.status_of(stored)) for call, stored in answers
+            ),
         )
         app.state.probes = Calls(CONCURRENT_PROBES, waiting, timeout_s, metrics, name="probe")
         app.state.searches = Searches()

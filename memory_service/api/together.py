@@ -41,12 +41,15 @@ class Together(Turns, Generic[Given, Got]):
         *,
         name: str,
         done: Callable[[Got], None],
+        answering: Callable[[Sequence[tuple[Call, Got]]], None],
     ) -> None:
         """`concurrent`: so many are not said to be waiting. `done` is told each answer that is no
-        exception, in the context of its call."""
+        exception, in the context of its call; then `answering`, by the event loop, all of those of
+        a group that somebody waits for, before anybody has one."""
         super().__init__(concurrent, most_waiting, timeout_s, observer)
         self._function = function
         self._done = done
+        self._answering = answering
         self._name = name
         self._next: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None  # started when it is needed
@@ -112,3 +115,11 @@ class Together(Turns, Generic[Given, Got]):
             call.context.run(self._done, answer)
         except BaseException:  # it is done all the same, and the others wait for theirs
             log.exception("an answer could not be told")
+
+    def _answer(self, ended: Sequence[Ended]) -> None:
+        waiting = [(each.call, each.result) for each in ended if each.is_waited_for]
+        try:
+            self._answering(waiting)
+        except Exception:
+            log.exception("a group of answers could not be told")
+        super()._answer(ended)

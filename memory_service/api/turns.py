@@ -95,6 +95,11 @@ class Ended:
         self.result = result
         self.error = error
 
+    @property
+    def is_waited_for(self) -> bool:
+        """A result, and somebody is to have it."""
+        return self.error is None and not self.call.answer.done()
+
     def answer(self) -> None:
         """Unless nobody waits for it."""
         answer, error = self.call.answer, self.error

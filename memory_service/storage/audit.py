@@ -64,18 +64,19 @@ class AuditLog:
                 os.close(self._file)
             self._file, self._closed = -1, True
 
-    def add(self, entry: Mapping[str, Any], *, owed: bool = True) -> None:
-        """Where it raises, a line that is `owed` is written before the next one that can be."""
-        line = to_json(dict(entry), fallback=str) + b"\n"
+    def add(self, *entries: Mapping[str, Any], owed: bool = True) -> None:
+        """All of them or none. Where it raises, what is `owed` is written before the next that can
+        be."""
+        lines = b"".join(to_json(dict(each), fallback=str) + b"\n" for each in entries)
         with self._lock, storage_errors("writing the audit log"):
             if self._closed:
                 return
             try:
                 self._pay()
-                self._append(line)
+                self._append(lines)
             except OSError:
                 if owed:
-                    self._owed.append(line)
+                    self._owed.extend(lines.splitlines(keepends=True))
                 raise
 
     def _pay(self) -> None:
@@ -83,12 +84,12 @@ class AuditLog:
             self._append(self._owed[0])
             self._owed.popleft()
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, lines: bytes) -> None:
         if self._file < 0:
             self._open()
-        if self._size and self._size + len(line) > self._max_bytes:
+        if self._size and self._size + len(lines) > self._max_bytes:
             self._rotate()
-        left = memoryview(b"\n" + line if self._torn else line)
+        left = memoryview(b"\n" + lines if self._torn else lines)
         written = self._size + len(left)
         try:
             while left:

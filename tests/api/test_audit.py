@@ -143,6 +143,20 @@ def test_a_full_disk_leaves_no_half_line_and_a_change_follows(
     assert (tmp_path / "audit/0.jsonl").read_text().endswith('{"number":4}\n')
 
 
+def test_lines_that_are_added_together_are_there_all_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AuditLog(tmp_path, max_bytes=4096, files=2)
+    disk = FullDisk(monkeypatch, room=16)
+    with pytest.raises(StorageFull):
+        log.add({"number": 0}, {"number": 1})
+    assert not log.latest(5, {})
+    disk.room = 1000
+    log.add({"number": 2}, {"number": 3})
+    assert [each["number"] for each in log.latest(5, {})] == [3, 2, 1, 0]
+    log.close()
+
+
 def test_half_a_line_that_cannot_be_taken_back_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,11 +12,12 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from turnable_clock import TurnableClock
 
-from memory_service.api import create_app, turns
+from memory_service.api import create_app, turns, views
 from memory_service.app import Application
 from memory_service.bootstrap import build
 from memory_service.records import Episode, StoreOrder, Upload
 from memory_service.settings import Settings
+from memory_service.storage.audit import AuditLog
 from memory_service.trail import MOST, AuditTrail
 
 ITEM = {"items": [{"modality": "text", "text": "a hen"}]}
@@ -136,6 +137,76 @@ async def test_whose_client_hangs_up(
         else:
             assert set(line["memories"]) == known - {stored.memories[0].id}
             assert len(line["episodes"]) == 1
+
+
+def given(number: int) -> dict[str, Any]:
+    """The body of a store that is written together with others."""
+    item = {"modality": "text", "text": "a hen", "space": "fake", "vector": [1.0] * 384}
+    return {"items": [item], "metadata": {"number": number}, "if_duplicate": "skip"}
+
+
+def test_what_is_stored_together_is_noted_by_one_write_before_it_is_answered(
+    client: TestClient, hold: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app: Any = client.app
+    held = hold(app.state.application.storing, "store_all")
+    answers: dict[str, Any] = {}
+    noted: list[list[Any]] = []
+    real = AuditLog.add
+
+    def add(log: AuditLog, *entries: Any, owed: bool = True) -> None:
+        assert not {each["request_id"] for each in entries} & set(answers)
+        noted.append([(each["request_id"], each["status"]) for each in entries])
+        real(log, *entries, owed=owed)
+
+    monkeypatch.setattr(AuditLog, "add", add)
+
+    def store(name: str, body: dict[str, Any]) -> None:
+        answers[name] = client.post("/store", json=body, headers={"X-Request-Id": name})
+
+    bodies = {name: given(number) for number, name in enumerate("abcd")}
+    bodies["d"]["namespace"] = "no name"
+    threads = {each[0]: threading.Thread(target=store, args=each) for each in bodies.items()}
+    threads["a"].start()
+    assert held.done.wait(20)
+    for name in "bcd":
+        threads[name].start()
+        while app.state.writes._next.qsize() < "abcd".index(name):
+            threading.Event().wait(0.005)
+    held.open.set()
+    for each in threads.values():
+        each.join()
+    assert noted == [[("a", 201)], [("b", 200), ("c", 200)], [("d", 422)]]
+    found = {each["request_id"]: each for each in client.get("/audit").json()["entries"]}
+    assert found["a"]["episodes"] == [answers["a"].json()["episode"]["id"]]
+    assert {name: each.status_code for name, each in answers.items()} == {
+        name: each["status"] for name, each in found.items()
+    }
+
+
+def test_an_answer_that_fails_once_its_store_is_noted_is_noted_as_well(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "stored", lambda stored: {}["nothing"])
+    answer = client.post("/store", json=given(0), headers={"X-Request-Id": "broken"})
+    assert answer.status_code == 500
+    done, failed = entries(client.app, "broken", 2)  # type: ignore[arg-type]
+    assert (done["status"], len(done["episodes"])) == (201, 1)
+    assert (failed["status"], "episodes" in failed) == (500, False)
+
+
+def test_a_store_of_a_group_that_runs_into_its_time_limit(settings: Settings, hold: Any) -> None:
+    app = create_app(settings=settings.model_copy(update={"request_timeout_s": 0.3}))
+    with TestClient(app) as client:
+        held = hold(app.state.application.storing, "store_all")
+        headers = {"X-Request-Id": "late"}
+        answer = client.post("/store", json=given(0), headers=headers)
+        assert answer.status_code == 504
+        (line,) = entries(app, "late", 1)
+        assert (line["status"], "episodes" in line) == (504, False)
+        held.open.set()
+        _, line = entries(app, "late", 2)
+        assert (line["status"], len(line["episodes"])) == (None, 1)
 
 
 def test_expiry_leaves_lines(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 
 from memory_service.api.together import Together
-from memory_service.api.turns import BODY_READ
+from memory_service.api.turns import BODY_READ, Call
 from memory_service.errors import InvalidInput, Overloaded, TimedOut, WaitedTooLong
 from memory_service.records import StoreOrder
 from memory_service.services.storing import Storing
@@ -53,8 +53,10 @@ def together_of(
     most_waiting: int = 10,
     timeout_s: float = 20.0,
     done: Callable[[int], None] = lambda answer: None,
+    answering: Callable[[Sequence[tuple[Call, int]]], None] = lambda answers: None,
 ) -> Together[int, int]:
-    return Together(works, concurrent, most_waiting, timeout_s, name="test", done=done)
+    limits = concurrent, most_waiting, timeout_s
+    return Together(works, *limits, name="test", done=done, answering=answering)
 
 
 async def begun(works: Works) -> None:
@@ -115,7 +117,13 @@ def test_a_wrong_number_of_answers_is_an_error_and_the_next_are_done(answers: li
     async def main() -> None:
         wrong = [answers, [7]]
         together: Together[int, int] = Together(
-            lambda given: wrong.pop(0), 4, 10, 20.0, name="test", done=lambda answer: None
+            lambda given: wrong.pop(0),
+            4,
+            10,
+            20.0,
+            name="test",
+            done=lambda answer: None,
+            answering=lambda answers: None,
         )
         (task,) = await queued(together, 1)
         with pytest.raises(RuntimeError, match=f"{len(answers)} answers to 1 call"):
@@ -176,6 +184,47 @@ def test_what_cannot_be_told_keeps_no_answer_back() -> None:
         works.go.release(2)
         with anyio.fail_after(10):
             assert await asyncio.gather(*tasks) == [2, 4, 6]
+        together.close()
+
+    anyio.run(main)
+
+
+def test_a_group_is_told_of_before_any_of_it_is_answered() -> None:
+    told: list[list[tuple[Any, int]]] = []
+    answered: list[int] = []
+
+    async def ask(together: Together[int, int], given: int, leave: asyncio.Event) -> None:
+        answered.append(await together.one(given, request(leave)))
+
+    def answering(answers: Sequence[tuple[Call, int]]) -> None:
+        told.append([(call.what, answer) for call, answer in answers])
+        assert len(answered) == len(told) - 1
+        assert not any(call.answer.done() for call, _ in answers)
+        if len(told) == 2:
+            raise RuntimeError("cannot tell")  # which keeps no answer back
+
+    async def main() -> None:
+        works = Works()
+        together = together_of(works, 1, answering=answering)
+        here, leave = asyncio.Event(), asyncio.Event()
+        tasks = [asyncio.create_task(ask(together, 1, here))]
+        await begun(works)
+        tasks += [
+            asyncio.create_task(ask(together, each, here if each != 4 else leave))
+            for each in (2, 0, 3, 4)
+        ]
+        await asyncio.sleep(0)
+        works.go.release()
+        await begun(works)
+        leave.set()
+        await asyncio.wait([tasks[4]], timeout=20)
+        works.go.release()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(each) for each in found] == [
+            type(None), type(None), InvalidInput, type(None), ClientDisconnect
+        ]  # fmt: skip
+        assert told == [[(1, 2)], [(2, 4), (3, 6)]]
+        assert answered == [2, 4, 6]
         together.close()
 
     anyio.run(main)

@@ -46,6 +46,10 @@ FIELDS = {
 }
 
 
+def status_of(stored: Stored) -> int:
+    return 200 if stored.duplicate else 201
+
+
 @router.post(
     "/store",
     status_code=201,
@@ -66,7 +70,7 @@ async def store(request: Request) -> Response:
     count_stages(request, "store", stored.timings_ms)
     return Response(
         to_json(views.stored(stored)),
-        200 if stored.duplicate else 201,
+        status_of(stored),
         headers={"Location": f"/episodes/{stored.episode.id}", **replayed(stored.replayed)},
         media_type="application/json",
     )
