@@ -7,7 +7,7 @@ from ended_jobs import finished
 from fastapi.testclient import TestClient
 from problem_answers import assert_problem
 
-from memory_service.services.evaluation import judges, service
+from memory_service.services.evaluation import judges, request, service
 from memory_service.services.evaluation.lab import FEWEST, Budget
 
 SMALL = Budget(queries=3, seeds=(0,), noised=3, repeated=1, repeats=2, timed=1, folds=3, shown=2)
@@ -62,6 +62,6 @@ def test_wrong_requests(client: TestClient, wrong: dict) -> None:
 
 
 def test_what_it_needs_is_named(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "NEEDED", ("no_such_library",))
+    monkeypatch.setattr(request, "NEEDED", ("no_such_library",))
     problem = assert_problem(client.post("/evaluate", json={}), 422, "modality_unavailable")
     assert "simmim[evaluation]" in problem["detail"]
