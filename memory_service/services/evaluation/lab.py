@@ -1,8 +1,8 @@
 """What the parts of an evaluation share: models, cases, and how one thing is made from memory.
 
-A query of a modality recalls the episodes whose item of that modality is nearest, and of each come
-that item and the one of the modality to be made: what `services.neighbours` does where a query
-finds its own modality best.
+A query recalls the episodes of which one item, of any modality, matches it best, and of each come
+that item and the one of the modality to be made: what `services.neighbours` does, which looks
+among the best `k` of each ranking alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from encoders.base import Modality, Space, Vectors
 from generator.base import Condition, Generator, Neighbour
 from memory_service.services import choosing, neighbours
-from memory_service.services.evaluation.cases import Cases, Rows
+from memory_service.services.evaluation.cases import MODALITIES, Case, Cases, Rows
 from memory_service.services.models import Models, key_of
 
 K = 4  # episodes that a generation draws on
@@ -140,17 +140,23 @@ class Lab:
         raise ValueError(f"no encoder of {modality} maps into {self.space.id}")
 
     def nearest(self, task: Task, query: Vectors, among: Rows, count: int) -> Rows:
-        """Places of the `count` cases whose item of the query's modality is nearest."""
-        cosines = self.cases.vectors(task.query, among) @ query
-        order = np.argsort(-cosines, kind="stable")[:count]
+        """Places of the `count` cases that match best, by the best of their items."""
+        best = np.zeros(len(among))
+        for modality in MODALITIES:
+            there = np.isin(among, self.cases.having(modality))
+            if there.any():
+                cosines = self.cases.vectors(modality, among[there]) @ query
+                scores = self.models.calibration.score(cosines, task.query, modality)
+                best[there] = np.maximum(best[there], scores)
+        order = np.argsort(-best, kind="stable")[:count]
         return np.asarray(among[order], np.int64)
 
     def others(self, place: int, among: Rows) -> Rows:
         """Those that do not mean the same as the case at `place`."""
         return np.asarray(among[self.cases.groups[among] != self.cases.groups[place]], np.int64)
 
-    def sources(self, task: Task, memory: Rows) -> list[neighbours.Source]:
-        """Of each case the item of the query's modality and that of the output's."""
+    def sources(self, task: Task, query: Vectors, memory: Rows) -> list[neighbours.Source]:
+        """Of each case the item that matches best and that of the output's modality."""
         return [
             neighbours.Source(
                 case.memories[modality],
@@ -162,8 +168,16 @@ class Lab:
                 ),
             )
             for case in (self.cases.all[place] for place in memory)
-            for modality in dict.fromkeys((task.query, task.output))
+            for modality in case.vectors
+            if modality in (task.output, self._matched(task, query, case))
         ]
+
+    def _matched(self, task: Task, query: Vectors, case: Case) -> Modality:
+        def score(modality: Modality) -> float:
+            cosine = float(case.vectors[modality] @ query)
+            return float(self.models.calibration.score(cosine, task.query, modality))
+
+        return max(case.vectors, key=score)
 
     def make(
         self,
@@ -176,7 +190,9 @@ class Lab:
         fusion: str = "attention",
         candidates: int | None = None,
     ) -> Any:
-        condition = neighbours.condition(query, self.sources(task, memory), fusion, self.space.id)
+        condition = neighbours.condition(
+            query, self.sources(task, query, memory), fusion, self.space.id
+        )
         return self.best(task.output, condition, seed, creativity, candidates)
 
     def best(

@@ -171,7 +171,7 @@ def _dropped(
         "chance": metrics.chance_at_k(AT, candidates),
     }
     if scorer is not None:
-        # Neighbours by the first modality given, as `Lab.nearest` ranks one modality.
+        # Cosines are read as those of the first modality given.
         task = Task(sought, given[0])
         few = queries[: min(GENERATED, lab.budget.queries)]
         among = lab.cases.having(sought, given[0])

@@ -54,7 +54,7 @@ def swap(lab: Lab) -> list[Swapped]:
 def _swapped(lab: Lab, place: int) -> Swapped:
     both = lab.cases.having(TASK.output, TASK.query)
     query = lab.cases.vectors(TASK.query, [place])[0]
-    sources = lab.sources(TASK, lab.nearest(TASK, query, lab.others(place, both), K))
+    sources = lab.sources(TASK, query, lab.nearest(TASK, query, lab.others(place, both), K))
     remembered, made = [], []
     for colours in PRINTS.values():
         prints = _printed(lab, sources, colours)

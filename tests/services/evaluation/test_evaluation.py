@@ -15,12 +15,13 @@ import pytest
 from service_media import audio, image, text
 from store_consistency import assert_consistent
 
+from encoders.base import Modality
 from generator.fake import FakeGenerator
 from generator.fusion import METHODS, methods_in
 from memory_service.app import Application
 from memory_service.bootstrap import build
 from memory_service.errors import InvalidInput, NotFound
-from memory_service.records import Job
+from memory_service.records import Job, QueryPart
 from memory_service.services.evaluation import (
     judges,
     ladder,
@@ -199,6 +200,20 @@ def test_cases_of_one_meaning_are_held_back_together(app: Application) -> None:
     query = lab.cases.vectors("text", [fox])[0]
     assert lab.nearest(task, query, both, 2).tolist() == [fox, twin]
     assert not {fox, twin} & set(lab.others(fox, both).tolist())
+
+
+@pytest.mark.parametrize("output", ["image", "text", "audio"])
+def test_it_is_made_from_what_a_request_would_choose(app: Application, output: Modality) -> None:
+    fill(app)
+    app.memory.store([text("a fox, by its words alone")])
+    lab = lab_of(app)
+    for asked in ("a fox at the lake", "a heron", "the dog or a log"):
+        part = QueryPart("text", asked.encode())
+        record = app.generation.generate([part], outputs=[output], k=3, seed=1)
+        task, (query,) = Task(output, "text"), lab.encode("text", [asked])
+        best = lab.nearest(task, query, np.arange(len(lab.cases)), 1)
+        sources = [each.memory.id for each in lab.sources(task, query, best)]
+        assert sources == [each.memory_id for each in record.memories][: len(sources)]
 
 
 def test_noise_lowers_what_is_found(figures: dict[str, Any]) -> None:
