@@ -73,7 +73,7 @@ def _of(
         for place in left_out
     ]
     # The whole comes along in the same call: what changes nothing then gives the very same bytes.
-    conditions = [condition_of(record, each) for each in (sources, *kept)]
+    conditions = [condition_of(record, each, models.calibration) for each in (sources, *kept)]
     made = make_again(output, conditions, record, models)
     vectors = _embed(output.modality, [each.media for each in made], models)
     for place, vector in zip(left_out, vectors[1:], strict=True):

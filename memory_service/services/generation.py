@@ -154,7 +154,7 @@ class GenerationService(Service):
             },
         )
         with watch.stage("fuse"):
-            condition = neighbours.condition_of(record, sources)
+            condition = neighbours.condition_of(record, sources, self._models.calibration)
         record = replace(record, memories=_shares(condition, sources))
         maker = Maker(
             record,

@@ -113,9 +113,8 @@ class Generations(Service):
         forgotten, and SpaceMismatch under another profile.
         """
         record = self.get(generation_id)
-        condition = neighbours.condition_of(
-            record, self._sources_of(record, self._space_of(record))
-        )
+        sources = self._sources_of(record, self._space_of(record))
+        condition = neighbours.condition_of(record, sources, self._models.calibration)
         identical = {}
         for output in record.outputs:
             (made,) = make_again(output, [condition], record, self._models)

@@ -2,8 +2,9 @@
 
 The best episodes over all modalities are taken, by the score of their best hit, then by how many
 rankings they lead. Of each episode come the memory that matched, because its vector says why the
-episode is here, and the memories of the output's modalities, because a generator works from media
-of its own modality.
+episode is here, those of the query's own modality, since no other tells as surely that the very
+same is meant, and those of the output's modalities, because a generator works from media of its
+own modality.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from encoders.base import Space
 from encoders.sounds import Recording
-from generator.base import Condition, Neighbour
+from generator.base import ITSELF, Condition, Neighbour
 from generator.fusion import fuse, methods_in
 from memory_service.errors import (
     InvalidMedia,
@@ -27,7 +28,7 @@ from memory_service.errors import (
     UnsupportedMedia,
 )
 from memory_service.records import Generation, Memory, Reach, Retrieval, Segment, Vector
-from memory_service.services.models import Models, key_of, media_errors
+from memory_service.services.models import Calibration, Models, key_of, media_errors
 from memory_service.services.queries import Query
 from memory_service.services.ranking import RANK_CONSTANT
 from memory_service.storage import lineage, segments
@@ -35,6 +36,7 @@ from memory_service.storage.store import Store
 
 log = logging.getLogger(__name__)
 
+SURE = 1e6  # odds of what is the query itself; of others as much at most
 FIRST_S = 8.0  # of a long sound without segments: a generator makes no more than four seconds
 
 
@@ -73,7 +75,7 @@ def choose(
         memory
         for episode, matched in best
         for memory in members[episode]
-        if memory.id == matched or memory.modality in modalities
+        if memory.id == matched or memory.modality in {query.modality, *modalities}
     ]
 
 
@@ -163,24 +165,47 @@ def condition(
     space_id: str,
     words: str = "",
     *,
-    pointed: bool = False,
+    asked: str | None = "text",
+    calibration: Calibration,
 ) -> Condition:
     """A function of its arguments alone, and of the weights of a fusion that was learnt: replay
-    depends on it. `space_id`: of the vectors; `words`: the texts of the query; `pointed`: it has
-    more than these."""
+    depends on it. `space_id`: of the vectors; `words`: the texts of the query; `asked`: the
+    modality of all of it, or None. `calibration` is that of the encoders."""
     vectors = np.zeros((len(sources), len(query)), np.float32)
     for row, source in enumerate(sources):
         vectors[row] = source.neighbour.vector
     fused, weights = fuse(query, vectors, fusion, space_id=space_id)
-    best: dict[str, float] = defaultdict(float)
-    for source, weight in zip(sources, weights, strict=True):
-        best[source.memory.episode_id] = max(best[source.memory.episode_id], float(weight))
-    matches = np.array([best[source.memory.episode_id] for source in sources], np.float32)
-    neighbours = tuple(source.neighbour for source in sources)
-    return Condition(query, fused, neighbours, weights, words, pointed=pointed, matches=matches)
+    return Condition(
+        query,
+        fused,
+        tuple(source.neighbour for source in sources),
+        weights,
+        words,
+        pointed=asked != "text",
+        matches=_odds(sources, vectors @ query, asked, calibration),
+    )
 
 
-def condition_of(record: Generation, sources: Sequence[Source]) -> Condition:
+def _odds(
+    sources: Sequence[Source], cosines: Vector, asked: str | None, calibration: Calibration
+) -> Vector:
+    """(K,): the odds that a source's episode is what was asked for, as a share of the best one's.
+
+    Weights compare cosines as they are, and a text has a larger one to any text than to the very
+    picture that it describes.
+    """
+    best: dict[str, float] = {}
+    for source, cosine in zip(sources, cosines.tolist(), strict=True):
+        score = calibration.score(cosine, asked, source.neighbour.modality)
+        odds = SURE if cosine >= ITSELF else min(score / max(1 - score, 1 / SURE), SURE)
+        best[source.memory.episode_id] = max(best.get(source.memory.episode_id, 0.0), odds)
+    most = max([1 / SURE, *best.values()])  # none may be likely at all
+    return np.array([best[each.memory.episode_id] / most for each in sources], np.float32)
+
+
+def condition_of(
+    record: Generation, sources: Sequence[Source], calibration: Calibration
+) -> Condition:
     """The condition that a generation is made by, from its record without outputs. Raises
     ModalityUnavailable where the weights of a fusion that was learnt are gone."""
     known = methods_in(record.space_id)
@@ -188,11 +213,13 @@ def condition_of(record: Generation, sources: Sequence[Source]) -> Condition:
         raise ModalityUnavailable(
             f"the weights of fusion {record.fusion!r} are not here", accepted=list(known)
         )
+    modalities = {part.modality for part in record.query}
     return condition(
         record.query_vector,
         sources,
         record.fusion,
         record.space_id,
         record.words,
-        pointed=any(part.modality != "text" for part in record.query),
+        asked=modalities.pop() if len(modalities) == 1 else None,
+        calibration=calibration,
     )

@@ -19,7 +19,7 @@ from encoders.base import Modality, Waveform
 from memory_service.records import NEAREST, QueryPart
 from memory_service.services import neighbours
 from memory_service.services.evaluation.cases import MODALITIES
-from memory_service.services.evaluation.lab import CREATIVITY, K, Lab
+from memory_service.services.evaluation.lab import CREATIVITY, K, Lab, Task
 from memory_service.services.queries import encode_parts
 from memory_service.services.rendering import render
 from memory_service.services.retrieval import Retriever
@@ -139,7 +139,7 @@ def _request(
         chosen = neighbours.choose(retrieval, query, K, outputs, store=store, models=models)
         sources = neighbours.load(chosen, query.vector, lab.space, store, models)
     with stages.of("fuse"):
-        condition = neighbours.condition(query.vector, sources, "attention", lab.space.id)
+        condition = lab.condition(Task(outputs[0], asked), query.vector, sources)
     with stages.of("generate"):
         made = [lab.best(output, condition, lab.seed, creativity) for output in outputs]
     with stages.of("render"):

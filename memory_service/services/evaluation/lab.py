@@ -1,8 +1,8 @@
 """What the parts of an evaluation share: models, cases, and how one thing is made from memory.
 
-A query recalls the episodes of which one item, of any modality, matches it best, and of each come
-that item and the one of the modality to be made: what `services.neighbours` does, which looks
-among the best `k` of each ranking alone.
+A query recalls the episodes of which one item, of any modality, matches it best. Of each come that
+item, the one of its own modality and the one to be made: what `services.neighbours` does, which
+looks among the best `k` of each ranking alone.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Lab:
         return np.asarray(among[self.cases.groups[among] != self.cases.groups[place]], np.int64)
 
     def sources(self, task: Task, query: Vectors, memory: Rows) -> list[neighbours.Source]:
-        """Of each case the item that matches best and that of the output's modality."""
+        """Of each case the item that matches best, and those of both modalities of the task."""
         return [
             neighbours.Source(
                 case.memories[modality],
@@ -169,7 +169,7 @@ class Lab:
             )
             for case in (self.cases.all[place] for place in memory)
             for modality in case.vectors
-            if modality in (task.output, self._matched(task, query, case))
+            if modality in (task.query, task.output, self._matched(task, query, case))
         ]
 
     def _matched(self, task: Task, query: Vectors, case: Case) -> Modality:
@@ -178,6 +178,22 @@ class Lab:
             return float(self.models.calibration.score(cosine, task.query, modality))
 
         return max(case.vectors, key=score)
+
+    def condition(
+        self,
+        task: Task,
+        query: Vectors,
+        sources: Sequence[neighbours.Source],
+        fusion: str = "attention",
+    ) -> Condition:
+        return neighbours.condition(
+            query,
+            sources,
+            fusion,
+            self.space.id,
+            asked=task.query,
+            calibration=self.models.calibration,
+        )
 
     def make(
         self,
@@ -190,9 +206,7 @@ class Lab:
         fusion: str = "attention",
         candidates: int | None = None,
     ) -> Any:
-        condition = neighbours.condition(
-            query, self.sources(task, query, memory), fusion, self.space.id
-        )
+        condition = self.condition(task, query, self.sources(task, query, memory), fusion)
         return self.best(task.output, condition, seed, creativity, candidates)
 
     def best(
@@ -226,6 +240,6 @@ class Lab:
     def make_without_memory(self, task: Task, query: Vectors, *, seed: int) -> Any:
         """By the model that was trained so, and chosen among as many candidates as others are;
         KeyError where there is none."""
-        condition = neighbours.condition(query, (), "attention", self.space.id)
+        condition = self.condition(task, query, ())
         generator = self.without_memory[task.output]
         return self._kept(generator, condition, seed, 1.0, None)

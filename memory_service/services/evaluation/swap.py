@@ -58,7 +58,7 @@ def _swapped(lab: Lab, place: int) -> Swapped:
     remembered, made = [], []
     for colours in PRINTS.values():
         prints = _printed(lab, sources, colours)
-        condition = neighbours.condition(query, prints, "attention", lab.space.id)
+        condition = lab.condition(TASK, query, prints)
         remembered.append(condition.ranked("image")[0].media)
         made.append(tuple(lab.best("image", condition, lab.seed, each) for each in CREATIVITIES))
     return Swapped(place, tuple(remembered), tuple(made))
