@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from clustered import Matrix, clustered, recall_at_10, unit
 from memory_service.storage.vectors import Sizes, SubMemory, VectorIndex, VectorIndexes
 from memory_service.storage.vectors import index as index_module
 from memory_service.storage.vectors import indexes as indexes_module
+from memory_service.storage.vectors import parts as parts_module
 from memory_service.storage.vectors.parts import Best, Block, Part
 from memory_service.storage.vectors.sealed import Candidates, Interrupted, Segment
 
@@ -162,7 +164,7 @@ def test_finds_as_much_in_a_loose_segment_behind_a_tight_one() -> None:
 def test_too_few_rows_tell_nothing_of_estimates(count: int) -> None:
     rows, cosines = np.arange(count), np.linspace(0.9, 0.8, count).astype(np.float32)
     few = Candidates(rows, cosines, cosines, -1.0)
-    assert few.error() is None
+    assert few.error is None
     assert not few.clear(1, Best(10))
 
 
@@ -530,6 +532,31 @@ def test_the_background_seals_and_links_by_itself(monkeypatch: pytest.MonkeyPatc
         assert time.monotonic() < until
         time.sleep(0.02)
     indexes.close()
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has none"
+)
+def test_only_large_blocks_are_in_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flags_at(address: int) -> str:
+        found = ""
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            start, dash, rest = line.partition("-")
+            if dash and ":" not in start:
+                here = int(start, 16) <= address < int(rest.split()[0], 16)
+            elif here and line.startswith("VmFlags:"):
+                found = line
+        return found
+
+    block = Block(1024, 4096)  # 8 MiB
+    middle = block.codes[2048].ctypes.data
+    assert "hg" in flags_at(middle).split()
+    del block  # what the C library gives the memory to next may be small
+    assert "hg" not in flags_at(middle).split()
+    advised: list[str] = []
+    monkeypatch.setattr(parts_module, "_advise", lambda codes, advice, page: advised.append(advice))
+    Block(1024, 1024)  # 2 MiB
+    assert "MADV_HUGEPAGE" not in advised
 
 
 def test_an_interrupted_merge_changes_nothing() -> None:

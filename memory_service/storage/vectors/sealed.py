@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import faiss
 import numpy as np
@@ -84,6 +85,7 @@ class Candidates:
     estimates: Cosines  # (N,)
     left_out: float  # the estimate of the last row that was looked at, compared or not
 
+    @cached_property
     def error(self) -> float | None:
         """The standard deviation of estimates; None of too few rows, which tell nothing."""
         if len(self.rows) < FEWEST:
@@ -96,7 +98,7 @@ class Candidates:
         """Whether the nearest of all stand out from what was left out here, given how wrong
         estimates are. A query that is unlike all that is stored has its nearest all about and all
         about as far: estimates cannot tell then which of the rows to compare."""
-        error = self.error()
+        error = self.error
         if error is None:
             return False
         return best.least(hits, self.cosines) - self.left_out >= CLEAR * error
@@ -198,7 +200,7 @@ class Segment(Part):
         first = len(rows) if least == -np.inf else min(TELLING, len(rows))
         places, cosines = self.ranked(query, rows[:first], first)
         found = Candidates(rows[places], cosines, estimates[places], left_out)
-        error = found.error()
+        error = found.error
         if first == len(rows) or error is None:
             return found
         hopeful = int(np.count_nonzero(estimates >= least - UNLIKELY * error))
