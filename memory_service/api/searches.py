@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from memory_service.api.turns import raisable
 from memory_service.api.workers import Workers
 from memory_service.services.searches import NONE_AHEAD, Ahead, Found, Search, together
 
@@ -56,15 +57,18 @@ class Searches:
             return
         group, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
         self._at_work = True
-        self._workers.submit(partial(self._work, group, loop))
+        try:
+            self._workers.submit(partial(self._work, group, loop))
+        except RuntimeError:  # the system has no thread for it: each searches by itself
+            self._over(group, None, 0.0, loop)
 
     def _work(self, group: Sequence[_Asked], loop: asyncio.AbstractEventLoop) -> None:
         started = time.perf_counter()
         found: Found | Exception
         try:
             found = together([search for searches, _ in group for search in searches])
-        except Exception as error:
-            found = error
+        except BaseException as error:  # whatever it is: the next group must be able to begin
+            found = raisable(error)
         seconds = time.perf_counter() - started
         with suppress(RuntimeError):  # the loop is closed: the service has ended
             loop.call_soon_threadsafe(self._over, group, found, seconds, loop)
@@ -72,7 +76,7 @@ class Searches:
     def _over(
         self,
         group: Sequence[_Asked],
-        found: Found | Exception,
+        found: Found | Exception | None,
         seconds: float,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -81,7 +85,9 @@ class Searches:
         for searches, answer in group:
             if answer.done():  # cancelled: by a server that is shutting down
                 continue
-            if isinstance(found, Exception):
+            if found is None:
+                answer.set_result(NONE_AHEAD)
+            elif isinstance(found, Exception):
                 answer.set_exception(found)
             else:
                 answer.set_result(Ahead({each: found[each] for each in searches}, seconds))

@@ -44,6 +44,13 @@ class Observer(Protocol):
         """The client of a request is gone (`disconnect`), or its time was up (`timeout`)."""
 
 
+def raisable(error: BaseException) -> Exception:
+    """Itself, or what stands for it where no future takes it, or it would end the event loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(f"a call raised {error!r}")
+
+
 class Call:
     """What is to be done for a request. A thread begins it, or who asked gives it up before."""
 
@@ -107,10 +114,8 @@ class Ended:
             return
         if error is None:
             answer.set_result(self.result)
-        elif isinstance(error, Exception) and not isinstance(error, StopIteration):
-            answer.set_exception(error)
-        else:  # what no future takes, or what would end the event loop
-            answer.set_exception(RuntimeError(f"a call raised {error!r}"))
+        else:
+            answer.set_exception(raisable(error))
 
 
 class Turns(ABC):

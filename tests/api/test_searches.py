@@ -125,12 +125,57 @@ def test_what_a_search_raises_is_raised_to_all_and_the_next_are_done(
     assert [status for status, _ in at_once(filled, *asked)] == [200] * 4
 
 
-def test_a_group_has_a_bounded_size_and_who_leaves_is_passed_over(groups: list[int]) -> None:
+def one_search() -> tuple[VectorIndex, list[Search]]:
     index = VectorIndex(8)
     index.add(np.arange(1, 4), np.eye(8, dtype=np.float32)[:3])
+    return index, [Search(index, np.eye(8, dtype=np.float32)[1], 1)]
+
+
+async def two_at_once(together: Searches, given: list[Search]) -> list[Any]:
+    asking = [together.ahead(lambda: given) for _ in range(2)]
+    with anyio.fail_after(10):
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+
+@pytest.mark.parametrize("raised", [SystemExit, StopIteration])
+def test_what_would_end_the_thread_or_no_future_takes_is_an_error_of_its_group(
+    monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
+) -> None:
+    def raising(*given: Any) -> None:
+        raise raised
+
+    async def main() -> None:
+        together, (index, given) = Searches(), one_search()
+        with monkeypatch.context() as patch:
+            patch.setattr(VectorIndex, "nearest_of_each", raising)
+            found = await two_at_once(together, given)
+        assert [str(each) for each in found] == [f"a call raised {raised()!r}"] * 2
+        assert all(each.of(index, 1) is not None for each in await two_at_once(together, given))
+        together.close()
+
+    anyio.run(main)
+
+
+def test_without_a_thread_each_searches_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        together, (index, given) = Searches(), one_search()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fails)
+            assert await two_at_once(together, given) == [NONE_AHEAD] * 2
+        assert all(each.of(index, 1) is not None for each in await two_at_once(together, given))
+        together.close()
+
+    anyio.run(main)
+
+
+def test_a_group_has_a_bounded_size_and_who_leaves_is_passed_over(groups: list[int]) -> None:
+    index, given = one_search()
 
     def searches() -> list[Search]:
-        return [Search(index, np.eye(8, dtype=np.float32)[1], 1)]
+        return [Search(index, given[0].vector, 1)]
 
     async def main() -> None:
         together = Searches()
