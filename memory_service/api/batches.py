@@ -7,6 +7,7 @@ and no more is held than a few groups.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -27,6 +28,7 @@ from memory_service.api.batch_places import Places
 from memory_service.api.bodies import read_line
 from memory_service.api.calls import application_of, call, count_stages
 from memory_service.api.problems import HttpProblem
+from memory_service.api.turns import ARRIVED
 from memory_service.api.uploads import SHARE
 from memory_service.errors import MemoryServiceError, Overloaded
 from memory_service.records import StoreOrder
@@ -199,7 +201,7 @@ async def _prepared(request: Request, storing: Storing, lines: Sequence[Line]) -
         return storing.prepare([each for each in orders if isinstance(each, StoreOrder)])
 
     try:
-        return _Group(lines, orders, await _patiently(lambda: call(request, prepare)))
+        return _Group(lines, orders, await _patiently(request, prepare))
     except Overloaded as error:
         return _Group(lines, [error] * len(lines), None)
 
@@ -219,9 +221,7 @@ async def _written(request: Request, group: _Group) -> bytes:
     if prepared is None:
         return _answers(group, [])
     try:
-        return await _patiently(
-            lambda: call(request, lambda: _answers(group, _noted(storing.write(prepared))))
-        )
+        return await _patiently(request, lambda: _answers(group, _noted(storing.write(prepared))))
     except Overloaded as error:
         return _answers(group, [error] * len(prepared.drafts))
     finally:
@@ -242,7 +242,7 @@ async def _at_once(request: Request, lines: Sequence[Line]) -> bytes:
         return _answers(_Group(lines, orders, prepared), outcomes), prepared
 
     try:
-        answers, prepared = await _patiently(lambda: call(request, store))
+        answers, prepared = await _patiently(request, store)
     except Overloaded as error:
         return _answers(_Group(lines, [error] * len(lines), None), [])
     count_stages(request, "store_batch", prepared.watch.timings_ms())
@@ -256,12 +256,14 @@ def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     return outcomes
 
 
-async def _patiently(run: Callable[[], Awaitable[T]]) -> T:
-    """What `run` returns: where others take up all there is, it waits, for a while."""
+async def _patiently(request: Request, function: Callable[[], T]) -> T:
+    """`call`, with all of the time limit: each group has it anew, however long ago the body came.
+    Where others take up all there is, it waits, for a while."""
     give_up = time.monotonic() + PATIENCE_S
     while True:
+        request.scope[ARRIVED] = asyncio.get_running_loop().time()
         try:
-            return await run()
+            return await call(request, function)
         except Overloaded:
             if time.monotonic() > give_up:
                 raise

@@ -4,6 +4,7 @@ import base64
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -19,6 +20,7 @@ from memory_service.api import batch_places, batches, create_app
 from memory_service.bootstrap import build
 from memory_service.client import Client
 from memory_service.errors import Overloaded
+from memory_service.services.storing import Outcome, Prepared, Storing
 from memory_service.settings import Settings
 
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -166,6 +168,23 @@ def test_a_body_longer_than_any_other_may_be(settings: Settings) -> None:
         assert client.get("/stats").json()["memories"] == 1_100
     assert [each["index"] for each in answers] == list(range(1_100))
     assert {each["status"] for each in answers} == {201}
+
+
+def test_each_group_has_the_whole_time_limit(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Storing.write
+
+    def slow(self: Storing, prepared: Prepared) -> list[Outcome]:
+        time.sleep(0.25)
+        return write(self, prepared)
+
+    monkeypatch.setattr(batches, "GROUP_LINES", 1)
+    monkeypatch.setattr(Storing, "write", slow)
+    app = create_app(settings=settings.model_copy(update={"request_timeout_s": 0.9}))
+    with TestClient(app) as client:
+        answers = post(client, lines(*(note(f"a fox {n}") for n in range(5))))
+    assert [each["status"] for each in answers] == [201] * 5
 
 
 def test_what_is_too_busy_is_waited_for(
