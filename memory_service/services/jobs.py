@@ -220,13 +220,13 @@ class Jobs:
         except MemoryServiceError as error:
             problem = {**error.details, "code": error.code, "message": error.message}
             run.finished("failed", error=problem)
-        except KeyboardInterrupt:
-            run.finished("interrupted")
-            raise
         except Exception as error:
             log.exception("job %s failed", run.job.id)
             problem = {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
             run.finished("failed", error=problem)
+        except BaseException:  # told to end: by a key, or by what it called
+            run.finished("interrupted")
+            raise
         finally:
             self._end(run.job)
 

@@ -32,6 +32,24 @@ def test_an_end_that_cannot_be_recorded(jobs: Jobs, monkeypatch: pytest.MonkeyPa
     assert jobs.run("backup", {}, lambda run: {"again": True}).result == {"again": True}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_what_would_end_the_process_leaves_it_interrupted(
+    jobs: Jobs, raised: type[BaseException]
+) -> None:
+    def raising(run: Any) -> dict[str, Any]:
+        raise raised
+
+    with pytest.raises(raised):
+        jobs.run("backup", {}, raising)
+    (first,) = jobs.latest(5)
+    assert first.state == "interrupted"
+    taken_up = jobs.start("backup", {}, raising)
+    assert taken_up.id == first.id
+    jobs.close()
+    assert [(job.id, job.state) for job in jobs.latest(5)] == [(first.id, "interrupted")]
+
+
 def test_no_thread_for_it(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
