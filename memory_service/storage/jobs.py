@@ -36,11 +36,12 @@ def write(connection: sqlite3.Connection, record: Job) -> None:
 
 
 def keep_latest(connection: sqlite3.Connection, kind: str, number: int) -> None:
-    """Delete what has ended and is not among the latest `number` of its kind, within an open
-    transaction."""
+    """Delete what has ended and is not among the `number` of its kind that were written last,
+    within an open transaction. Not those that began last: what took long would go when it ends."""
     connection.execute(
-        "DELETE FROM jobs WHERE kind = ?1 AND state != 'running' AND id <"
-        " (SELECT id FROM jobs WHERE kind = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2 - 1)",
+        "DELETE FROM jobs WHERE kind = ?1 AND state != 'running' AND (updated_at, id) <"
+        " (SELECT updated_at, id FROM jobs WHERE kind = ?1"
+        " ORDER BY updated_at DESC, id DESC LIMIT 1 OFFSET ?2 - 1)",
         (kind, number),
     )
 

@@ -124,3 +124,4 @@ def test_a_job_that_runs_is_kept_however_many_end_meanwhile(jobs: Jobs) -> None:
     go_on.set()
     jobs.close()
     assert len(records.latest(jobs._store.catalog, 9)) == 3
+    assert jobs.get(slow.id).result == {"done": True}
