@@ -520,6 +520,22 @@ def test_linking_rests_while_much_comes_but_not_for_ever(monkeypatch: pytest.Mon
     assert rested_s() == indexes_module.REST_S
 
 
+def test_others_are_merged_beside_linking() -> None:
+    linked, other = Watched(), Watched()
+    background = indexes_module.Background(lambda: [linked, other])  # type: ignore[list-item]
+
+    def link(stopped: Any, *, within_s: float, rests: Any) -> bool:
+        background.ask(other)  # type: ignore[arg-type]
+        rests()
+        linked.done.append("linked")
+        linked.done.extend(other.done)
+        return True
+
+    linked.link = link  # type: ignore[method-assign]
+    background._attend(linked, calm_s=0.0)  # type: ignore[arg-type]
+    assert linked.done[:4] == [False, "linked", False, "saved"]
+
+
 def test_the_background_seals_and_links_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexes_module, "LOOK_S", 0.05)
     indexes = VectorIndexes(sizes=SIZES)
@@ -548,13 +564,22 @@ def test_only_large_blocks_are_in_huge_pages(monkeypatch: pytest.MonkeyPatch) ->
                 found = line
         return found
 
+    real, advised = parts_module._advise, list[str]()
+
+    def noted(codes: Any, advice: str, page: int) -> None:
+        real(codes, advice, page)
+        advised.append(advice)
+        if advice == "MADV_NOHUGEPAGE":  # still there: the C library may unmap it afterwards
+            advised.extend(flags_at(middle).split())
+
+    monkeypatch.setattr(parts_module, "_advise", noted)
     block = Block(1024, 4096)  # 8 MiB
     middle = block.codes[2048].ctypes.data
     assert "hg" in flags_at(middle).split()
+    advised.clear()
     del block  # what the C library gives the memory to next may be small
-    assert "hg" not in flags_at(middle).split()
-    advised: list[str] = []
-    monkeypatch.setattr(parts_module, "_advise", lambda codes, advice, page: advised.append(advice))
+    assert "nh" in advised
+    assert "hg" not in advised
     Block(1024, 1024)  # 2 MiB
     assert "MADV_HUGEPAGE" not in advised
 

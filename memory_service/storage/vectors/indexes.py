@@ -28,7 +28,7 @@ class Background:
     where little comes: what will stay gets a graph, and blocks that would not fill up are sealed.
 
     Linking takes several times as much of the processor as storing what it links. So it rests
-    while much comes, but not for ever.
+    while much comes, but not for ever; and other indexes that ask have their turn beside it.
     """
 
     def __init__(self, every: Callable[[], list[VectorIndex]]) -> None:
@@ -79,13 +79,17 @@ class Background:
                 if self._closing.is_set():
                     return
                 self._busy = True
-                indexes, settling = list(self._asked), self._settling
-                self._asked.clear()
-                self._settling = False
-            for index in indexes:
-                self._attend(index, asked=True)
+                settling, self._settling = self._settling, False
+            self._attend_to_asked()
             if settling or monotonic() - self._looked >= LOOK_S:
                 self._look(settling)
+
+    def _attend_to_asked(self) -> None:
+        with self._changed:
+            indexes = list(self._asked)
+            self._asked.clear()
+        for index in indexes:
+            self._attend(index, asked=True)
 
     def _look(self, settling: bool) -> None:
         now = monotonic()
@@ -117,7 +121,9 @@ class Background:
             log.exception("an index could not be merged or saved")
 
     def _rests(self) -> bool:
-        """Whether linking has waited a moment, because much comes."""
+        """Whether linking has waited a moment, because much comes. Others do not wait for it: a
+        graph takes a minute, in which they would gather what is compared one by one."""
+        self._attend_to_asked()
         if self._settling or self._rested_s >= REST_S or self._pace.per_s() < MUCH_PER_S:
             return False
         self._closing.wait(BREATH_S)
