@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memory_service.storage.vectors import Allowed, SubMemory, VectorIndex, VectorIndexes
+from memory_service.storage.vectors import Allowed, Sizes, SubMemory, VectorIndex, VectorIndexes
 from memory_service.storage.vectors.nearest import SEGMENT_BITS
 from memory_service.storage.vectors.parts import Best, Block
 
@@ -132,6 +132,24 @@ def test_a_block_that_fills_up_meanwhile_is_not_remembered_as_it_was(
         assert index.search(vectors[place], 5, allowed)[0][0] == place
 
 
+def test_vectors_of_an_allowed_memory_that_come_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two memories of many vectors each; the second comes when it is asked how many there are."""
+    index, vectors = VectorIndex(DIMENSION, sizes=Sizes(first_block=4000)), unit(2000)
+    index.add(np.full(1000, 7), vectors[:1000], np.arange(1000))
+    real, came = Block.rows_of, list[int]()
+
+    def rows_of(self: Block, sequences: np.ndarray) -> np.ndarray:
+        if not came:
+            came.append(1)
+            index.add(np.full(1000, 8), vectors[1000:], np.arange(1000))
+        return real(self, sequences)
+
+    monkeypatch.setattr(Block, "rows_of", rows_of)
+    for place, memory in ((5, 7), (1005, 8)):
+        assert index.search(vectors[place], 1, np.array([7, 8]))[0].tolist() == [memory]
+    assert came
+
+
 def test_what_a_filter_allows_is_copied_once_until_something_of_it_is_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -183,13 +201,33 @@ def test_of_many_filters_a_few_are_kept_and_none_that_allows_nothing() -> None:
     for allowed in elsewhere:
         assert not len(index.search(vectors[0], 1, allowed)[0])
     assert not block._kept
-    filters = [Allowed(np.arange(start, 2000, 80)) for start in range(40)]
+    filters = [Allowed(np.arange(start, 2000, 200)) for start in range(40)]
     filters = [allowed.extended(np.arange(5000, 5100), 1999) for allowed in filters]
     for allowed in filters:
         place = int(allowed.sequences[3])
         assert index.search(vectors[place], 1, allowed)[0].tolist() == [place]
-    assert [len(each.rows) for each in block._kept] == [25] * 4
-    assert block.size_bytes == size + 4 * 25 * (2 * DIMENSION + 8)
+    assert [len(each.rows) for each in block._kept] == [10] * 16
+    assert block.size_bytes == size + 16 * 10 * (2 * DIMENSION + 8)
+
+
+def test_what_is_kept_of_filters_asked_in_turns_is_copied_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many as there is room for; for another one that goes which was asked longest ago."""
+    index, vectors = VectorIndex(DIMENSION), unit(2000)
+    index.add(np.arange(2000), vectors)
+    copied = []
+    real = Block._together
+    monkeypatch.setattr(
+        Block, "_together", lambda self, rows: copied.append(int(rows[0])) or real(self, rows)
+    )
+    filters = [Allowed(np.arange(start, 2000, 50)) for start in range(7)]
+    filters = [allowed.extended(np.arange(5000, 5100), 1999) for allowed in filters]
+    asked = [0, 1, 2, 3, 4, 5] * 3  # 40 rows each, of 250
+    for turn in [*asked, 0, 6, 0, 1]:
+        place = int(filters[turn].sequences[3])
+        assert index.search(vectors[place], 1, filters[turn])[0].tolist() == [place]
+    assert copied == [0, 1, 2, 3, 4, 5, 6, 1]
 
 
 def test_what_is_copied_for_a_filter_that_is_gone_leaves_with_the_next_one() -> None:

@@ -39,7 +39,7 @@ Codes = npt.NDArray[np.uint8]  # (N, 2 D): vectors in fp16
 GATHERED = 4096
 TABLE_FROM = 32  # a filter that allows more than 1 / so many of the rows is looked up by a table
 KEPT_SHARE = 8  # one of so many of a part's rows are kept copied together, for filters asked again
-KEPT = 4  # filters at most
+KEPT = 16  # filters at most: so many are gone through for each search
 HUGE_PAGE = 2 * 2**20  # bytes; one by one, rows in such are compared in two thirds of the time
 
 Stopped = Callable[[], bool]
@@ -140,7 +140,7 @@ class Part(ABC):
     codes: Codes  # (count or more, 2 D)
     alive: Mask  # (count or more,) False: removed
     rising: bool = True  # the ids rise from row to row
-    _kept: tuple[_Copied, ...] = ()  # the last first
+    _kept: tuple[_Copied, ...] = ()  # those asked last first
 
     @property
     def full(self) -> bool:
@@ -204,6 +204,7 @@ class Part(ABC):
             rows = self.rows_of(allowed.sequences)
             if len(rows) <= self.gathered():
                 return self._found(*self.gather(query, rows, depth), best)
+            rows = rows[rows < count]  # or they came meanwhile
             there = np.zeros(count, np.bool_)
             there[rows] = True
             found = self.search(query[None], depth, there, len(rows), [best])
@@ -218,8 +219,8 @@ class Part(ABC):
                 return self._found(*self.search(query[None], depth, there, left, [best])[0], best)
             rows = np.flatnonzero(there)
             copied = _Copied(ref(mask), removed, rows, self._together(rows))
-            if full:
-                self._keep(copied)
+        if full:
+            self._keep(copied)
         places, cosines = _ranked(copied.index, query, depth)
         return self._found(copied.rows[places], cosines, best)
 
@@ -231,12 +232,16 @@ class Part(ABC):
         return None
 
     def _keep(self, copied: _Copied) -> None:
+        """Before the others, of which those asked for least recently make room."""
+        before = self._kept
+        if before and before[0] is copied:
+            return
         room = self.count // KEPT_SHARE
         if not 0 < len(copied.rows) <= room:  # none take no time without
             return
         others = [
             each
-            for each in self._kept
+            for each in before
             if each.removed == copied.removed
             and (mask := each.mask()) is not None
             and mask is not copied.mask()
