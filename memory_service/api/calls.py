@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from fastapi import Request
 
 from memory_service import patience
-from memory_service.api.turns import RECENT, Call, Ended, Observer, Turns
+from memory_service.api.turns import RECENT, Call, Ended, Observer, Turns, raisable
 from memory_service.api.workers import Workers
 from memory_service.app import Application
 from memory_service.errors import NotReady
@@ -68,7 +68,10 @@ class Calls(Turns):
             return result
         clock = self._clock
         if self._work_s < BRIEF_S:
-            result, took_s = _timed(function, clock)
+            try:
+                result, took_s = _timed(function, clock)
+            except SystemExit as error:
+                raise raisable(error) from error
         else:
             result, took_s = await self._run(partial(_timed, function, clock), request)
         brief = took_s < BRIEF_S

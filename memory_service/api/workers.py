@@ -23,13 +23,19 @@ class Workers:
         self._idle = threading.Semaphore(0)
 
     def submit(self, function: Callable[[], object]) -> None:
-        """To be called from one thread only. The function tells by itself what came of it."""
+        """To be called from one thread only. The function tells by itself what came of it. Raises
+        RuntimeError where the system has not one thread for it; it is done later, if at all."""
         self._waiting.put(function)
         if len(self._threads) < self._most and not self._idle.acquire(blocking=False):
             name = f"{self._name}-{len(self._threads)}"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
-            thread.start()  # may fail: then it is tried again with what comes next
-            self._threads.append(thread)
+            try:
+                thread.start()
+            except RuntimeError:
+                if not self._threads:
+                    raise  # it is tried again with what comes next
+            else:
+                self._threads.append(thread)
 
     def close(self) -> None:
         """End the threads once they have nothing to do."""

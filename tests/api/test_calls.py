@@ -80,6 +80,37 @@ def test_what_would_end_the_event_loop_is_an_error_of_its_call() -> None:
     anyio.run(main)
 
 
+def test_nor_does_it_end_the_loop_where_that_does_it_itself() -> None:
+    async def main() -> None:
+        calls, own = Calls(1, 0), threading.get_ident()
+        assert own in await threads_of(calls, *[threading.get_ident] * 2, brief=True)
+        with pytest.raises(RuntimeError, match="SystemExit"):
+            await calls.run(sys.exit, brief=True)
+
+    anyio.run(main)
+
+
+def test_what_there_is_no_further_thread_for_is_done_by_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        calls, go = Calls(2, 0), threading.Event()
+        first = asyncio.create_task(calls.run(lambda: go.wait(20)))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fails)
+            second = asyncio.create_task(calls.run(lambda: 7))
+            await asyncio.sleep(0)
+        go.set()
+        with anyio.fail_after(10):
+            assert await asyncio.gather(first, second) == [True, 7]
+
+    anyio.run(main)
+
+
 def test_what_no_thread_could_be_started_for_is_not_done_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
