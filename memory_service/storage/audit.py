@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from memory_service.errors import StorageFailure
 from memory_service.storage.failures import storage_errors
 
 FOLDER = "audit"
@@ -69,8 +70,8 @@ class AuditLog:
         be."""
         lines = b"".join(to_json(dict(each), fallback=str) + b"\n" for each in entries)
         with self._lock, storage_errors("writing the audit log"):
-            if self._closed:
-                return
+            if self._closed:  # what is committed while the service ends is told of all the same
+                raise StorageFailure("the audit log is closed")
             try:
                 self._pay()
                 self._append(lines)

@@ -85,6 +85,18 @@ def test_who_was_refused_is_noted_and_who_it_was(settings: Settings) -> None:
         assert own == entries[:1]
 
 
+def test_what_is_committed_once_the_log_is_closed_is_in_the_log_of_the_service(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.app.state.application.audit.close()  # type: ignore[attr-defined]
+    answer = client.post("/store", json=ITEM, headers={"X-Request-Id": "last"})
+    assert answer.status_code == 201
+    (line,) = [each.getMessage() for each in caplog.records if "audit log" in each.getMessage()]
+    assert "the audit log is closed" in line
+    assert "'last'" in line
+    assert answer.json()["episode"]["id"] in line
+
+
 def test_old_files_are_dropped_and_cut_lines_passed_over(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, max_bytes=4096, files=3)
     for number in range(300):
