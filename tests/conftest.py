@@ -1,6 +1,9 @@
 """A second profile for all tests that need one."""
 
 import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 
 import other_profile as module
@@ -21,3 +24,19 @@ def other_profile(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "broken", set())
     module.encoded.clear()
     return module
+
+
+@pytest.fixture
+def no_threads() -> Callable[[], AbstractContextManager[None]]:
+    """Within what it gives, the system has no thread to be started."""
+
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    @contextmanager
+    def without() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fails)
+            yield
+
+    return without

@@ -4,6 +4,8 @@ import asyncio
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import anyio
 import pytest
@@ -91,17 +93,13 @@ def test_nor_does_it_end_the_loop_where_that_does_it_itself() -> None:
 
 
 def test_what_there_is_no_further_thread_for_is_done_by_those_there_are(
-    monkeypatch: pytest.MonkeyPatch,
+    no_threads: Callable[[], AbstractContextManager[None]],
 ) -> None:
-    def fails(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     async def main() -> None:
         calls, go = Calls(2, 0), threading.Event()
         first = asyncio.create_task(calls.run(lambda: go.wait(20)))
         await asyncio.sleep(0)
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", fails)
+        with no_threads():
             second = asyncio.create_task(calls.run(lambda: 7))
             await asyncio.sleep(0)
         go.set()
@@ -112,17 +110,12 @@ def test_what_there_is_no_further_thread_for_is_done_by_those_there_are(
 
 
 def test_what_no_thread_could_be_started_for_is_not_done_later(
-    monkeypatch: pytest.MonkeyPatch,
+    no_threads: Callable[[], AbstractContextManager[None]],
 ) -> None:
-    def fails(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     async def main() -> None:
         calls, done = Calls(1, 0), []
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", fails)
-            with pytest.raises(RuntimeError, match="new thread"):
-                await calls.run(lambda: done.append("late"))
+        with no_threads(), pytest.raises(RuntimeError, match="new thread"):
+            await calls.run(lambda: done.append("late"))
         assert await calls.run(lambda: 7) == 7
         assert not done
         assert calls._present == 0

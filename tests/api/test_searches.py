@@ -3,6 +3,8 @@
 import asyncio
 import json
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import anyio
@@ -156,14 +158,12 @@ def test_what_would_end_the_thread_or_no_future_takes_is_an_error_of_its_group(
     anyio.run(main)
 
 
-def test_without_a_thread_each_searches_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
+def test_without_a_thread_each_searches_by_itself(
+    no_threads: Callable[[], AbstractContextManager[None]],
+) -> None:
     async def main() -> None:
         together, (index, given) = Searches(), one_search()
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", fails)
+        with no_threads():
             assert await two_at_once(together, given) == [NONE_AHEAD] * 2
         assert all(each.of(index, 1) is not None for each in await two_at_once(together, given))
         together.close()

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -288,18 +289,13 @@ def test_what_waits_when_it_is_closed_is_done_and_the_thread_ends() -> None:
 
 
 def test_what_no_thread_could_be_started_for_is_not_done_later(
-    monkeypatch: pytest.MonkeyPatch,
+    no_threads: Callable[[], AbstractContextManager[None]],
 ) -> None:
-    def fails(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     async def main() -> None:
         works = Works()
         together = together_of(works)
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", fails)
-            with pytest.raises(RuntimeError, match="new thread"):
-                await together.one(1, request())
+        with no_threads(), pytest.raises(RuntimeError, match="new thread"):
+            await together.one(1, request())
         works.go.release()
         with anyio.fail_after(10):
             assert await together.one(2, request()) == 4

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +52,11 @@ def test_what_would_end_the_process_leaves_it_interrupted(
     assert [(job.id, job.state) for job in jobs.latest(5)] == [(first.id, "interrupted")]
 
 
-def test_no_thread_for_it(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.threading.Thread, "start", failing)
-        with pytest.raises(NotReady, match="can't start new thread"):
-            jobs.start("backup", {}, lambda run: {})
+def test_no_thread_for_it(
+    jobs: Jobs, no_threads: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with no_threads(), pytest.raises(NotReady, match="can't start new thread"):
+        jobs.start("backup", {}, lambda run: {})
     assert [job.state for job in jobs.latest(5)] == ["interrupted"]
     assert jobs.run("backup", {}, lambda run: {}).state == "succeeded"
 
