@@ -72,8 +72,9 @@ class Condition:
             total[key] += float(weight)
         return np.array([total[key] for key in keys], np.float32)
 
-    # (K,): the largest weight in the neighbour's episode. A picture may be there because the text
-    # beside it matched, and be unlike a query that is a text. None: each stands for itself.
+    # (K,): how surely the neighbour's episode is what was asked for, as a share of the surest one.
+    # A picture may be there because the text beside it matched, and be unlike a query that is a
+    # text. None: each stands for itself, by its weight.
     matches: Vectors | None = None
 
     @property

@@ -145,9 +145,8 @@ class Lab:
         for modality in MODALITIES:
             there = np.isin(among, self.cases.having(modality))
             if there.any():
-                cosines = self.cases.vectors(modality, among[there]) @ query
-                scores = self.models.calibration.score(cosines, task.query, modality)
-                best[there] = np.maximum(best[there], scores)
+                vectors = self.cases.vectors(modality, among[there])
+                best[there] = np.maximum(best[there], self._scores(task, query, modality, vectors))
         order = np.argsort(-best, kind="stable")[:count]
         return np.asarray(among[order], np.int64)
 
@@ -173,11 +172,12 @@ class Lab:
         ]
 
     def _matched(self, task: Task, query: Vectors, case: Case) -> Modality:
-        def score(modality: Modality) -> float:
-            cosine = float(case.vectors[modality] @ query)
-            return float(self.models.calibration.score(cosine, task.query, modality))
+        vectors = case.vectors
+        return max(vectors, key=lambda each: self._scores(task, query, each, vectors[each]))
 
-        return max(case.vectors, key=score)
+    def _scores(self, task: Task, query: Vectors, modality: Modality, vectors: Vectors) -> Any:
+        """(N,) of vectors (N, D), or one of a vector (D,)."""
+        return self.models.calibration.score(vectors @ query, task.query, modality)
 
     def condition(
         self,
